@@ -1,0 +1,1 @@
+"""commercetools-segment: keeps a shop's commercetools customers in Segment."""

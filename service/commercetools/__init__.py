@@ -1,0 +1,19 @@
+"""What commercetools says (notifications) and knows (customers)."""
+
+from service.commercetools.customer import Address, Customer, read_customer
+from service.commercetools.notification import (
+    Notification,
+    PayloadValidation,
+    read_notification,
+    validate_payload,
+)
+
+__all__ = [
+    "Address",
+    "Customer",
+    "Notification",
+    "PayloadValidation",
+    "read_customer",
+    "read_notification",
+    "validate_payload",
+]

@@ -1,0 +1,158 @@
+"""What commercetools publishes: a notification, in Platform format or inside a CloudEvent.
+
+https://docs.commercetools.com/api/projects/subscriptions#delivery-payloads
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validates_schema
+
+from service.decoding import Malformed, json_object, load
+
+CUSTOMER = "customer"
+_EVENT = "Event"
+_CHANGES = {"ResourceCreated": "created", "ResourceUpdated": "updated", "ResourceDeleted": "deleted"}
+_MESSAGES = {"CustomerCreated": "created", "CustomerDeleted": "deleted"}
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notification, the part of it that we use.
+
+    `resource_type` and `resource_id` are "" in an Event payload, which is about no resource. `version` is the
+    resource's: a Message's own `version` is always 1, its `resourceVersion` counts. `customer` is commercetools' JSON
+    of the customer where a message brings one.
+    """
+
+    notification_type: str
+    project_key: str = ""
+    resource_type: str = ""
+    resource_id: str = ""
+    version: int | None = None
+    message_type: str = ""
+    customer: Mapping[str, Any] | None = None
+    email: str | None = None
+    data_erasure: bool = False
+
+    @property
+    def event_type(self) -> str:
+        """What happened to which kind of resource: customer.created, customer.updated, customer.deleted and so on."""
+        change = _CHANGES.get(self.notification_type) or _MESSAGES.get(self.message_type, "updated")
+        return f"{self.resource_type}.{change}" if self.resource_type else self.notification_type
+
+
+class _ResourceSchema(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    type_id = fields.String(data_key="typeId", required=True)
+    id = fields.String(required=True)
+
+
+class _PayloadNotIncludedSchema(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    payload_type = fields.String(data_key="payloadType", load_default="", allow_none=True)
+
+
+class _NotificationSchema(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    notification_type = fields.String(data_key="notificationType", required=True)
+    project_key = fields.String(data_key="projectKey", load_default="")
+    resource = fields.Nested(_ResourceSchema, load_default=None)
+    version = fields.Integer(strict=True, load_default=None, allow_none=True)
+    resource_version = fields.Integer(data_key="resourceVersion", strict=True, load_default=None, allow_none=True)
+    type = fields.String(load_default="", allow_none=True)
+    payload_not_included = fields.Nested(
+        _PayloadNotIncludedSchema, data_key="payloadNotIncluded", load_default=None, allow_none=True
+    )
+    customer = fields.Dict(keys=fields.String(), load_default=None, allow_none=True)
+    email = fields.String(load_default=None, allow_none=True)
+    data_erasure = fields.Boolean(data_key="dataErasure", load_default=False, allow_none=True)
+
+    @validates_schema(skip_on_field_errors=False)
+    def _about_a_resource(self, document: Mapping[str, Any], **_: object) -> None:
+        if document.get("notification_type") != _EVENT:
+            missing = [
+                name for name, key in (("projectKey", "project_key"), ("resource", "resource")) if not document.get(key)
+            ]
+            if missing:
+                raise ValidationError({name: ["Missing data for required field."] for name in missing})
+
+    @post_load
+    def _notification(self, document: Mapping[str, Any], **_: object) -> Notification:
+        message = document["notification_type"] == "Message"
+        resource = document["resource"] or {"type_id": "", "id": ""}
+        payload_not_included = document["payload_not_included"] or {"payload_type": ""}
+        return Notification(
+            notification_type=document["notification_type"],
+            project_key=document["project_key"],
+            resource_type=resource["type_id"],
+            resource_id=resource["id"],
+            version=document["resource_version"] if message else document["version"],
+            message_type=document["type"] or payload_not_included["payload_type"] or "",
+            customer=document["customer"],
+            email=document["email"],
+            data_erasure=bool(document["data_erasure"]),
+        )
+
+
+class _CloudEventSchema(Schema):
+    """The envelope of https://docs.commercetools.com/api/projects/subscriptions#cloudeventspayload alone."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    data = fields.Dict(required=True)
+
+
+_NOTIFICATION = _NotificationSchema()
+_CLOUD_EVENT = _CloudEventSchema()
+
+
+def read_notification(data: bytes) -> Notification:
+    """Read a message's data, or raise Malformed with the reason."""
+    if not data:
+        raise Malformed("the message has no data")
+    return _notification_in(json_object(data, "the message's data"))
+
+
+def _notification_in(document: Mapping[str, Any]) -> Notification:
+    if "specversion" in document:
+        document = load(_CLOUD_EVENT, document, "the CloudEvent")["data"]
+    notification: Notification = load(_NOTIFICATION, document, "the notification")
+    return notification
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadValidation:
+    """Whether a payload is a notification, and what it tells. `error` is None exactly where it is one."""
+
+    event_type: str | None = None
+    error: str | None = None
+
+    @property
+    def is_valid(self) -> bool:
+        return self.error is None
+
+
+def validate_payload(body: object) -> PayloadValidation:
+    """Say whether `body` (a notification's bytes, its text, or its parsed JSON) is a notification, and of what.
+
+    `event_type` is customer.created, customer.updated, customer.deleted, or the same of another resource.
+    """
+    if isinstance(body, str):
+        body = body.encode(errors="surrogatepass")
+    try:
+        if isinstance(body, bytes):
+            return PayloadValidation(event_type=read_notification(body).event_type)
+        if isinstance(body, Mapping):
+            return PayloadValidation(event_type=_notification_in(body).event_type)
+    except Malformed as error:
+        return PayloadValidation(error=str(error))
+    return PayloadValidation(error="the payload is not a JSON object")

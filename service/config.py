@@ -1,0 +1,216 @@
+"""The environment, read once into frozen settings; what is missing or unknown is said by name."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+
+class Region(StrEnum):
+    US = "us"
+    EU = "eu"
+
+
+class UserIdField(StrEnum):
+    """Which field of a customer is Segment's userId. The values are commercetools' own names."""
+
+    EMAIL = "email"
+    ID = "id"
+    KEY = "key"
+    EXTERNAL_ID = "externalId"
+    CUSTOMER_NUMBER = "customerNumber"
+
+
+class ClearTraits(StrEnum):
+    """Which traits an absent field clears: those that only commercetools can know, or all."""
+
+    OWN = "own"
+    ALL = "all"
+
+
+class PushAuth(StrEnum):
+    """Who checks a push's token: the platform (iam), this service (oidc), or nobody (none: the local world)."""
+
+    IAM = "iam"
+    OIDC = "oidc"
+    NONE = "none"
+
+
+class Erasure(StrEnum):
+    """Which deleted customers are erased in Segment: none, those with dataErasure, or every one."""
+
+    OFF = "off"
+    REQUESTED = "requested"
+    EVERY = "every"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+
+# https://www.twilio.com/docs/segment/guides/regional-segment: the host is without /v1, the library appends it.
+_TRACKING_API = {Region.US: "https://api.segment.io", Region.EU: "https://events.eu1.segmentapis.com"}
+_PUBLIC_API = {Region.US: "https://api.segmentapis.com", Region.EU: "https://eu1.api.segmentapis.com"}
+_GOOGLE_CERTS = "https://www.googleapis.com/oauth2/v1/certs"
+
+_COMMERCETOOLS = ("CTP_PROJECT_KEY", "CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_AUTH_URL", "CTP_API_URL", "CTP_SCOPES")
+_TOPIC = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
+_HIGHEST_PORT = 65535
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+class ConfigError(Exception):
+    """The environment does not describe a service that can start. The text is one sentence that names the setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSettings:
+    """Which source in Segment is told, and where its region is."""
+
+    write_key: str = field(repr=False)
+    region: Region = Region.US
+    host: str = _TRACKING_API[Region.US]
+
+
+@dataclass(frozen=True, slots=True)
+class CommercetoolsSettings:
+    """A commercetools API client, in the words of the Merchant Center."""
+
+    project_key: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    auth_url: str
+    api_url: str
+    scopes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that the environment says. Secrets stay out of its repr."""
+
+    segment: SegmentSettings
+    push_auth: PushAuth
+    port: int = 8080
+    segment_user_id: UserIdField = UserIdField.EMAIL
+    segment_clear_traits: ClearTraits = ClearTraits.OWN
+    push_audience: str | None = None
+    push_service_account: str | None = None
+    push_certs_url: str = _GOOGLE_CERTS
+    commercetools: CommercetoolsSettings | None = None
+    dead_letter_topic: str | None = None
+    erasure: Erasure = Erasure.OFF
+    segment_public_api_token: str | None = field(default=None, repr=False)
+    segment_public_api_url: str = _PUBLIC_API[Region.US]
+    log_level: LogLevel = LogLevel.INFO
+
+
+def settings_from(environment: Mapping[str, str]) -> Settings:
+    """Read the settings, or raise ConfigError with one sentence that names what is missing or unknown.
+
+    Values are stripped (a secret that came from a file often ends in a newline), and an empty one counts as unset.
+    """
+    env = _Environment(environment)
+    segment = segment_from(environment)
+    push_auth = env.choice("PUSH_AUTH", PushAuth)
+    oidc = push_auth is PushAuth.OIDC
+    erasure = env.choice("ERASURE", Erasure, Erasure.OFF)
+    return Settings(
+        segment=segment,
+        push_auth=push_auth,
+        port=env.port("PORT", 8080),
+        segment_user_id=env.choice("SEGMENT_USER_ID", UserIdField, UserIdField.EMAIL),
+        segment_clear_traits=env.choice("SEGMENT_CLEAR_TRAITS", ClearTraits, ClearTraits.OWN),
+        push_audience=env.required("PUSH_AUDIENCE") if oidc else env.get("PUSH_AUDIENCE"),
+        push_service_account=env.required("PUSH_SERVICE_ACCOUNT") if oidc else env.get("PUSH_SERVICE_ACCOUNT"),
+        push_certs_url=env.url("PUSH_CERTS_URL", _GOOGLE_CERTS),
+        commercetools=_commercetools(env),
+        dead_letter_topic=env.topic("DEAD_LETTER_TOPIC"),
+        erasure=erasure,
+        segment_public_api_token=(
+            env.get("SEGMENT_PUBLIC_API_TOKEN") if erasure is Erasure.OFF else env.required("SEGMENT_PUBLIC_API_TOKEN")
+        ),
+        segment_public_api_url=env.url("SEGMENT_PUBLIC_API_URL", _PUBLIC_API[segment.region]),
+        log_level=env.choice("LOG_LEVEL", LogLevel, LogLevel.INFO),
+    )
+
+
+def segment_from(environment: Mapping[str, str]) -> SegmentSettings:
+    """Read what a send alone needs: SEGMENT_WRITE_KEY, SEGMENT_REGION, SEGMENT_HOST. Raises ConfigError."""
+    env = _Environment(environment)
+    region = env.choice("SEGMENT_REGION", Region, Region.US)
+    return SegmentSettings(
+        write_key=env.required("SEGMENT_WRITE_KEY"),
+        region=region,
+        host=env.url("SEGMENT_HOST", _TRACKING_API[region]),
+    )
+
+
+def _commercetools(env: "_Environment") -> CommercetoolsSettings | None:
+    missing = [name for name in _COMMERCETOOLS if env.get(name) is None]
+    if len(missing) == len(_COMMERCETOOLS):
+        return None
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} must be set too: the CTP_ settings go together, all or none.")
+    return CommercetoolsSettings(
+        project_key=env.required("CTP_PROJECT_KEY"),
+        client_id=env.required("CTP_CLIENT_ID"),
+        client_secret=env.required("CTP_CLIENT_SECRET"),
+        auth_url=env.url("CTP_AUTH_URL"),
+        api_url=env.url("CTP_API_URL"),
+        scopes=env.required("CTP_SCOPES"),
+    )
+
+
+class _Environment:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def get(self, name: str) -> str | None:
+        return self._environment.get(name, "").strip() or None
+
+    def required(self, name: str) -> str:
+        value = self.get(name)
+        if value is None:
+            raise ConfigError(f"{name} must be set.")
+        return value
+
+    def choice(self, name: str, kind: type[Choice], default: Choice | None = None) -> Choice:
+        value = self.get(name)
+        if value is None:
+            if default is None:
+                raise ConfigError(f"{name} must be set, to one of {', '.join(kind)}.")
+            return default
+        try:
+            return kind(value)
+        except ValueError:
+            raise ConfigError(f"{name} must be one of {', '.join(kind)}.") from None
+
+    def port(self, name: str, default: int) -> int:
+        value = self.get(name) or str(default)
+        if not (value.isascii() and value.isdigit() and int(value) <= _HIGHEST_PORT):
+            raise ConfigError(f"{name} must be a port number from 0 to {_HIGHEST_PORT}.")
+        return int(value)
+
+    def url(self, name: str, default: str | None = None) -> str:
+        value = self.required(name) if default is None else self.get(name) or default
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ConfigError(f"{name} must be an address such as https://api.example.com, scheme included.")
+        if parts.username is not None or parts.password is not None:
+            raise ConfigError(f"{name} must be an address without credentials in it.")
+        if name.startswith("SEGMENT_") and parts.path.rstrip("/"):
+            raise ConfigError(f"{name} must be an address without a path: /v1/batch and the like are appended.")
+        return value.rstrip("/")
+
+    def topic(self, name: str) -> str | None:
+        value = self.get(name)
+        if value is not None and not _TOPIC.fullmatch(value):
+            raise ConfigError(f"{name} must have the form projects/PROJECT/topics/TOPIC.")
+        return value

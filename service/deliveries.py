@@ -1,0 +1,95 @@
+"""One update, one identify: what this process has delivered, and what is under way, customer by customer.
+
+A change in commercetools brings many notifications: a message for each action, a change, and duplicates of them all.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Outcome = TypeVar("Outcome")
+
+GONE = float("inf")
+"""The version of a customer who was deleted: nothing is newer."""
+
+
+class Attempt(Generic[Outcome]):
+    """What came of one attempt: its outcome, and the version that is delivered by it (None if none is)."""
+
+    __slots__ = ("outcome", "version")
+
+    def __init__(self, outcome: Outcome, version: float | None = None) -> None:
+        self.outcome = outcome
+        self.version = version
+
+
+class _Flight(Generic[Outcome]):
+    __slots__ = ("attempt", "ended")
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.attempt: Attempt[Outcome] | None = None
+
+
+class TooLate(Exception):
+    """Another attempt for the same customer was under way until the deadline."""
+
+
+class Deliveries(Generic[Outcome]):
+    """Makes one attempt at a time for a customer, shares it among those who wait, and forgets no newer version.
+
+    An older version is never delivered after a newer one, as long as the customer is among the `remember` last ones.
+    """
+
+    def __init__(self, remember: int = 20_000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._remember = remember
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._newest: OrderedDict[str, float] = OrderedDict()
+        self._flights: dict[str, _Flight[Outcome]] = {}
+
+    def deliver(
+        self,
+        customer_id: str,
+        version: float | None,
+        attempt: Callable[[float], Attempt[Outcome]],
+        *,
+        deadline: float,
+    ) -> Outcome | None:
+        """Return the outcome of an attempt that covers `version`, or None if that version is delivered already.
+
+        `attempt` is called with the newest version delivered so far (0 if none is known), unless one that is under
+        way covers this caller too. Without a `version` it is always called. Raises TooLate, and what `attempt` raises.
+        """
+        shared: Attempt[Outcome] | None = None
+        while True:
+            with self._lock:
+                newest = self._newest.get(customer_id, 0.0)
+                if version is not None and newest >= version:
+                    return shared.outcome if shared else None
+                flight = self._flights.get(customer_id)
+                if flight is None:
+                    mine = self._flights[customer_id] = _Flight()
+                    break
+            if not flight.ended.wait(max(0.0, deadline - self._clock())):
+                raise TooLate("another notification of the same customer was under way")
+            shared = flight.attempt
+            if shared is not None and shared.version is None:
+                return shared.outcome  # it failed, and so would the next one now
+        try:
+            mine.attempt = attempt(newest)
+        finally:
+            self._end(customer_id, mine)
+        return mine.attempt.outcome
+
+    def _end(self, customer_id: str, flight: "_Flight[Outcome]") -> None:
+        with self._lock:
+            del self._flights[customer_id]
+            if flight.attempt is not None and flight.attempt.version is not None:
+                self._newest[customer_id] = max(self._newest.get(customer_id, 0.0), flight.attempt.version)
+                self._newest.move_to_end(customer_id)
+                while len(self._newest) > self._remember:
+                    self._newest.popitem(last=False)
+        flight.ended.set()

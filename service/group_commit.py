@@ -1,0 +1,187 @@
+"""Group commit: callers that wait at the same moment share one call, and each learns its own outcome.
+
+A call leaves at once when a slot is free; what arrives while it is away shares the next one. One of the waiting
+callers makes the call for all of them, so there is no thread and no timer of its own, nothing to flush at exit, and
+nothing that a fork could break. Works the same on threads and on gevent's greenlets.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar, cast
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+class NeverSent(Exception):
+    """The item was in no call that could have delivered it: it may be handed in again without a duplicate."""
+
+
+class CallFailed(Exception):
+    """The call that carried the item ended without an outcome for it: it may or may not have been delivered."""
+
+
+class BatchRefused(Exception, Generic[Outcome]):
+    """Raised by a call whose batch was refused as a whole, so that nothing of it was taken.
+
+    A batch of several is then split until the item at fault is alone; `outcome` is for an item refused alone.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+class GroupCommit(Generic[Item, Outcome]):
+    """Shares calls among callers.
+
+    `call` gets the items of one batch in the order of their arrival and returns as many outcomes, in that order. A
+    batch holds at most `max_items` items and, their sizes added up, at most `max_size` (an item larger than that goes
+    alone). At most `slots` calls are away at a time. `call_seconds` is how long a call may take: none begins later
+    than that before the deadline of an item in it.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Sequence[Item]], Sequence[Outcome]],
+        *,
+        max_items: int,
+        max_size: float = float("inf"),
+        slots: int,
+        call_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._call = call
+        self._max_items = max_items
+        self._max_size = max_size
+        self._free_slots = slots
+        self._call_seconds = call_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting: deque[_Ticket[Item, Outcome]] = deque()
+
+    def submit(self, item: Item, *, deadline: float, size: int = 0) -> Outcome:
+        """Return the outcome that the call gave this item, by `deadline` (a time of the clock).
+
+        Raises NeverSent if no call could begin in time, and CallFailed if its call brought no outcome.
+        """
+        ticket: _Ticket[Item, Outcome] = _Ticket(item, size, deadline - self._call_seconds)
+        with self._lock:
+            if self._free_slots:
+                self._free_slots -= 1
+                ticket.leads = True
+            else:
+                self._waiting.append(ticket)
+        try:
+            if not ticket.leads:
+                self._wait(ticket)
+            if ticket.leads:
+                self._lead(ticket)
+        except BaseException:
+            self._withdraw(ticket)
+            raise
+        return ticket.result()
+
+    def _wait(self, ticket: "_Ticket[Item, Outcome]") -> None:
+        if ticket.woken(ticket.latest_start - self._clock()):
+            return
+        with self._lock:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                ticket.settle(error=NeverSent("no call could begin in time"))
+        ticket.woken()
+
+    def _withdraw(self, ticket: "_Ticket[Item, Outcome]") -> None:
+        """Take out a caller that was killed while it waited; one that had just become leader passes that on."""
+        with self._lock:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+            if ticket.leads:
+                self._pass_on(ticket)
+
+    def _lead(self, ticket: "_Ticket[Item, Outcome]") -> None:
+        batch = [ticket]
+        try:
+            with self._lock:
+                self._fill(batch)
+            self._deliver(batch)
+        finally:
+            with self._lock:
+                self._pass_on(ticket)
+            for one in batch:
+                one.settle(error=CallFailed("the caller that made the call was stopped"))
+
+    def _fill(self, batch: "list[_Ticket[Item, Outcome]]") -> None:
+        size = batch[0].size
+        while self._waiting and len(batch) < self._max_items and size + self._waiting[0].size <= self._max_size:
+            batch.append(self._waiting.popleft())
+            size += batch[-1].size
+
+    def _pass_on(self, ticket: "_Ticket[Item, Outcome]") -> None:
+        ticket.leads = False
+        if self._waiting:
+            successor = self._waiting.popleft()
+            successor.leads = True
+            successor.wake()
+        else:
+            self._free_slots += 1
+
+    def _deliver(self, batch: "Sequence[_Ticket[Item, Outcome]]") -> None:
+        now = self._clock()
+        for late in (ticket for ticket in batch if ticket.latest_start < now):
+            late.settle(error=NeverSent("no call could begin in time"))
+        batch = [ticket for ticket in batch if ticket.latest_start >= now]
+        if not batch:
+            return
+        try:
+            outcomes = self._call([ticket.item for ticket in batch])
+            for ticket, outcome in zip(batch, outcomes, strict=True):
+                ticket.settle(outcome)
+        except BatchRefused as refusal:
+            if len(batch) == 1:
+                batch[0].settle(refusal.outcome)
+            else:
+                middle = len(batch) // 2
+                self._deliver(batch[:middle])
+                self._deliver(batch[middle:])
+        except Exception as error:  # noqa: BLE001  # whatever it was, each caller must learn that it has no outcome
+            for ticket in batch:
+                ticket.settle(error=CallFailed(type(error).__name__))
+
+
+class _Ticket(Generic[Item, Outcome]):
+    """One caller's place: its item, whether it makes the next call, and in the end its outcome."""
+
+    __slots__ = ("_outcome", "_settled", "_turn", "error", "item", "latest_start", "leads", "size")
+
+    def __init__(self, item: Item, size: int, latest_start: float) -> None:
+        self.item = item
+        self.size = size
+        self.latest_start = latest_start
+        self.leads = False
+        self.error: Exception | None = None
+        self._outcome: Outcome | None = None
+        self._settled = False
+        self._turn = threading.Lock()
+        self._turn.acquire()
+
+    def woken(self, seconds: float = threading.TIMEOUT_MAX) -> bool:
+        return self._turn.acquire(timeout=min(max(seconds, 0), threading.TIMEOUT_MAX))
+
+    def wake(self) -> None:
+        self._turn.release()
+
+    def settle(self, outcome: Outcome | None = None, *, error: Exception | None = None) -> None:
+        """Note the outcome and wake the caller; a ticket that has its outcome keeps it."""
+        if not self._settled:
+            self._settled = True
+            self._outcome = outcome
+            self.error = error
+            self.wake()
+
+    def result(self) -> Outcome:
+        if self.error is not None:
+            raise self.error
+        return cast("Outcome", self._outcome)

@@ -1,0 +1,96 @@
+"""The push envelope: what Pub/Sub wraps around each message it posts.
+
+https://cloud.google.com/pubsub/docs/push#receive_push
+https://cloud.google.com/pubsub/docs/payload-unwrapping
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from marshmallow import EXCLUDE, Schema, fields, pre_load
+
+from service.decoding import Malformed, json_object, load
+
+
+class Headers(Protocol):
+    """The headers of a push; names are looked up whatever their case."""
+
+    def get(self, key: str, default: str, /) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PushMessage:
+    """One message as it was published, with what Pub/Sub says of its delivery. What Pub/Sub left out is empty."""
+
+    data: bytes
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    message_id: str = ""
+    ordering_key: str = ""
+    subscription: str = ""
+    delivery_attempt: int | None = None
+
+
+class _MessageSchema(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    data = fields.String(load_default="", allow_none=True)
+    attributes = fields.Dict(load_default=dict, allow_none=True)
+    message_id = fields.String(data_key="messageId", load_default="", allow_none=True)
+    ordering_key = fields.String(data_key="orderingKey", load_default="", allow_none=True)
+
+    @pre_load
+    def _either_spelling(self, message: Any, **_: object) -> Any:  # noqa: ANN401  # anything may stand in "message"
+        if isinstance(message, dict) and "messageId" not in message and "message_id" in message:
+            return message | {"messageId": message["message_id"]}
+        return message
+
+
+class _EnvelopeSchema(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    message = fields.Nested(_MessageSchema, required=True)
+    subscription = fields.String(load_default="", allow_none=True)
+    delivery_attempt = fields.Integer(data_key="deliveryAttempt", strict=True, load_default=None, allow_none=True)
+
+
+_ENVELOPE = _EnvelopeSchema()
+
+
+def open_envelope(body: bytes, headers: Headers) -> PushMessage:
+    """Return the message in a push: in its envelope, or bare where the subscription unwraps (NoWrapper).
+
+    Raises Malformed if the envelope cannot be opened. A bare message's data is not looked at here.
+    """
+    document = json_object(body, "the push body")
+    if "message" not in document or not document.keys().isdisjoint(("notificationType", "specversion")):
+        return _bare_message(body, headers)
+    envelope = load(_ENVELOPE, document, "the push envelope")
+    message = envelope["message"]
+    try:
+        data = base64.b64decode(message["data"] or "", validate=True)
+    except (binascii.Error, ValueError):
+        raise Malformed("the message's data is not base64") from None
+    return PushMessage(
+        data=data,
+        attributes={key: str(value) for key, value in (message["attributes"] or {}).items()},
+        message_id=message["message_id"] or "",
+        ordering_key=message["ordering_key"] or "",
+        subscription=envelope["subscription"] or "",
+        delivery_attempt=envelope["delivery_attempt"],
+    )
+
+
+def _bare_message(body: bytes, headers: Headers) -> PushMessage:
+    attempt = headers.get("x-goog-pubsub-delivery-attempt", "")
+    return PushMessage(
+        data=body,
+        message_id=headers.get("x-goog-pubsub-message-id", ""),
+        ordering_key=headers.get("x-goog-pubsub-ordering-key", ""),
+        subscription=headers.get("x-goog-pubsub-subscription-name", ""),
+        delivery_attempt=int(attempt) if attempt.isascii() and attempt.isdigit() else None,
+    )

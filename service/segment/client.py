@@ -1,0 +1,181 @@
+"""Segment's client: identify returns when Segment has confirmed the event, and raises in every other case.
+
+The library builds each event (https://github.com/segmentio/analytics-python) and posts them; what is added here is
+the outcome. Its own modes confirm nothing: see "Why group commit" in docs/decisions.md.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+import requests
+import segment.analytics.request
+from segment.analytics.client import Client as EventBuilder
+from segment.analytics.request import APIError
+
+from service.group_commit import BatchRefused, CallFailed, GroupCommit, NeverSent
+from service.segment.types import NotDelivered, SegmentError
+from service.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
+
+US_HOST = "https://api.segment.io"
+
+# https://www.twilio.com/docs/segment/connections/sources/catalog/libraries/server/http-api/#max-request-size
+_MAX_EVENTS = 2500
+_MAX_BATCH_BYTES = 475_000
+_BATCH_ENVELOPE_BYTES = 2000  # brackets, sentAt and the write key around the events
+_MAX_MESSAGE_ID = 100
+
+_SLOTS = 2  # one batch leaves while the other is away; more would only make batches smaller
+_PATIENCE_SECONDS = 15.0  # how long an event may wait for a call to begin, where no deadline is given
+
+_REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
+
+logging.getLogger("segment").setLevel(logging.CRITICAL)  # its lines quote whole requests, the write key included
+
+# The library posts through this one session of its module; ours bounds the call and follows no redirect.
+segment.analytics.request._session = session()  # noqa: SLF001  # there is no public way to hand one in
+
+
+class SegmentClient:
+    """Delivers events, many callers to a call. Threads and greenlets may share it; it holds no thread of its own."""
+
+    def __init__(self, write_key: str, host: str = US_HOST, clock: Callable[[], float] = time.monotonic) -> None:
+        if not write_key.strip():
+            raise ValueError("the write key is empty")
+        self._write_key = write_key.strip()
+        self._host = host
+        self._clock = clock
+        self._builder = EventBuilder(self._write_key, send=False, sync_mode=True)
+        self._pause = Pause("Segment", clock)
+        self._events: GroupCommit[dict[str, Any], SegmentError | None] = GroupCommit(
+            self._post,
+            max_items=_MAX_EVENTS,
+            max_size=_MAX_BATCH_BYTES - _BATCH_ENVELOPE_BYTES,
+            slots=_SLOTS,
+            call_seconds=CALL_SECONDS,
+            clock=clock,
+        )
+
+    def identify(
+        self,
+        user_id: str,
+        traits: dict[str, Any],
+        timestamp: datetime | None = None,
+        message_id: str | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> None:
+        """Deliver one identify; return when Segment has confirmed it, or raise NotDelivered."""
+        deadline = self._clock() + _PATIENCE_SECONDS + CALL_SECONDS
+        self.by(deadline).identify(user_id, traits, timestamp, message_id, context)
+
+    def by(self, deadline: float) -> "SegmentClientWithDeadline":
+        """Return this client for a caller who needs the outcome by `deadline`, a time of time.monotonic()."""
+        return SegmentClientWithDeadline(self, deadline)
+
+    def flush(self) -> None:
+        """Do nothing: what identify returned from is confirmed, and nothing else is under way."""
+
+    def close_and_flush(self) -> None:
+        """Close the connections. A later identify opens them again."""
+        segment.analytics.request._session.close()  # noqa: SLF001  # see above
+
+    def deliver(self, event: dict[str, Any], size: int, deadline: float) -> None:
+        """Send an event that `event_for` made, `size` bytes of it, or raise NotDelivered."""
+        try:
+            error = self._events.submit(event, size=size, deadline=deadline)
+        except (NeverSent, CallFailed) as unsettled:
+            raise NotDelivered(SegmentError(str(unsettled))) from None
+        if error is not None:
+            raise NotDelivered(error)
+
+    def event_for(
+        self,
+        user_id: str,
+        traits: dict[str, Any],
+        timestamp: datetime | None,
+        message_id: str | None,
+        context: dict[str, Any] | None,
+    ) -> tuple[dict[str, Any], int]:
+        """Return the event as the library builds it, and its size in bytes; raise NotDelivered if it can't be sent."""
+        if not user_id.strip():
+            raise NotDelivered(SegmentError("the event has no user id", refused=True))
+        if message_id is not None and not 0 < len(message_id) <= _MAX_MESSAGE_ID:
+            raise NotDelivered(SegmentError("the messageId has not 1 to 100 characters", refused=True))
+        try:
+            # The library drops what it cannot encode without a word, and writes NaN, which no JSON parser takes.
+            json.dumps((traits, context), allow_nan=False)
+            _, event = self._builder.identify(user_id, traits, {**(context or {})}, timestamp, message_id=message_id)
+            size = len(json.dumps(event)) + len(", ")
+        except RuntimeError:
+            raise NotDelivered(SegmentError("the event is larger than Segment's 32 KiB", refused=True)) from None
+        except (AssertionError, TypeError, ValueError) as error:
+            reason = f"the event cannot be built: {type(error).__name__}"
+            raise NotDelivered(SegmentError(reason, refused=True)) from None
+        return event, size
+
+    def _post(self, events: Sequence[dict[str, Any]]) -> list[SegmentError | None]:
+        outcome = self._outcome_of(events)
+        if outcome is not None and outcome.refused:
+            raise BatchRefused(outcome)
+        return [outcome] * len(events)
+
+    def _outcome_of(self, events: Sequence[dict[str, Any]]) -> SegmentError | None:
+        try:
+            self._pause.check()
+            response = segment.analytics.request.post(
+                self._write_key, self._host, timeout=timeout(), batch=list(events)
+            )
+        except NotCalled as not_called:
+            return SegmentError(str(not_called))
+        except APIError as error:
+            self._pause.heed(error.response)
+            return SegmentError(f"Segment answered {error.status}", refused=error.status in _REFUSALS)
+        except requests.RequestException as error:
+            return SegmentError(f"Segment was not reached: {type(error).__name__}")
+        if not _says_success(response):
+            return SegmentError(f"what answered {response.status_code} is not Segment")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentClientWithDeadline:
+    """A SegmentClient whose identify ends by a deadline."""
+
+    client: SegmentClient
+    deadline: float
+
+    def identify(
+        self,
+        user_id: str,
+        traits: dict[str, Any],
+        timestamp: datetime | None = None,
+        message_id: str | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> None:
+        """Deliver one identify; return when Segment has confirmed it, or raise NotDelivered."""
+        event, size = self.client.event_for(user_id, traits, timestamp, message_id, context)
+        self.client.deliver(event, size, self.deadline)
+
+    def flush(self) -> None:
+        """Do nothing, as SegmentClient.flush."""
+
+
+def _says_success(response: requests.Response) -> bool:
+    """Segment confirms with 200 {"success": true}; a proxy or a captive portal answers 200 too, but not so."""
+    if response.status_code != HTTPStatus.OK:
+        return False
+    try:
+        document = response.json()
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("success") is True
+
+
+def create_segment_client(write_key: str, host: str = US_HOST) -> SegmentClient:
+    """Return a client for the source with this write key, at the host of its region."""
+    return SegmentClient(write_key, host)

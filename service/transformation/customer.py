@@ -1,0 +1,104 @@
+"""A customer becomes an identify. The rules are the table of the README, "Customer → identify"."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from service.commercetools.customer import Customer, read_customer
+from service.config import ClearTraits, UserIdField
+from service.segment.types import SegmentIdentifyPayload
+from service.transformation.address import chosen_address, segment_address
+
+_FIRST_VERSION = 1
+
+# Nobody but commercetools can know these, so an absence there is the truth. The others may also come from elsewhere.
+_OWN_TRAITS = frozenset({"customerNumber", "externalId", "isEmailVerified", "customerGroup", "stores"})
+_SHARED_TRAITS = frozenset({"firstName", "lastName", "name", "phone", "address", "company", "birthday"})
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifyRules:
+    """What a deployment decides: who a user is, what an absent field clears, and for which source it speaks.
+
+    `source` is a fingerprint of the write key. It keeps the messageIds of staging and production apart: Segment drops
+    a repeated one even across sources.
+    """
+
+    user_id: UserIdField = UserIdField.EMAIL
+    clear: ClearTraits = ClearTraits.OWN
+    source: str = ""
+
+
+_DEFAULT_RULES = IdentifyRules()
+
+
+def transform_customer_to_segment(
+    customer: Customer | Mapping[str, Any], rules: IdentifyRules = _DEFAULT_RULES, *, project_key: str = ""
+) -> SegmentIdentifyPayload:
+    """Return the identify for a customer. The same version gives the same payload.
+
+    `user_id` is "" for a customer that lacks the field chosen for it. commercetools' JSON is read first where it is
+    given instead of a Customer (raises Malformed).
+    """
+    if not isinstance(customer, Customer):
+        customer = read_customer(customer)
+    payload = SegmentIdentifyPayload(
+        user_id=_user_id(customer, rules.user_id),
+        traits=_without_absent(_traits(customer), customer.version, rules.clear),
+        message_id=_message_id(customer, project_key, rules.source),
+        context={"active": False, **({"locale": customer.locale} if customer.locale else {})},
+    )
+    if customer.last_modified_at:
+        payload["timestamp"] = customer.last_modified_at
+    return payload
+
+
+def _traits(customer: Customer) -> dict[str, Any]:
+    address = chosen_address(customer)
+    company = customer.company_name or address.company
+    return {
+        "email": customer.email,
+        "firstName": customer.first_name,
+        "lastName": customer.last_name,
+        "name": " ".join(name for name in (customer.first_name, customer.last_name) if name) or None,
+        "phone": address.mobile or address.phone,
+        "address": segment_address(address),
+        "company": {"name": company} if company else None,
+        "birthday": customer.date_of_birth,
+        "createdAt": customer.created_at,
+        "customerNumber": customer.customer_number,
+        "externalId": customer.external_id,
+        "commercetoolsId": customer.id,
+        "isEmailVerified": customer.is_email_verified,
+        "customerGroup": customer.customer_group,
+        "stores": list(customer.stores) or None,
+    }
+
+
+def _without_absent(traits: dict[str, Any], version: int, clear: ClearTraits) -> dict[str, Any]:
+    """Leave out what is absent, but for the traits to be cleared: a None clears, and a left-out trait stays."""
+    cleared = _OWN_TRAITS | _SHARED_TRAITS if clear is ClearTraits.ALL else _OWN_TRAITS
+    if version <= _FIRST_VERSION:
+        cleared = frozenset()
+    return {name: trait for name, trait in traits.items() if trait is not None or name in cleared}
+
+
+def _user_id(customer: Customer, field: UserIdField) -> str:
+    match field:
+        case UserIdField.EMAIL:
+            return (customer.email or "").lower()
+        case UserIdField.ID:
+            return customer.id
+        case UserIdField.KEY:
+            return customer.key or ""
+        case UserIdField.EXTERNAL_ID:
+            return customer.external_id or ""
+        case UserIdField.CUSTOMER_NUMBER:
+            return customer.customer_number or ""
+
+
+def _message_id(customer: Customer, project_key: str, source: str) -> str:
+    """Name this version of this customer: the same at every delivery, and fit for Segment's 100 characters."""
+    name = "\n".join((source, project_key, customer.id, str(customer.version), "identify"))
+    return "ct-identify-" + hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:40]

@@ -1,0 +1,208 @@
+"""A call to an outside party: bounded as a whole, never redirected, not made before the party wants the next one."""
+
+import io
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from http.client import BadStatusLine, RemoteDisconnected
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Retry, Timeout
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+if TYPE_CHECKING:
+    import socket
+    from types import TracebackType
+
+    from requests import PreparedRequest, Response
+    from urllib3.response import HTTPResponse
+
+CALL_SECONDS = 10.0
+"""One call, from connecting to the last byte of the answer; see "Numbers that nest" in docs/decisions.md."""
+CONNECT_SECONDS = 3.0
+_LONGEST_PAUSE = 300.0  # a party that asks for an hour is asked again after five minutes
+
+_CONNECTIONS = 32  # kept alive for each host; above the slots of every group commit
+
+
+class NotCalled(Exception):
+    """No call was made: the party asked to be left alone until later. The text says for how long."""
+
+
+class Pause:
+    """Remembers a Retry-After: until it is over, `check` refuses, so that a busy party is left alone."""
+
+    def __init__(self, party: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._party = party
+        self._clock = clock
+        self._over_at = 0.0
+
+    def check(self) -> None:
+        """Raise NotCalled while the pause lasts."""
+        left = self._over_at - self._clock()
+        if left > 0:
+            raise NotCalled(f"{self._party} asked for a pause of another {left:.0f} s")
+
+    def heed(self, response: "Response") -> None:
+        """Begin a pause if this answer is a 429 or a 503 with Retry-After (RFC 9110, 10.2.3: seconds or a date)."""
+        if response.status_code in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+            seconds = _seconds(response.headers.get("Retry-After", ""))
+            self._over_at = max(self._over_at, self._clock() + min(seconds, _LONGEST_PAUSE))
+
+
+def _seconds(retry_after: str) -> float:
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
+    try:
+        date = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
+
+
+def timeout(seconds: float = CALL_SECONDS) -> Any:  # noqa: ANN401  # requests takes it, its type stubs do not know
+    """The `timeout` argument of requests that bounds a whole call made through `session()`."""
+    return Timeout(total=seconds, connect=min(CONNECT_SECONDS, seconds))
+
+
+def session() -> requests.Session:
+    """A Session that does what a confirmed delivery needs and a plain one does not.
+
+    It follows no redirect (a POST would come back as a GET), keeps no cookie, lets no netrc entry replace an
+    Authorization header, bounds the whole answer by the timeout instead of each read, and tries again, once and at
+    once, only where a kept-alive connection turned out to be dead.
+    """
+    made = _Session()
+    made.auth = _as_it_is  # with an auth in place, requests does not look into netrc
+    made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = _Adapter(pool_maxsize=_CONNECTIONS, max_retries=_OnceMoreIfDead(1, allowed_methods=None))
+    made.mount("http://", adapter)
+    made.mount("https://", adapter)
+    return made
+
+
+def _as_it_is(request: "PreparedRequest") -> "PreparedRequest":
+    return request
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: "Response") -> None:  # noqa: ARG002  # the name is requests' own
+        return None
+
+
+class _OnceMoreIfDead(Retry):
+    def increment(  # the names are urllib3's own
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: Any = None,  # noqa: ANN401  # urllib3 keeps this type to itself
+        error: Exception | None = None,
+        _pool: Any = None,  # noqa: ANN401  # as above
+        _stacktrace: "TracebackType | None" = None,
+    ) -> "_OnceMoreIfDead":
+        died_idle = any(isinstance(cause, _KeptAliveConnectionDied) for cause in getattr(error, "args", ()))
+        if error is not None and not (died_idle and self.total):
+            raise error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+    def is_retry(self, *_: object, **__: object) -> bool:
+        return False  # an answer is an answer, whatever its status
+
+
+class _KeptAliveConnectionDied(RemoteDisconnected):
+    pass
+
+
+class _Bounded:
+    """Mixed into a connection: an answer is read within its timeout as a whole, and a death while idle is told."""
+
+    sock: "socket.socket"
+    _answered = False
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]  # the connection that this is mixed into
+        self.sock = _BoundedSocket(self.sock)  # type: ignore[assignment]  # stands in for it
+        self._answered = False
+
+    def getresponse(self) -> "HTTPResponse":
+        try:
+            response: HTTPResponse = super().getresponse()  # type: ignore[misc]  # as above
+        except (ConnectionError, BadStatusLine) as error:
+            if self._answered:
+                raise _KeptAliveConnectionDied("a kept-alive connection was dead") from error
+            raise
+        self._answered = True
+        return response
+
+
+class _BoundedSocket:
+    def __init__(self, sock: "socket.socket") -> None:
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever the socket has
+        return getattr(self._sock, name)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        if mode != "rb":
+            raise ValueError(mode)
+        return io.BufferedReader(_WholeAnswer(self._sock))
+
+
+class _WholeAnswer(io.RawIOBase):
+    """An answer's bytes: each read gets what is left of the time that the socket's timeout gives to all of them."""
+
+    def __init__(self, sock: "socket.socket") -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._deadline = time.monotonic() + (sock.gettimeout() or CALL_SECONDS)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  # a writable buffer has no name before Python 3.12
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _HTTPConnection(_Bounded, HTTPConnection):  # type: ignore[misc]  # urllib3 hides its own response class
+    pass
+
+
+class _HTTPSConnection(_Bounded, HTTPSConnection):  # type: ignore[misc]  # as above
+    pass
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # handed through
+        super().init_poolmanager(*args, **kwargs)
+        _use_bounded_connections(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> PoolManager:  # noqa: ANN401  # handed through
+        manager: PoolManager = super().proxy_manager_for(*args, **kwargs)
+        _use_bounded_connections(manager)
+        return manager
+
+
+def _use_bounded_connections(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
