@@ -11,8 +11,11 @@ from typing import Generic, TypeVar
 
 Outcome = TypeVar("Outcome")
 
-GONE = float("inf")
-"""The version of a customer who was deleted: nothing is newer."""
+GONE = float(2**63)
+"""The version of a customer who was deleted: no state of theirs is newer."""
+
+ERASED = float("inf")
+"""The version of a deleted customer who was erased in Segment too: a deletion alone does not stand in for that."""
 
 
 class Attempt(Generic[Outcome]):

@@ -14,15 +14,18 @@ from enum import StrEnum
 from functools import cache, partial
 from typing import Any, Protocol
 
+from service.commercetools.client import CustomerReader
 from service.commercetools.customer import CannotRead, Customer, read_customer
 from service.commercetools.notification import CUSTOMER, Notification, read_notification
-from service.config import Settings, segment_from
+from service.config import Erasure, Settings, segment_from
 from service.decoding import Malformed
-from service.deliveries import GONE, Attempt, Deliveries, TooLate
+from service.deliveries import ERASED, GONE, Attempt, Deliveries, TooLate
+from service.pubsub.dead_letter import DeadLetterTopic, NotSetAside, SetAside
 from service.pubsub.envelope import Headers, PushMessage, open_envelope
 from service.segment.client import SegmentClient, create_segment_client
+from service.segment.regulations import Regulations
 from service.segment.types import NotDelivered, SegmentError, SegmentIdentifyPayload, SegmentIntegrationResult
-from service.transformation import IdentifyRules, transform_customer_to_segment
+from service.transformation import IdentifyRules, transform_customer_to_segment, user_id_of_deleted
 
 
 class Ending(StrEnum):
@@ -57,6 +60,9 @@ class Outcome:
 _DELIVERED = Outcome(Ending.DELIVERED)
 _ALREADY = Outcome(Ending.IGNORED, "already delivered, in this version or a newer one")
 
+Erase = Callable[[str, float], SegmentIntegrationResult]
+"""Has a user id erased in Segment, and returns by a deadline, a time of time.monotonic()."""
+
 Send = Callable[[SegmentIdentifyPayload, float], SegmentIntegrationResult]
 """Sends a payload and returns by a deadline, a time of time.monotonic()."""
 
@@ -84,6 +90,10 @@ class Integration:
     send: Send
     rules: IdentifyRules = IdentifyRules()
     customer_now: CustomerNow = customer_inside
+    project_key: str | None = None  # whose customers are ours; None takes anybody's
+    erasure: Erasure = Erasure.OFF
+    erase: Erase | None = None
+    set_aside: SetAside | None = None
     deliveries: Deliveries[Outcome] = field(default_factory=Deliveries)
 
     def handle(self, body: bytes, headers: Headers, deadline: float) -> Outcome:
@@ -95,14 +105,22 @@ class Integration:
             outcome = self._outcome_of(notification, deadline)
         except Malformed as malformed:
             outcome = Outcome(Ending.REFUSED, str(malformed))
+        if outcome.ending is Ending.REFUSED and self.set_aside is not None:
+            try:
+                self.set_aside(message or PushMessage(data=body), outcome.reason, deadline)
+                outcome = replace(outcome, set_aside=True)
+            except NotSetAside as not_set_aside:
+                outcome = Outcome(Ending.FAILED, f"{outcome.reason}; {not_set_aside}")
         return replace(outcome, message=message, notification=notification)
 
     def _outcome_of(self, notification: Notification, deadline: float) -> Outcome:
         if notification.resource_type != CUSTOMER:
             return Outcome(Ending.IGNORED, _not_about_a_customer(notification))
+        if self.project_key is not None and notification.project_key != self.project_key:
+            raise Malformed("about a customer of another project than CTP_PROJECT_KEY")
         deleted = notification.event_type == "customer.deleted"
         attempt = partial(self._forget if deleted else self._identify, notification, deadline)
-        version = GONE if deleted else notification.version
+        version = self._version_of_deletion(notification) if deleted else notification.version
         try:
             outcome = self.deliveries.deliver(notification.resource_id, version, attempt, deadline=deadline)
         except TooLate as too_late:
@@ -115,7 +133,7 @@ class Integration:
         except CannotRead as cannot_read:
             return Attempt(Outcome(Ending.FAILED, str(cannot_read)))
         if customer is None:
-            return Attempt(Outcome(Ending.IGNORED, "the customer has been deleted since"), GONE)
+            return Attempt(Outcome(Ending.IGNORED, "the customer has been deleted since"))
         if customer.version <= newest:
             return Attempt(_ALREADY, customer.version)
         payload = transform_customer_to_segment(customer, self.rules, project_key=notification.project_key)
@@ -127,8 +145,33 @@ class Integration:
             return Attempt(_DELIVERED, customer.version)
         return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
 
-    def _forget(self, _notification: Notification, _deadline: float, _newest: float) -> Attempt[Outcome]:
-        return Attempt(Outcome(Ending.IGNORED, "the customer was deleted"), GONE)
+    def _version_of_deletion(self, notification: Notification) -> float:
+        return ERASED if self._erasure_is_due(notification) else GONE
+
+    def _erasure_is_due(self, notification: Notification) -> bool:
+        match self.erasure:
+            case Erasure.OFF:
+                return False
+            case Erasure.REQUESTED:
+                return notification.data_erasure  # only ResourceDeleted tells
+            case Erasure.EVERY:
+                return True
+
+    def _forget(self, notification: Notification, deadline: float, _newest: float) -> Attempt[Outcome]:
+        if self.erase is None or not self._erasure_is_due(notification):
+            return Attempt(Outcome(Ending.IGNORED, f"the customer was deleted (ERASURE is {self.erasure})"), GONE)
+        user_id = user_id_of_deleted(notification, self.rules.user_id)
+        if not user_id:
+            reason = (
+                f"erasure is due, but this {notification.message_type or notification.notification_type} does not "
+                f"carry the {self.rules.user_id} that is the userId: find the user in Segment by the trait "
+                "commercetoolsId, and delete and suppress it there"
+            )
+            return Attempt(Outcome(Ending.REFUSED, reason))
+        error = self.erase(user_id, deadline).error
+        if error is None:
+            return Attempt(Outcome(Ending.DELIVERED, "the customer is to be erased in Segment"), ERASED)
+        return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
 
 
 def _not_about_a_customer(notification: Notification) -> str:
@@ -151,6 +194,7 @@ _TYPE_ID = re.compile(r"[a-z-]{1,40}")  # what commercetools calls its resources
 def integration_by(settings: Settings) -> Integration:
     """Put together what the settings describe."""
     client = create_segment_client(settings.segment.write_key, settings.segment.host)
+    reader = CustomerReader(settings.commercetools) if settings.commercetools else None
     return Integration(
         send=lambda payload, deadline: send_customer_to_segment_with_client(client.by(deadline), payload),
         rules=IdentifyRules(
@@ -158,6 +202,15 @@ def integration_by(settings: Settings) -> Integration:
             clear=settings.segment_clear_traits,
             source=hashlib.sha256(settings.segment.write_key.encode()).hexdigest()[:16],
         ),
+        customer_now=reader.customer_now if reader else customer_inside,
+        project_key=settings.commercetools.project_key if settings.commercetools else None,
+        erasure=settings.erasure,
+        erase=(
+            Regulations(settings.segment_public_api_token, settings.segment_public_api_url).erase
+            if settings.segment_public_api_token
+            else None
+        ),
+        set_aside=DeadLetterTopic(settings.dead_letter_topic).set_aside if settings.dead_letter_topic else None,
     )
 
 

@@ -49,9 +49,13 @@ class Pause:
             raise NotCalled(f"{self._party} asked for a pause of another {left:.0f} s")
 
     def heed(self, response: "Response") -> None:
-        """Begin a pause if this answer is a 429 or a 503 with Retry-After (RFC 9110, 10.2.3: seconds or a date)."""
+        """Begin a pause if this answer is a 429 or a 503 that says for how long.
+
+        It says so in Retry-After (RFC 9110, 10.2.3: seconds or a date), or in X-RateLimit-Reset, in which Segment's
+        Tracking API gives seconds and its Public API a date.
+        """
         if response.status_code in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-            seconds = _seconds(response.headers.get("Retry-After", ""))
+            seconds = _seconds(response.headers.get("Retry-After") or response.headers.get("X-RateLimit-Reset", ""))
             self._over_at = max(self._over_at, self._clock() + min(seconds, _LONGEST_PAUSE))
 
 

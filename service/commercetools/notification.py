@@ -4,7 +4,7 @@ https://docs.commercetools.com/api/projects/subscriptions#delivery-payloads
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validates_schema
@@ -23,7 +23,7 @@ class Notification:
 
     `resource_type` and `resource_id` are "" in an Event payload, which is about no resource. `version` is the
     resource's: a Message's own `version` is always 1, its `resourceVersion` counts. `customer` is commercetools' JSON
-    of the customer where a message brings one.
+    of the customer where a message brings one; `identifiers` are key, externalId, customerNumber as of that version.
     """
 
     notification_type: str
@@ -34,6 +34,7 @@ class Notification:
     message_type: str = ""
     customer: Mapping[str, Any] | None = None
     email: str | None = None
+    identifiers: Mapping[str, Any] = field(default_factory=dict)
     data_erasure: bool = False
 
     @property
@@ -73,6 +74,7 @@ class _NotificationSchema(Schema):
     )
     customer = fields.Dict(keys=fields.String(), load_default=None, allow_none=True)
     email = fields.String(load_default=None, allow_none=True)
+    identifiers = fields.Dict(data_key="resourceUserProvidedIdentifiers", load_default=None, allow_none=True)
     data_erasure = fields.Boolean(data_key="dataErasure", load_default=False, allow_none=True)
 
     @validates_schema(skip_on_field_errors=False)
@@ -98,6 +100,7 @@ class _NotificationSchema(Schema):
             message_type=document["type"] or payload_not_included["payload_type"] or "",
             customer=document["customer"],
             email=document["email"],
+            identifiers=document["identifiers"] or {},
             data_erasure=bool(document["data_erasure"]),
         )
 

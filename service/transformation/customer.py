@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.commercetools.customer import Customer, read_customer
+from service.commercetools.notification import Notification
 from service.config import ClearTraits, UserIdField
 from service.segment.types import SegmentIdentifyPayload
 from service.transformation.address import chosen_address, segment_address
@@ -102,3 +103,13 @@ def _message_id(customer: Customer, project_key: str, source: str) -> str:
     """Name this version of this customer: the same at every delivery, and fit for Segment's 100 characters."""
     name = "\n".join((source, project_key, customer.id, str(customer.version), "identify"))
     return "ct-identify-" + hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:40]
+
+
+def user_id_of_deleted(notification: Notification, field: UserIdField) -> str:
+    """Return the user id of a customer who can no longer be read, or "" where the notification does not carry it."""
+    if field is UserIdField.ID:
+        return notification.resource_id
+    if field is UserIdField.EMAIL:
+        return (notification.email or "").strip().lower()
+    identifier = notification.identifiers.get(field)
+    return identifier.strip() if isinstance(identifier, str) else ""

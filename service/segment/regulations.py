@@ -1,0 +1,93 @@
+"""Erasing people in Segment, many to a call: Segment's Public API, which is not the one that takes events.
+
+https://docs.segmentapis.com/tag/Deletion-and-Suppression#operation/createWorkspaceRegulation
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+
+import requests
+
+from service.group_commit import BatchRefused, CallFailed, GroupCommit, NeverSent
+from service.segment.types import SegmentError, SegmentIntegrationResult
+from service.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
+
+_MAX_USER_IDS = 5000
+_MAX_BYTES = 3_900_000  # of 4 MB
+_SECONDS_BETWEEN_CALLS = 0.1  # 600 calls a minute
+
+
+class Regulations:
+    """Suppresses and deletes users, so that no late event brings them back. Threads and greenlets may share it."""
+
+    def __init__(
+        self,
+        token: str,
+        url: str,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._token = token
+        self._url = f"{url}/regulations"
+        self._clock = clock
+        self._sleep = sleep
+        self._session = session()
+        self._pause = Pause("Segment's Public API", clock)
+        self._next_call = float("-inf")
+        self._user_ids: GroupCommit[str, SegmentError | None] = GroupCommit(
+            self._post, max_items=_MAX_USER_IDS, max_size=_MAX_BYTES, slots=1, call_seconds=CALL_SECONDS, clock=clock
+        )
+
+    def erase(self, user_id: str, deadline: float) -> SegmentIntegrationResult:
+        """Have this user suppressed and deleted; a success means that Segment has taken the regulation."""
+        try:
+            size = len(user_id.encode(errors="surrogatepass")) * 2 + 4
+            return SegmentIntegrationResult(self._user_ids.submit(user_id, size=size, deadline=deadline))
+        except (NeverSent, CallFailed) as unsettled:
+            return SegmentIntegrationResult(SegmentError(str(unsettled)))
+
+    def _post(self, user_ids: Sequence[str]) -> list[SegmentError | None]:
+        outcome = self._outcome_of(user_ids)
+        if outcome is not None and outcome.refused:
+            raise BatchRefused(outcome)
+        return [outcome] * len(user_ids)
+
+    def _outcome_of(self, user_ids: Sequence[str]) -> SegmentError | None:
+        try:
+            self._pause.check()
+            self._keep_the_pace()
+            answer = self._session.post(
+                self._url,
+                json={
+                    "regulationType": "SUPPRESS_WITH_DELETE",
+                    "subjectType": "USER_ID",
+                    "subjectIds": list(user_ids),
+                },
+                headers={"Authorization": f"Bearer {self._token}"},
+                timeout=timeout(),
+            )
+        except NotCalled as not_called:
+            return SegmentError(str(not_called))
+        except requests.RequestException as error:
+            return SegmentError(f"Segment's Public API was not reached: {type(error).__name__}")
+        self._pause.heed(answer)
+        if answer.status_code != HTTPStatus.OK:
+            reason = f"Segment's Public API answered {answer.status_code}"
+            return SegmentError(reason, refused=answer.status_code == HTTPStatus.BAD_REQUEST)
+        if not _says_regulated(answer):
+            return SegmentError("what answered 200 is not Segment's Public API")
+        return None
+
+    def _keep_the_pace(self) -> None:
+        wait = self._next_call - self._clock()
+        if wait > 0:
+            self._sleep(wait)
+        self._next_call = self._clock() + _SECONDS_BETWEEN_CALLS
+
+
+def _says_regulated(answer: requests.Response) -> bool:
+    try:
+        return bool(answer.json()["data"]["regulateId"])
+    except (ValueError, KeyError, TypeError):
+        return False
