@@ -29,11 +29,19 @@ class Attempt(Generic[Outcome]):
 
 
 class _Flight(Generic[Outcome]):
-    __slots__ = ("attempt", "ended")
+    __slots__ = ("attempt", "ended", "version")
 
-    def __init__(self) -> None:
+    def __init__(self, version: float | None) -> None:
+        self.version = version
         self.ended = threading.Event()
         self.attempt: Attempt[Outcome] | None = None
+
+    def attempt_for(self, version: float | None) -> Attempt[Outcome] | None:
+        """Return the attempt if it was one for `version` too: it delivered it, or was made for it and failed."""
+        if self.attempt is None or version is None:
+            return None
+        covered = self.version if self.attempt.version is None else self.attempt.version
+        return self.attempt if covered is not None and version <= covered else None
 
 
 class TooLate(Exception):
@@ -64,25 +72,25 @@ class Deliveries(Generic[Outcome]):
         """Return the outcome of an attempt that covers `version`, or None if that version is delivered already.
 
         `attempt` is called with the newest version delivered so far (0 if none is known), unless one that is under
-        way covers this caller too. Without a `version` it is always called. Raises TooLate, and what `attempt` raises.
+        way covers this caller too: it delivers this version or a newer one, or it is made for such a version and
+        fails. Without a `version` it is always called. Raises TooLate, and what `attempt` raises.
         """
-        shared: Attempt[Outcome] | None = None
         while True:
             with self._lock:
-                newest = self._newest.get(customer_id, 0.0)
-                if version is not None and newest >= version:
-                    return shared.outcome if shared else None
+                newest = self._newest.get(customer_id)
+                if version is not None and newest is not None and version <= newest:
+                    return None
                 flight = self._flights.get(customer_id)
                 if flight is None:
-                    mine = self._flights[customer_id] = _Flight()
+                    mine = self._flights[customer_id] = _Flight(version)
                     break
-            if not flight.ended.wait(max(0.0, deadline - self._clock())):
+            if not flight.ended.wait(min(max(deadline - self._clock(), 0), threading.TIMEOUT_MAX)):
                 raise TooLate("another notification of the same customer was under way")
-            shared = flight.attempt
-            if shared is not None and shared.version is None:
-                return shared.outcome  # it failed, and so would the next one now
+            shared = flight.attempt_for(version)
+            if shared is not None:
+                return shared.outcome
         try:
-            mine.attempt = attempt(newest)
+            mine.attempt = attempt(newest or 0)
         finally:
             self._end(customer_id, mine)
         return mine.attempt.outcome

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
@@ -68,13 +69,13 @@ class GroupCommit(Generic[Item, Outcome]):
         Raises NeverSent if no call could begin in time, and CallFailed if its call brought no outcome.
         """
         ticket: _Ticket[Item, Outcome] = _Ticket(item, size, deadline - self._call_seconds)
-        with self._lock:
-            if self._free_slots:
-                self._free_slots -= 1
-                ticket.leads = True
-            else:
-                self._waiting.append(ticket)
         try:
+            with self._lock:
+                if self._free_slots:
+                    self._free_slots -= 1
+                    ticket.leads = True
+                else:
+                    self._waiting.append(ticket)
             if not ticket.leads:
                 self._wait(ticket)
             if ticket.leads:
@@ -104,14 +105,15 @@ class GroupCommit(Generic[Item, Outcome]):
     def _lead(self, ticket: "_Ticket[Item, Outcome]") -> None:
         batch = [ticket]
         try:
-            with self._lock:
-                self._fill(batch)
+            if ticket.latest_start >= self._clock():  # a leader that came too late leaves the others to the next one
+                with self._lock:
+                    self._fill(batch)
             self._deliver(batch)
         finally:
+            for one in batch:
+                one.settle(error=NeverSent("the caller that was to make the call was stopped"))
             with self._lock:
                 self._pass_on(ticket)
-            for one in batch:
-                one.settle(error=CallFailed("the caller that made the call was stopped"))
 
     def _fill(self, batch: "list[_Ticket[Item, Outcome]]") -> None:
         size = batch[0].size
@@ -129,32 +131,44 @@ class GroupCommit(Generic[Item, Outcome]):
             self._free_slots += 1
 
     def _deliver(self, batch: "Sequence[_Ticket[Item, Outcome]]") -> None:
-        now = self._clock()
-        for late in (ticket for ticket in batch if ticket.latest_start < now):
-            late.settle(error=NeverSent("no call could begin in time"))
-        batch = [ticket for ticket in batch if ticket.latest_start >= now]
-        if not batch:
-            return
+        """Call, split and call again until each of the batch has its outcome or it is too late for it or its leader."""
+        leader = batch[0]
+        parts = [batch]
+        while parts:
+            now = self._clock()
+            for ticket in chain.from_iterable(parts):
+                if min(ticket.latest_start, leader.latest_start) < now:
+                    ticket.settle(error=NeverSent("no call could begin in time"))
+            part = [ticket for ticket in parts.pop(0) if not ticket.settled]
+            if part:
+                parts = [*self._settle_or_split(part), *parts]
+
+    def _settle_or_split(
+        self, batch: "Sequence[_Ticket[Item, Outcome]]"
+    ) -> "Sequence[Sequence[_Ticket[Item, Outcome]]]":
+        """Make one call. Return the two halves if the batch was refused as a whole, else nothing: all is settled."""
         try:
             outcomes = self._call([ticket.item for ticket in batch])
-            for ticket, outcome in zip(batch, outcomes, strict=True):
+            # Pairs before the first is settled: with one outcome missing, nobody knows whose it is.
+            for ticket, outcome in list(zip(batch, outcomes, strict=True)):
                 ticket.settle(outcome)
         except BatchRefused as refusal:
-            if len(batch) == 1:
-                batch[0].settle(refusal.outcome)
-            else:
+            if len(batch) > 1:
                 middle = len(batch) // 2
-                self._deliver(batch[:middle])
-                self._deliver(batch[middle:])
-        except Exception as error:  # noqa: BLE001  # whatever it was, each caller must learn that it has no outcome
+                return batch[:middle], batch[middle:]
+            batch[0].settle(refusal.outcome)
+        except BaseException as error:
             for ticket in batch:
                 ticket.settle(error=CallFailed(type(error).__name__))
+            if not isinstance(error, Exception):
+                raise  # the leader itself is stopped; whatever else it was, each caller has learned it
+        return ()
 
 
 class _Ticket(Generic[Item, Outcome]):
     """One caller's place: its item, whether it makes the next call, and in the end its outcome."""
 
-    __slots__ = ("_outcome", "_settled", "_turn", "error", "item", "latest_start", "leads", "size")
+    __slots__ = ("_outcome", "_turn", "error", "item", "latest_start", "leads", "settled", "size")
 
     def __init__(self, item: Item, size: int, latest_start: float) -> None:
         self.item = item
@@ -162,8 +176,8 @@ class _Ticket(Generic[Item, Outcome]):
         self.latest_start = latest_start
         self.leads = False
         self.error: Exception | None = None
+        self.settled = False
         self._outcome: Outcome | None = None
-        self._settled = False
         self._turn = threading.Lock()
         self._turn.acquire()
 
@@ -175,8 +189,8 @@ class _Ticket(Generic[Item, Outcome]):
 
     def settle(self, outcome: Outcome | None = None, *, error: Exception | None = None) -> None:
         """Note the outcome and wake the caller; a ticket that has its outcome keeps it."""
-        if not self._settled:
-            self._settled = True
+        if not self.settled:
+            self.settled = True
             self._outcome = outcome
             self.error = error
             self.wake()

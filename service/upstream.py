@@ -1,6 +1,7 @@
 """A call to an outside party: bounded as a whole, never redirected, not made before the party wants the next one."""
 
 import io
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,11 +10,13 @@ from http import HTTPStatus
 from http.client import BadStatusLine, RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Retry, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import MaxRetryError, ProtocolError, ReadTimeoutError
 
 if TYPE_CHECKING:
     import socket
@@ -85,10 +88,27 @@ def session() -> requests.Session:
     made = _Session()
     made.auth = _as_it_is  # with an auth in place, requests does not look into netrc
     made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    _mount_fresh_connections(made)
+    _sessions.add(made)
+    return made
+
+
+def _mount_fresh_connections(made: requests.Session) -> None:
     adapter = _Adapter(pool_maxsize=_CONNECTIONS, max_retries=_OnceMoreIfDead(1, allowed_methods=None))
     made.mount("http://", adapter)
     made.mount("https://", adapter)
-    return made
+
+
+_sessions: WeakSet[requests.Session] = WeakSet()
+
+
+def _leave_connections_to_the_parent() -> None:
+    for made in _sessions:
+        _mount_fresh_connections(made)
+
+
+# Two processes that write into one connection get each other's answers.
+os.register_at_fork(after_in_child=_leave_connections_to_the_parent)
 
 
 def _as_it_is(request: "PreparedRequest") -> "PreparedRequest":
@@ -112,7 +132,7 @@ class _OnceMoreIfDead(Retry):
     ) -> "_OnceMoreIfDead":
         died_idle = any(isinstance(cause, _KeptAliveConnectionDied) for cause in getattr(error, "args", ()))
         if error is not None and not (died_idle and self.total):
-            raise error
+            raise error if isinstance(error, ProtocolError | ReadTimeoutError) else MaxRetryError(_pool, url, error)
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
     def is_retry(self, *_: object, **__: object) -> bool:

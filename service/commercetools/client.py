@@ -41,14 +41,21 @@ class _Read:
 class CustomerReader:
     """Reads customers by id. Threads and greenlets may share it."""
 
-    def __init__(self, settings: CommercetoolsSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: CommercetoolsSettings,
+        *,
+        call_seconds: float = CALL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._customers = f"{settings.api_url}/{settings.project_key}/customers"
+        self._call_seconds = call_seconds
         self._clock = clock
         self._session = session()
         self._pause = Pause("commercetools", clock)
         self._token = _Token(settings, self._session, self._pause, clock)
         self._reads: GroupCommit[str, _Read] = GroupCommit(
-            self._query, max_items=_MAX_IDS, slots=_SLOTS, call_seconds=CALL_SECONDS, clock=clock
+            self._query, max_items=_MAX_IDS, slots=_SLOTS, call_seconds=call_seconds, clock=clock
         )
 
     def customer_now(self, notification: Notification, deadline: float) -> Customer | None:
@@ -85,7 +92,7 @@ class CustomerReader:
             "expand": "customerGroup",
         }
         try:
-            results = _answered(self._get(self._customers, where, self._clock() + CALL_SECONDS))["results"]
+            results = _answered(self._get(self._customers, where, self._clock() + self._call_seconds))["results"]
             by_id = {document["id"]: document for document in results}
         except CannotRead as problem:
             return [_Read(problem=str(problem))] * len(ids)
@@ -94,7 +101,7 @@ class CustomerReader:
         return [_Read(by_id.get(id_)) for id_ in ids]
 
     def _read_by_id(self, customer_id: str, deadline: float) -> Mapping[str, Any] | None:
-        deadline = min(deadline, self._clock() + CALL_SECONDS)
+        deadline = min(deadline, self._clock() + self._call_seconds)
         answer = self._get(f"{self._customers}/{customer_id}", {"expand": "customerGroup"}, deadline)
         if answer.status_code == HTTPStatus.NOT_FOUND and _is_resource_not_found(answer):
             return None

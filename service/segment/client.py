@@ -44,11 +44,19 @@ segment.analytics.request._session = session()  # noqa: SLF001  # there is no pu
 class SegmentClient:
     """Delivers events, many callers to a call. Threads and greenlets may share it; it holds no thread of its own."""
 
-    def __init__(self, write_key: str, host: str = US_HOST, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        write_key: str,
+        host: str = US_HOST,
+        *,
+        call_seconds: float = CALL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if not write_key.strip():
             raise ValueError("the write key is empty")
         self._write_key = write_key.strip()
         self._host = host
+        self._call_seconds = call_seconds
         self._clock = clock
         self._builder = EventBuilder(self._write_key, send=False, sync_mode=True)
         self._pause = Pause("Segment", clock)
@@ -57,7 +65,7 @@ class SegmentClient:
             max_items=_MAX_EVENTS,
             max_size=_MAX_BATCH_BYTES - _BATCH_ENVELOPE_BYTES,
             slots=_SLOTS,
-            call_seconds=CALL_SECONDS,
+            call_seconds=call_seconds,
             clock=clock,
         )
 
@@ -70,7 +78,7 @@ class SegmentClient:
         context: dict[str, Any] | None = None,
     ) -> None:
         """Deliver one identify; return when Segment has confirmed it, or raise NotDelivered."""
-        deadline = self._clock() + _PATIENCE_SECONDS + CALL_SECONDS
+        deadline = self._clock() + _PATIENCE_SECONDS + self._call_seconds
         self.by(deadline).identify(user_id, traits, timestamp, message_id, context)
 
     def by(self, deadline: float) -> "SegmentClientWithDeadline":
@@ -128,7 +136,7 @@ class SegmentClient:
         try:
             self._pause.check()
             response = segment.analytics.request.post(
-                self._write_key, self._host, timeout=timeout(), batch=list(events)
+                self._write_key, self._host, timeout=timeout(self._call_seconds), batch=list(events)
             )
         except NotCalled as not_called:
             return SegmentError(str(not_called))

@@ -25,18 +25,21 @@ class Regulations:
         self,
         token: str,
         url: str,
+        *,
+        call_seconds: float = CALL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._token = token
         self._url = f"{url}/regulations"
+        self._call_seconds = call_seconds
         self._clock = clock
         self._sleep = sleep
         self._session = session()
         self._pause = Pause("Segment's Public API", clock)
         self._next_call = float("-inf")
         self._user_ids: GroupCommit[str, SegmentError | None] = GroupCommit(
-            self._post, max_items=_MAX_USER_IDS, max_size=_MAX_BYTES, slots=1, call_seconds=CALL_SECONDS, clock=clock
+            self._post, max_items=_MAX_USER_IDS, max_size=_MAX_BYTES, slots=1, call_seconds=call_seconds, clock=clock
         )
 
     def erase(self, user_id: str, deadline: float) -> SegmentIntegrationResult:
@@ -65,7 +68,7 @@ class Regulations:
                     "subjectIds": list(user_ids),
                 },
                 headers={"Authorization": f"Bearer {self._token}"},
-                timeout=timeout(),
+                timeout=timeout(self._call_seconds),
             )
         except NotCalled as not_called:
             return SegmentError(str(not_called))

@@ -1,0 +1,466 @@
+"""Nothing fools this service into believing in a delivery that never was.
+
+Segment's library lets a caller believe so in many ways; each has a test here, over the real library and real HTTP.
+"""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.integration import send_customer_to_segment_with_client
+from service.local.segment import SegmentStandIn
+from service.local.stand_in import (
+    CLOSE_AFTER_READ,
+    FOREIGN,
+    HANG,
+    RESET_AFTER_READ,
+    RESET_BEFORE_READ,
+    TRUNCATED,
+    Answer,
+    Call,
+    Fault,
+    answer,
+    drip,
+    redirect,
+)
+from service.segment import NotDelivered, SegmentClient, SegmentIdentifyPayload, SegmentIntegrationResult
+
+WRITE_KEY = "stand-in-write-key"
+ROOT = Path(__file__).parent.parent
+KIBIBYTE = 1024
+
+
+@pytest.fixture
+def segment() -> Iterator[SegmentStandIn]:
+    with SegmentStandIn(WRITE_KEY) as stand_in:
+        yield stand_in
+
+
+def client_of(segment: SegmentStandIn, call_seconds: float = 10.0) -> SegmentClient:
+    return SegmentClient(WRITE_KEY, segment.url, call_seconds=call_seconds)
+
+
+def an_identify(number: int = 1, **changes: Any) -> SegmentIdentifyPayload:  # noqa: ANN401  # any value
+    payload: dict[str, Any] = {
+        "user_id": f"user-{number}",
+        "traits": {"email": f"user-{number}@example.com"},
+        "message_id": f"message-{number}",
+        "timestamp": datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC),
+    }
+    return SegmentIdentifyPayload(**(payload | changes))  # type: ignore[typeddict-item, no-any-return]  # changes may be anything
+
+
+def send_all(client: SegmentClient, payloads: Sequence[SegmentIdentifyPayload]) -> list[SegmentIntegrationResult]:
+    """Send each from a thread of its own, as pushes arrive."""
+    with ThreadPoolExecutor(len(payloads)) as pool:
+        return list(pool.map(lambda payload: send_customer_to_segment_with_client(client, payload), payloads))
+
+
+def reason_of(client: SegmentClient, payload: SegmentIdentifyPayload) -> str:
+    with pytest.raises(NotDelivered) as not_delivered:
+        client.identify(**payload)
+    return not_delivered.value.error.message
+
+
+def test_what_segment_confirmed_has_arrived_as_it_was_handed_over(segment: SegmentStandIn) -> None:
+    client_of(segment).identify(
+        **an_identify(context={"active": False}, traits={"email": "a@example.com", "phone": None})
+    )
+
+    [event] = segment.events
+    assert event["type"] == "identify"
+    assert event["userId"] == "user-1"
+    assert event["traits"] == {"email": "a@example.com", "phone": None}
+    assert event["messageId"] == "message-1"
+    assert event["timestamp"] == "2026-01-02T03:04:05.678+00:00"
+    assert event["context"]["active"] is False
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        pytest.param(answer(401), "Segment answered 401", id="401"),
+        pytest.param(answer(403), "Segment answered 403", id="403"),
+        pytest.param(answer(404), "Segment answered 404", id="404"),
+        pytest.param(answer(408), "Segment answered 408", id="408"),
+        pytest.param(answer(429), "Segment answered 429", id="429"),
+        pytest.param(answer(500), "Segment answered 500", id="500"),
+        pytest.param(answer(502, body=b"<html>"), "Segment answered 502", id="502 of a proxy"),
+        pytest.param(answer(503), "Segment answered 503", id="503"),
+        pytest.param(answer(202), "what answered 202 is not Segment", id="202"),
+        pytest.param(answer(204, body=b""), "what answered 204 is not Segment", id="204"),
+        pytest.param(answer(200, body=b'{"success": false}'), "what answered 200 is not Segment", id="success false"),
+        pytest.param(answer(200, body=b'{"success": "true"}'), "what answered 200 is not Segment", id="success a word"),
+        pytest.param(answer(200, body=b"[]"), "what answered 200 is not Segment", id="a list"),
+        pytest.param(answer(200, body=b""), "what answered 200 is not Segment", id="an empty 200"),
+        pytest.param(FOREIGN, "what answered 200 is not Segment", id="a captive portal"),
+        pytest.param(RESET_BEFORE_READ, "Segment was not reached: ConnectionError", id="reset before it was read"),
+        pytest.param(RESET_AFTER_READ, "Segment was not reached: ConnectionError", id="reset after it was read"),
+        pytest.param(CLOSE_AFTER_READ, "Segment was not reached: ConnectionError", id="closed without an answer"),
+        pytest.param(TRUNCATED, "Segment was not reached: ChunkedEncodingError", id="a truncated answer"),
+        pytest.param(answer(300, body=b""), "Segment answered 300", id="300"),
+        pytest.param(answer(304, body=b""), "Segment answered 304", id="304"),
+    ],
+)
+def test_no_other_answer_is_a_delivery_and_none_is_tried_again_here(
+    segment: SegmentStandIn, fault: Fault, reason: str
+) -> None:
+    segment.fail(fault)
+
+    assert reason_of(client_of(segment), an_identify()) == reason
+
+    assert len(segment.calls) == (0 if fault is RESET_BEFORE_READ else 1)
+    assert segment.events == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(segment: SegmentStandIn, status: int) -> None:
+    with SegmentStandIn(WRITE_KEY) as elsewhere:
+        segment.fail(redirect(status, f"{elsewhere.url}/v1/batch"))
+
+        assert reason_of(client_of(segment), an_identify()) == f"Segment answered {status}"
+
+        assert elsewhere.calls == []
+
+
+@pytest.mark.parametrize("fault", [pytest.param(HANG, id="hang"), pytest.param(drip(0.05), id="a byte now and then")])
+def test_a_call_is_bounded_as_a_whole_and_not_by_its_reads(segment: SegmentStandIn, fault: Fault) -> None:
+    segment.fail(fault)  # the whole answer would drip for more than seven seconds
+
+    assert reason_of(client_of(segment, call_seconds=0.3), an_identify()).startswith("Segment was not reached")
+
+
+def test_nobody_at_the_address_is_a_failure(segment: SegmentStandIn) -> None:
+    segment.stop()
+
+    assert reason_of(client_of(segment), an_identify()) == "Segment was not reached: ConnectionError"
+
+
+def test_what_was_taken_before_the_connection_broke_is_not_doubled_by_sending_it_again(segment: SegmentStandIn) -> None:
+    client = client_of(segment)
+    segment.fail_next(RESET_AFTER_READ.after_effect())
+    assert reason_of(client, an_identify()) == "Segment was not reached: ConnectionError"
+
+    client.identify(**an_identify())
+
+    assert [event["messageId"] for event in segment.events] == ["message-1"]
+    assert segment.duplicates == 1
+
+
+def test_a_kept_alive_connection_found_dead_is_replaced_once_and_at_once(segment: SegmentStandIn) -> None:
+    client = client_of(segment)
+    client.identify(**an_identify(1))
+    segment.fail_next(CLOSE_AFTER_READ)
+
+    client.identify(**an_identify(2))
+
+    assert [event["userId"] for event in segment.events] == ["user-1", "user-2"]
+    assert len(segment.calls) == 3
+
+
+def test_a_second_death_in_a_row_is_a_failure(segment: SegmentStandIn) -> None:
+    client = client_of(segment)
+    client.identify(**an_identify(1))
+    segment.fail_next(CLOSE_AFTER_READ, times=2)
+
+    assert reason_of(client, an_identify(2)) == "Segment was not reached: ConnectionError"
+
+    assert len(segment.calls) == 3
+
+
+def test_an_idle_connection_that_the_server_closed_costs_nothing(segment: SegmentStandIn) -> None:
+    client = client_of(segment)
+    client.identify(**an_identify(1))
+    segment.close_idle_connections()
+
+    client.identify(**an_identify(2))
+
+    assert [event["userId"] for event in segment.events] == ["user-1", "user-2"]
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_an_event_refused_alone_is_refused_for_good(segment: SegmentStandIn, status: int) -> None:
+    segment.fail(answer(status))
+
+    with pytest.raises(NotDelivered) as not_delivered:
+        client_of(segment).identify(**an_identify())
+
+    assert not_delivered.value.error.refused
+    assert len(segment.calls) == 1
+
+
+@pytest.mark.parametrize("not_json", [float("nan"), float("inf"), [1, {"deep": float("-inf")}]])
+def test_nan_in_one_event_is_refused_before_it_can_spoil_its_neighbours(
+    segment: SegmentStandIn, not_json: object
+) -> None:
+    payloads = [an_identify(n) for n in range(20)]
+    payloads[7]["traits"]["score"] = not_json
+
+    results = send_all(client_of(segment), payloads)
+
+    assert [number for number, result in enumerate(results) if not result.success] == [7]
+    assert results[7].error is not None
+    assert results[7].error.refused
+    assert len(segment.events) == 19
+
+
+@pytest.mark.parametrize(
+    "dropped",
+    [
+        pytest.param(uuid.UUID(int=7), id="a UUID"),
+        pytest.param({"a", "b"}, id="a set"),
+        pytest.param([1, object()], id="a list with an object in it"),
+        pytest.param(datetime(2026, 1, 1, tzinfo=UTC), id="a datetime"),
+        pytest.param(b"bytes", id="bytes"),
+    ],
+)
+def test_a_trait_that_the_library_would_drop_or_change_is_refused(segment: SegmentStandIn, dropped: object) -> None:
+    with pytest.raises(NotDelivered) as not_delivered:
+        client_of(segment).identify(**an_identify(traits={"email": "a@example.com", "odd": dropped}))
+
+    assert not_delivered.value.error.message == "the event cannot be built: TypeError"
+    assert segment.calls == []
+
+
+def test_an_event_larger_than_segment_takes_is_refused_without_a_call(segment: SegmentStandIn) -> None:
+    with pytest.raises(NotDelivered) as not_delivered:
+        client_of(segment).identify(**an_identify(traits={"note": "x" * 33 * KIBIBYTE}))
+
+    assert not_delivered.value.error.message == "the event is larger than Segment's 32 KiB"
+    assert not_delivered.value.error.refused
+    assert segment.calls == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"user_id": ""}, id="no user id"),
+        pytest.param({"user_id": "  "}, id="a blank user id"),
+        pytest.param({"message_id": ""}, id="an empty messageId"),
+        pytest.param({"message_id": "m" * 101}, id="a messageId of 101 characters"),
+        pytest.param({"timestamp": "2026-01-01T00:00:00Z"}, id="a timestamp that is text"),
+    ],
+)
+def test_what_segment_would_drop_behind_a_200_is_refused_here(segment: SegmentStandIn, changes: dict[str, Any]) -> None:
+    with pytest.raises(NotDelivered) as not_delivered:
+        client_of(segment).identify(**an_identify(**changes))
+
+    assert not_delivered.value.error.refused
+    assert segment.calls == []
+
+
+def test_a_batch_is_never_larger_than_segment_takes(segment: SegmentStandIn) -> None:
+    segment.latency = 0.05  # so that the others gather behind the first
+    payloads = [an_identify(n, traits={"note": "ä" * 5000}) for n in range(60)]  # 30 KB each, escaped
+
+    results = send_all(client_of(segment), payloads)
+
+    assert all(result.success for result in results)
+    assert len(segment.events) == 60
+    sizes = [len(call.body) for call in segment.calls]
+    assert max(sizes) <= 475_000
+    assert max(sizes) > 400_000, "and the batches were full"
+
+
+def test_callers_that_wait_at_the_same_moment_share_calls(segment: SegmentStandIn) -> None:
+    segment.latency = 0.05
+
+    results = send_all(client_of(segment), [an_identify(n) for n in range(100)])
+
+    assert all(result.success for result in results)
+    assert len(segment.events) == 100
+    assert len(segment.calls) < 20
+
+
+class PoisonableSegment(SegmentStandIn):
+    """Refuses, as a whole, every request that has the word in it."""
+
+    def respond(self, call: Call) -> Answer:
+        return self.refusal(400, None) if b"poison" in call.body else super().respond(call)
+
+
+def test_bad_events_are_found_by_splitting_and_their_neighbours_are_delivered() -> None:
+    payloads = [an_identify(n) for n in range(64)]
+    payloads[23]["traits"]["note"] = payloads[42]["traits"]["note"] = "poison"
+
+    with PoisonableSegment(WRITE_KEY, latency=0.05) as segment:
+        results = send_all(client_of(segment), payloads)
+
+        assert [number for number, result in enumerate(results) if not result.success] == [23, 42]
+        assert all(result.error is None or result.error.refused for result in results)
+        assert len(segment.events) == 62
+        assert len(segment.calls) < 40, "two halvings of a batch of 64 and the calls that gathered it"
+
+
+def test_every_event_of_a_failed_batch_learns_of_it(segment: SegmentStandIn) -> None:
+    segment.latency = 0.05
+    segment.fail(answer(500))
+
+    results = send_all(client_of(segment), [an_identify(n) for n in range(30)])
+
+    assert {result.error.message for result in results if result.error} == {"Segment answered 500"}
+    assert not any(result.success for result in results)
+
+
+def test_after_a_retry_after_no_call_is_made_before_the_time_has_come(segment: SegmentStandIn) -> None:
+    now = [1000.0]
+    client = SegmentClient(WRITE_KEY, segment.url, clock=lambda: now[0])
+    segment.fail_next(answer(429, retry_after=30))
+    assert reason_of(client, an_identify(1)) == "Segment answered 429"
+
+    now[0] += 29
+    assert reason_of(client, an_identify(2)) == "Segment asked for a pause of another 1 s"
+    assert len(segment.calls) == 1
+
+    now[0] += 1
+    client.identify(**an_identify(3))
+    assert len(segment.calls) == 2
+
+
+def test_a_netrc_entry_does_not_replace_the_write_key(
+    segment: SegmentStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    client_of(segment).identify(**an_identify())
+
+    assert len(segment.events) == 1
+
+
+def test_cookies_are_not_sent_back(segment: SegmentStandIn) -> None:
+    client = client_of(segment)
+    segment.fail_next(answer(200, body=b'{"success": true}', headers={"Set-Cookie": "seen=1; Path=/"}))
+    client.identify(**an_identify(1))
+    client.identify(**an_identify(2))
+
+    assert "Cookie" not in segment.calls[1].headers
+
+
+def test_no_thread_is_needed_and_none_is_left_behind(segment: SegmentStandIn) -> None:
+    run(
+        f"""
+                from service.segment import create_segment_client
+        client = create_segment_client({WRITE_KEY!r}, {segment.url!r})
+        client.identify("user-1", {{}})
+        assert threading.enumerate() == [threading.main_thread()], threading.enumerate()
+        """
+    )
+
+    assert len(segment.events) == 1
+
+
+def test_a_closed_client_still_delivers(segment: SegmentStandIn) -> None:
+    client = client_of(segment)
+    client.identify(**an_identify(1))
+    client.close_and_flush()
+
+    client.identify(**an_identify(2))
+
+    assert len(segment.events) == 2
+
+
+def test_the_callers_context_stays_as_it_was(segment: SegmentStandIn) -> None:
+    context = {"active": False}
+
+    client_of(segment).identify(**an_identify(context=context))
+
+    assert context == {"active": False}
+
+
+def test_nothing_is_lost_where_the_process_ends_right_after_identify(segment: SegmentStandIn) -> None:
+    run(
+        f"""
+        import os
+        from service.segment import create_segment_client
+        create_segment_client({WRITE_KEY!r}, {segment.url!r}).identify("user-1", {{"email": "a@example.com"}})
+        os._exit(0)
+        """
+    )
+
+    assert [event["userId"] for event in segment.events] == ["user-1"]
+
+
+@pytest.mark.parametrize("used_before", [False, True], ids=["fork after import", "fork after a first call"])
+def test_forked_children_deliver_each_over_connections_of_their_own(segment: SegmentStandIn, used_before: bool) -> None:  # noqa: FBT001  # a row
+    run(
+        f"""
+        import os, sys
+        from service.segment import create_segment_client
+        client = create_segment_client({WRITE_KEY!r}, {segment.url!r})
+        if {used_before}:
+            client.identify("parent", {{}})
+        children = []
+        for child in range(4):
+            pid = os.fork()
+            if pid == 0:
+                for number in range(10):
+                    client.identify(f"{{child}}-{{number}}", {{}})
+                os._exit(0)
+            children.append(pid)
+        if {used_before}:
+            client.identify("parent again", {{}})
+        sys.exit(sum(os.waitpid(pid, 0)[1] for pid in children))
+        """
+    )
+
+    expected = {f"{child}-{number}" for child in range(4) for number in range(10)}
+    assert {event["userId"] for event in segment.events} - {"parent", "parent again"} == expected
+    assert segment.duplicates == 0
+
+
+def run(script: str) -> None:
+    subprocess.run(  # noqa: S603  # our own script
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
+        check=True,
+        cwd=ROOT,
+        timeout=30,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def test_an_error_quotes_nothing_of_the_customer_or_the_key(segment: SegmentStandIn) -> None:
+    canary = "Canary-Name-4711"
+    segment.fail(answer(500, body=canary.encode()))
+    client = client_of(segment)
+    payloads = [
+        an_identify(traits={"name": canary}),
+        an_identify(traits={"name": canary * 4000}),
+        an_identify(traits={"name": canary, "odd": {canary}}),
+        an_identify(user_id=""),
+    ]
+
+    for payload in payloads:
+        reason = reason_of(client, payload)
+        assert canary not in reason
+        assert WRITE_KEY not in reason
+
+
+@pytest.mark.parametrize("write_key", ["", " \n"])
+def test_an_empty_write_key_makes_no_client(write_key: str) -> None:
+    with pytest.raises(ValueError, match="write key"):
+        SegmentClient(write_key)
+
+
+def test_a_write_key_from_a_file_loses_its_line_end(segment: SegmentStandIn) -> None:
+    SegmentClient(f"{WRITE_KEY}\n", segment.url).identify(**an_identify())
+
+    assert len(segment.events) == 1
+
+
+def test_a_caller_without_time_left_makes_no_call(segment: SegmentStandIn) -> None:
+    with pytest.raises(NotDelivered, match="in time"):
+        client_of(segment).by(time.monotonic() + 1).identify(**an_identify())
+
+    assert segment.calls == []
