@@ -351,7 +351,8 @@ def test_cookies_are_not_sent_back(segment: SegmentStandIn) -> None:
 def test_no_thread_is_needed_and_none_is_left_behind(segment: SegmentStandIn) -> None:
     run(
         f"""
-                from service.segment import create_segment_client
+        import threading
+        from service.segment import create_segment_client
         client = create_segment_client({WRITE_KEY!r}, {segment.url!r})
         client.identify("user-1", {{}})
         assert threading.enumerate() == [threading.main_thread()], threading.enumerate()

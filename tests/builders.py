@@ -1,0 +1,177 @@
+"""What tests are made of: documents as commercetools and Pub/Sub write them, and settings, each with changes.
+
+A change of None removes the field. An explicit null is written as `a_customer() | {"email": None}`.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.config import PushAuth, SegmentSettings, Settings
+
+CUSTOMER_ID = "11111111-2222-4333-8444-555555555555"
+PROJECT = "example-shop"
+SUBSCRIPTION = "projects/example-project/subscriptions/example-push"
+
+_OF_THE_MESSAGE = frozenset(
+    {"data", "attributes", "messageId", "message_id", "publishTime", "publish_time", "orderingKey"}
+)
+
+
+def a_customer(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """Return a customer with every field, as commercetools' API shows one."""
+    customer = {
+        "id": CUSTOMER_ID,
+        "version": 3,
+        "versionModifiedAt": "2026-02-03T04:05:06.789Z",
+        "lastMessageSequenceNumber": 4,
+        "createdAt": "2026-01-02T03:04:05.678Z",
+        "lastModifiedAt": "2026-02-03T04:05:06.789Z",
+        "createdBy": {"clientId": "an-api-client", "isPlatformClient": False},
+        "lastModifiedBy": {},
+        "key": "customer-mira",
+        "customerNumber": "1001",
+        "externalId": "crm-1001",
+        "email": "Mira.Example@example.com",
+        "firstName": "Mira",
+        "middleName": "",
+        "lastName": "Example",
+        "title": "Dr.",
+        "salutation": "Ms.",
+        "dateOfBirth": "1990-11-12",
+        "companyName": "Example Engines",
+        "vatId": "XX999999999",
+        "password": "****canaryhash=",
+        "addresses": [an_address()],
+        "defaultBillingAddressId": "home",
+        "billingAddressIds": ["home"],
+        "defaultShippingAddressId": "home",
+        "shippingAddressIds": ["home"],
+        "isEmailVerified": True,
+        "customerGroup": {"typeId": "customer-group", "id": "group-id"},
+        "customerGroupAssignments": [{"customerGroup": {"typeId": "customer-group", "id": "group-id"}}],
+        "stores": [{"typeId": "store", "key": "berlin"}, {"typeId": "store", "key": "paris"}],
+        "authenticationMode": "Password",
+        "locale": "de-DE",
+        "custom": {"type": {"typeId": "type", "id": "type-id"}, "fields": {"shoe-size": "canary-38"}},
+    }
+    return _changed(customer, changes)
+
+
+def an_address(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """Return an address of a customer with every field that we use, and some that we don't."""
+    address = {
+        "id": "home",
+        "key": "home-key",
+        "firstName": "Mira",
+        "lastName": "Example",
+        "streetName": "Hauptstraße",
+        "streetNumber": "5",
+        "additionalStreetInfo": "Hinterhaus",
+        "postalCode": "10115",
+        "city": "Berlin",
+        "region": "Berlin-Brandenburg",
+        "state": "Berlin",
+        "country": "DE",
+        "company": "Address Company",
+        "phone": "+49 30 23125001",
+        "mobile": "+49 171 3920001",
+        "email": "address@example.org",
+    }
+    return _changed(address, changes)
+
+
+def a_message(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """Return a CustomerCreated notification with its customer. Its ids and version follow a changed customer."""
+    customer = changes.get("customer") or a_customer(version=1)
+    message = {
+        "notificationType": "Message",
+        "projectKey": PROJECT,
+        "id": "message-id",
+        "version": 1,
+        "sequenceNumber": 1,
+        "resource": {"typeId": "customer", "id": customer.get("id", CUSTOMER_ID)},
+        "resourceVersion": customer.get("version", 1),
+        "resourceUserProvidedIdentifiers": {},
+        "type": "CustomerCreated",
+        "customer": customer,
+        "createdAt": "2026-01-02T03:04:05.678Z",
+        "lastModifiedAt": "2026-01-02T03:04:05.678Z",
+    }
+    return _changed(message, changes)
+
+
+def a_change(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """Return a ResourceUpdated notification of a customer; with `notificationType`, of any other change."""
+    change = {
+        "notificationType": "ResourceUpdated",
+        "projectKey": PROJECT,
+        "resource": {"typeId": "customer", "id": CUSTOMER_ID},
+        "resourceUserProvidedIdentifiers": {"key": "customer-mira"},
+        "version": 3,
+        "oldVersion": 2,
+        "modifiedAt": "2026-02-03T04:05:06.789Z",
+    }
+    return _changed(change, changes)
+
+
+def a_cloud_event(notification: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the notification inside a CloudEvent, as a Subscription with format CloudEvents writes it."""
+    resource = notification.get("resource") or {"typeId": "customer", "id": CUSTOMER_ID}
+    message = notification.get("notificationType") == "Message"
+    kind = f"message.{notification.get('type')}" if message else f"change.{notification.get('notificationType')}"
+    return {
+        "specversion": "1.0",
+        "id": notification.get("id") or f"{resource['id']}-u{notification.get('version')}",
+        "type": f"com.commercetools.{resource['typeId']}.{kind}",
+        "source": f"/{PROJECT}/customers",
+        "subject": resource["id"],
+        "time": "2026-02-03T04:05:06.789Z",
+        "data": dict(notification),
+    }
+
+
+def a_push(notification: Mapping[str, Any] | bytes, **changes: Any) -> bytes:  # noqa: ANN401  # any JSON
+    """Return the body of a wrapped push of this notification, or of these bytes.
+
+    A change that names a field of the Pub/Sub message (data, attributes, messageId …) goes there, any other into the
+    envelope around it.
+    """
+    data = notification if isinstance(notification, bytes) else json.dumps(notification).encode()
+    message = {
+        "data": base64.b64encode(data).decode(),
+        "messageId": "2070443601311540",
+        "message_id": "2070443601311540",
+        "publishTime": "2026-02-03T04:05:07.000Z",
+        "publish_time": "2026-02-03T04:05:07.000Z",
+    }
+    inner = {name: value for name, value in changes.items() if name in _OF_THE_MESSAGE}
+    outer = {name: value for name, value in changes.items() if name not in _OF_THE_MESSAGE}
+    envelope = {"message": _changed(message, inner), "subscription": SUBSCRIPTION, "deliveryAttempt": 1}
+    return json.dumps(_changed(envelope, outer)).encode()
+
+
+def settings(**changes: Any) -> Settings:  # noqa: ANN401  # any setting
+    """Return settings that let everybody push and know no commercetools API client."""
+    return replace(Settings(segment=SegmentSettings(write_key="example-write-key"), push_auth=PushAuth.NONE), **changes)
+
+
+def an_environment(**changes: str | None) -> dict[str, str]:
+    """Return the smallest environment that the service starts with."""
+    return _changed({"SEGMENT_WRITE_KEY": "example-write-key", "PUSH_AUTH": "none"}, changes)
+
+
+def _changed(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**document, **changes}.items() if value is not None}
+
+
+def samples(*patterns: str) -> list[Any]:
+    """Return parameters, one for each real document that matches: next to the repository, where they are there."""
+    folder = Path(__file__).parents[2] / "shared" / "samples"
+    found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    return [pytest.param(path, id=path.stem) for path in found]
