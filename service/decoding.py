@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from marshmallow import Schema, ValidationError
+from marshmallow.exceptions import SCHEMA
 
 
 class Malformed(Exception):
@@ -39,6 +40,7 @@ def load(schema: Schema, document: Mapping[str, Any], what: str) -> Any:  # noqa
 def _reasons(messages: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401  # marshmallow nests lists and dicts
     if isinstance(messages, dict):
         for key, inner in messages.items():
-            yield from _reasons(inner, f"{path}.{key}" if path else str(key))
+            inside = path if key == SCHEMA else f"{path}.{key}".lstrip(".")
+            yield from _reasons(inner, inside)
     else:
-        yield from (f"{path}: {message}" for message in messages)
+        yield from (f"{path}: {message.rstrip('.')}" for message in messages)

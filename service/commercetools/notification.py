@@ -77,14 +77,14 @@ class _NotificationSchema(Schema):
     identifiers = fields.Dict(data_key="resourceUserProvidedIdentifiers", load_default=None, allow_none=True)
     data_erasure = fields.Boolean(data_key="dataErasure", load_default=False, allow_none=True)
 
-    @validates_schema(skip_on_field_errors=False)
+    @validates_schema
     def _about_a_resource(self, document: Mapping[str, Any], **_: object) -> None:
         if document.get("notification_type") != _EVENT:
             missing = [
                 name for name, key in (("projectKey", "project_key"), ("resource", "resource")) if not document.get(key)
             ]
             if missing:
-                raise ValidationError({name: ["Missing data for required field."] for name in missing})
+                raise ValidationError({name: ["Missing data for required field"] for name in missing})
 
     @post_load
     def _notification(self, document: Mapping[str, Any], **_: object) -> Notification:

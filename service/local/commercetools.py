@@ -1,0 +1,548 @@
+"""commercetools on this machine: tokens, customers, subscriptions and the project, as its HTTP API answers.
+
+It reads from a `Shop`, and can lag behind it as the real one may. What it does not understand it refuses, so that a
+question that only a stand-in would answer is not asked.
+https://docs.commercetools.com/api/authorization, https://docs.commercetools.com/api/general-concepts
+"""
+
+import argparse
+import base64
+import binascii
+import itertools
+import operator
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+from urllib.parse import parse_qs
+
+from service.local.shop import Document, Shop, iso
+from service.local.stand_in import Answer, Call, StandIn, json_answer, phrase, run_until_told
+
+MAX_LIMIT = 500
+MAX_OFFSET = 10_000
+DEFAULT_LIMIT = 20
+_CODES = {
+    400: "InvalidInput",
+    401: "invalid_token",
+    403: "insufficient_scope",
+    404: "ResourceNotFound",
+    409: "ConcurrentModification",
+    502: "BadGateway",
+    503: "OverCapacity",
+}
+
+
+class _Refused(Exception):
+    """The request is answered with this error."""
+
+    def __init__(self, status: int, message: str, code: str | None = None, **more: object) -> None:
+        super().__init__(message)
+        self.answer = _error(status, message, code, **more)
+
+
+class CommercetoolsStandIn(StandIn):
+    """`POST /oauth/token` and, under `/{projectKey}`: the project, `customers`, `subscriptions`.
+
+    Tokens carry the scopes asked for (all of `scopes`, without any), which are enforced, and end after
+    `token_seconds`; setting that to 0 makes tokens that have ended already.
+    """
+
+    def __init__(
+        self,
+        shop: Shop | None = None,
+        client_id: str = "stand-in-client",
+        client_secret: str = "stand-in-secret",  # noqa: S107  # opens nothing
+        *,
+        token_seconds: float = 172_800,
+        scopes: Sequence[str] = ("view_customers", "manage_subscriptions", "view_project_settings"),
+        port: int = 0,
+        latency: float = 0,
+        remember: int | None = None,
+    ) -> None:
+        super().__init__(port=port, latency=latency, remember=remember)
+        self.shop = shop or Shop()
+        self.client_id = client_id
+        self.client_secret = client_secret
+        self.token_seconds = token_seconds
+        self.scopes = frozenset(f"{scope}:{self.shop.project_key}" for scope in scopes)
+        self.subscriptions: dict[str, Document] = {}
+        self.tokens_issued = 0
+        self._tokens: dict[str, tuple[float, frozenset[str]]] = {}  # token -> (its end in monotonic s, its scopes)
+        self._numbers = itertools.count(1)  # of subscriptions
+        self._query_lag: dict[str | None, int] = {}  # of a customer; under None, of all others
+        self._get_lag: dict[str | None, int] = {}
+        self._hidden: frozenset[str] = frozenset()
+        self._added: Document | None = None
+
+    # What a test does to it
+
+    def revoke_tokens(self) -> None:
+        """No token issued so far is valid any more."""
+        with self._changed:
+            self._tokens.clear()
+
+    def lag_query(self, versions: int = 1, ids: Iterable[str] | None = None) -> None:
+        """Queries show these customers (without `ids`: all) as they were `versions` updates ago; 0 ends it.
+
+        A customer that has had fewer updates is shown at the oldest version kept; one just deleted is still there.
+        """
+        _lag(self._query_lag, versions, ids)
+
+    def lag_all(self, versions: int = 1, ids: Iterable[str] | None = None) -> None:
+        """The same for queries and for reading by id or key."""
+        _lag(self._query_lag, versions, ids)
+        _lag(self._get_lag, versions, ids)
+
+    def hide_from_query(self, ids: Iterable[str] = ()) -> None:
+        """Queries do not find these customers; without any, they find all again."""
+        self._hidden = frozenset(ids)
+
+    def add_to_query(self, customer: Document | None) -> None:
+        """Every page of customers has this one too many, until None."""
+        self._added = customer
+
+    # What it answers
+
+    def respond(self, call: Call) -> Answer:
+        try:
+            return self._route(call)
+        except _Refused as refused:
+            return refused.answer
+
+    def refusal(self, status: int, retry_after: int | str | None) -> Answer:  # noqa: ARG002  # only a header, here
+        return _error(status, phrase(status))
+
+    def _route(self, call: Call) -> Answer:
+        method = "GET" if call.method == "HEAD" else call.method
+        match method, *call.path.strip("/").split("/"):
+            case "POST", "oauth", "token":
+                return self._token(call)
+            case "GET", project:
+                self._allow(call, project, "view_project_settings")
+                return json_answer(
+                    200, {"key": project, "name": project, "version": 1, "countries": [], "languages": []}
+                )
+            case "GET", project, "customers":
+                self._allow(call, project, "view_customers")
+                return json_answer(200, self._page(call.query))
+            case "GET", project, "customers", name:
+                self._allow(call, project, "view_customers")
+                return json_answer(200, self._expanded(self._customer(name), call.query))
+            case "GET", _, "subscriptions", name, "health":  # needs no authorization
+                statuses = {"Healthy": 200, "TemporaryError": 503}
+                return json_answer(statuses.get(self._subscription(name)["status"], 400), {})
+            case _, project, "subscriptions", *name:
+                self._allow(call, project, "manage_subscriptions")
+                with self._changed:
+                    return self._subscribe(method, name, call)
+        raise _Refused(404, "The requested endpoint does not exist.", "ResourceNotFound")
+
+    # Tokens
+
+    def _token(self, call: Call) -> Answer:
+        scheme, _, credentials = call.headers.get("Authorization", "").partition(" ")
+        try:
+            pair = base64.b64decode(credentials, validate=True).decode() if scheme == "Basic" else ""
+        except (binascii.Error, UnicodeDecodeError):
+            pair = ""
+        if pair != f"{self.client_id}:{self.client_secret}":
+            message = "Please provide valid client credentials using HTTP Basic Authentication."
+            raise _Refused(401, message, "invalid_client", error="invalid_client", error_description=message)
+        given = parse_qs(call.body.decode(errors="replace")) | dict(call.query)
+        if given.get("grant_type") != ["client_credentials"]:
+            kind = "unsupported_grant_type" if "grant_type" in given else "invalid_request"
+            raise _Refused(400, "Expected grant_type=client_credentials.", kind, error=kind)
+        asked = frozenset(given.get("scope", [""])[0].split()) or self.scopes
+        if not all(_allows(self.scopes, scope) for scope in asked):
+            message = "Permissions exceeded. The client credentials do not have all of the requested permissions."
+            raise _Refused(400, message, "invalid_scope", error="invalid_scope", error_description=message)
+        with self._changed:
+            self.tokens_issued += 1
+            token = f"stand-in-token-{self.tokens_issued}"
+            self._tokens[token] = (time.monotonic() + self.token_seconds, asked)
+        document = {"access_token": token, "token_type": "Bearer", "expires_in": int(self.token_seconds)}
+        return json_answer(200, {**document, "scope": " ".join(sorted(asked))})
+
+    def _allow(self, call: Call, project: str, scope: str) -> None:
+        scheme, _, token = call.headers.get("Authorization", "").partition(" ")
+        with self._changed:
+            end, scopes = self._tokens.get(token, (0, frozenset()))
+        if scheme != "Bearer" or end <= time.monotonic():
+            raise _Refused(401, "invalid_token", "invalid_token", error="invalid_token")
+        if not _allows(scopes, f"{scope}:{project}"):
+            message = f"Insufficient scope. One of the following scopes is missing: {scope}."
+            raise _Refused(403, message, error="insufficient_scope", error_description=message)
+
+    # Customers
+
+    def _customer(self, name: str) -> Document:
+        key = name.removeprefix("key=") if name.startswith("key=") else None
+        with self.shop.lock:
+            ids = [name] if key is None else self.shop.ids()
+            for customer_id in ids:
+                customer = self.shop.view(customer_id, self._lag_of(self._get_lag, customer_id))
+                if customer and key in (None, customer.get("key")):
+                    return customer
+        what = f"ID '{name}'" if key is None else f"key '{key}'"
+        raise _Refused(404, f"The Resource with {what} was not found.")
+
+    def _page(self, query: Mapping[str, list[str]]) -> Document:
+        limit = _number(query, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+        offset = _number(query, "offset", 0, 0, MAX_OFFSET)
+        variables = {name.removeprefix("var."): values for name, values in query.items() if name.startswith("var.")}
+        conditions = [one for where in query.get("where", ()) for one in _conditions(where, variables)]
+        sort = [_order(text) for text in query.get("sort", ())]
+        with_total = query.get("withTotal", ["true"])[-1] != "false"
+        with self.shop.lock:
+            found = self._found(conditions, sort)
+            total = {}
+            if with_total and not (conditions or self._hidden or self._query_lag):
+                total = {"total": self.shop.count()}  # without looking at every one of them
+            elif with_total:
+                every = list(found)
+                found, total = iter(every), {"total": len(every)}
+            results = list(itertools.islice(found, offset, offset + limit))
+        if self._added:
+            results.append(self._added)
+        page = {"limit": limit, "offset": offset, "count": len(results)}
+        return page | total | {"results": [self._expanded(customer, query) for customer in results]}
+
+    def _found(self, conditions: "Sequence[_Condition]", sort: "Sequence[_Order]") -> "Iterator[Document]":
+        """The customers that fulfil all conditions, in order; lazily where the shop has them in that order."""
+        exact = [one.values for one in conditions if one.field == "id" and one.operator in ("=", "in")]
+        if exact:
+            ids: Iterable[str] = sorted({str(value) for value in exact[0]})
+            sorted_already = not sort
+        elif not sort or sort[0] == ("id", False):
+            bounds = [str(one.values[0]) for one in conditions if one.field == "id" and one.operator == ">"]
+            ids, sorted_already = self.shop.ids(max(bounds, default="")), True
+        elif sort[0] == ("lastModifiedAt", False) and not self._query_lag:  # which no two share
+            moments = [
+                one.values[0] for one in conditions if one.field == "lastModifiedAt" and one.operator in (">", ">=")
+            ]
+            since = max((moment for moment in moments if isinstance(moment, datetime)), default=_LONG_AGO)
+            ids, sorted_already = self.shop.ids_modified_since(since), True
+        else:
+            ids, sorted_already = self.shop.ids(), False
+        views = (
+            self.shop.view(customer_id, self._lag_of(self._query_lag, customer_id))
+            for customer_id in ids
+            if customer_id not in self._hidden
+        )
+        found = (view for view in views if view and all(condition.holds(view) for condition in conditions))
+        if sorted_already:
+            return found
+        customers = list(found)
+        for field, descending in reversed(sort):
+            customers.sort(key=_FIELDS[field], reverse=descending)
+        return iter(customers)
+
+    def _expanded(self, customer: Document, query: Mapping[str, list[str]]) -> Document:
+        reference = customer.get("customerGroup")
+        if not reference or "customerGroup" not in query.get("expand", ()) or reference["id"] not in self.shop.groups:
+            return customer
+        return {**customer, "customerGroup": {**reference, "obj": self.shop.groups[reference["id"]]}}
+
+    def _lag_of(self, lags: Mapping[str | None, int], customer_id: str) -> int:
+        return lags.get(customer_id, lags.get(None, 0))
+
+    # Subscriptions: https://docs.commercetools.com/api/projects/subscriptions
+
+    def _subscription(self, name: str) -> Document:
+        with self._changed:
+            for subscription in self.subscriptions.values():
+                if name in (subscription["id"], f"key={subscription.get('key')}"):
+                    return subscription
+        raise _Refused(404, f"The Resource with identifier '{name}' was not found.")
+
+    def _subscribe(self, method: str, name: Sequence[str], call: Call) -> Answer:
+        if method == "POST" and not name:
+            subscription = self._drafted(_document(call))
+            self._test(subscription)
+            self.subscriptions[subscription["id"]] = subscription
+            return json_answer(201, subscription)
+        if method == "GET" and not name:
+            every = list(self.subscriptions.values())
+            page = {"limit": DEFAULT_LIMIT, "offset": 0, "count": len(every), "total": len(every)}
+            return json_answer(200, {**page, "results": every})
+        subscription = self._subscription("/".join(name))
+        if method == "GET":
+            return json_answer(200, subscription)
+        if method == "DELETE":
+            _same_version(subscription, _number(call.query, "version", 0, 0, None))
+            return json_answer(200, self.subscriptions.pop(subscription["id"]))
+        update = _document(call)
+        _same_version(subscription, update.get("version"))
+        updated = dict(subscription)
+        for action in update.get("actions", []):
+            self._act(updated, action)
+        if not updated["messages"] and not updated["changes"] and not updated["events"]:
+            raise _Refused(400, "A subscription needs messages, changes or events.")
+        if updated != subscription:
+            updated |= {"version": subscription["version"] + 1, "lastModifiedAt": iso(datetime.now(UTC))}
+            self.subscriptions[subscription["id"]] = updated
+        return json_answer(200, updated)
+
+    def _drafted(self, draft: Document) -> Document:
+        key = draft.get("key")
+        if not isinstance(draft.get("destination"), dict):
+            raise _Refused(400, "Request body does not contain valid JSON. destination: Missing required value")
+        if not any(draft.get(name) for name in ("messages", "changes", "events")):
+            raise _Refused(400, "A subscription needs messages, changes or events.")
+        if key is not None and not re.fullmatch(r"[A-Za-z0-9_-]{2,256}", str(key)):
+            raise _Refused(400, f"Invalid key: {key}", "InvalidField", field="key")
+        if any(other.get("key") == key for other in self.subscriptions.values() if key):
+            raise _Refused(400, f"Duplicate value '{key}' for key.", "DuplicateField", field="key")
+        now = iso(datetime.now(UTC))
+        return {
+            "id": f"00000000-0000-4000-8000-{next(self._numbers):012}",
+            "version": 1,
+            "createdAt": now,
+            "lastModifiedAt": now,
+            "destination": draft["destination"],
+            **({"key": key} if key else {}),
+            **{name: draft.get(name) or [] for name in ("messages", "changes", "events")},
+            "format": draft.get("format") or {"type": "Platform"},
+            "status": "Healthy",
+        }
+
+    def _act(self, subscription: Document, action: Document) -> None:
+        match action.get("action"):
+            case "setChanges" | "setMessages" | "setEvents" as name:
+                field = name.removeprefix("set").lower()
+                subscription[field] = action.get(field) or []
+            case "setKey":
+                subscription.pop("key", None)
+                subscription.update({"key": action["key"]} if action.get("key") else {})
+            case "changeDestination":
+                subscription.update(destination=action["destination"], status="Healthy")
+                self._test(subscription)
+            case other:
+                raise _Refused(400, f"Request body does not contain valid JSON. Unknown action: {other}")
+
+    def _test(self, subscription: Document) -> None:
+        """A Subscription is not made, and its destination not changed, unless a test notification can be published."""
+        try:
+            self.shop.test_notification(subscription["id"], subscription.get("key"))
+        except Exception as problem:  # whatever it is that the destination does
+            topic, project = (subscription["destination"].get(name) for name in ("topic", "projectId"))
+            message = (
+                f"A test message could not be delivered to this destination: GoogleCloudPubSub topic '{topic}' in"
+                f" project '{project}'. Please make sure your destination is correctly configured."
+            )
+            raise _Refused(400, message) from problem
+
+
+def _error(status: int, message: str, code: str | None = None, **more: object) -> Answer:
+    """An error document; what begins with `error` goes to the top, as with authentication errors, the rest inside."""
+    code = code or _CODES.get(status, "General")
+    top = {name: value for name, value in more.items() if name.startswith("error")}
+    detail = {name: value for name, value in more.items() if name not in top}
+    errors = [{"code": code, "message": message, **detail}]
+    return json_answer(status, {"statusCode": status, "message": message, "errors": errors, **top})
+
+
+def _allows(scopes: Iterable[str], needed: str) -> bool:
+    name, _, project = needed.partition(":")
+    manage = name.replace("view_", "manage_", 1)
+    return not {f"{name}:{project}", f"{manage}:{project}", f"manage_project:{project}"}.isdisjoint(scopes)
+
+
+def _lag(lags: dict[str | None, int], versions: int, ids: Iterable[str] | None) -> None:
+    if ids is None:
+        lags.clear()
+    for customer_id in (None,) if ids is None else ids:
+        lags[customer_id] = versions
+    if not any(lags.values()):
+        lags.clear()
+
+
+def _number(query: Mapping[str, list[str]], name: str, default: int, least: int, most: int | None) -> int:
+    text = query.get(name, [str(default)])[-1]
+    if not re.fullmatch(r"\d{1,18}", text):
+        raise _Refused(400, f"Malformed parameter: {name}: {text}")
+    if not least <= int(text) <= (int(text) if most is None else most):
+        raise _Refused(400, f"Invalid value for parameter {name}: {text} is not between {least} and {most}.")
+    return int(text)
+
+
+def _document(call: Call) -> Document:
+    try:
+        document = call.json()
+    except (ValueError, RecursionError, OSError, EOFError):
+        document = None
+    if not isinstance(document, dict):
+        raise _Refused(400, "Request body does not contain valid JSON.")
+    return document
+
+
+def _same_version(subscription: Document, version: object) -> None:
+    if version != subscription["version"]:
+        message = f"Object {subscription['id']} has a different version than expected."
+        raise _Refused(409, message, currentVersion=subscription["version"])
+
+
+# Query predicates: https://docs.commercetools.com/api/predicates/query
+
+_Value = str | datetime
+_Order = tuple[str, bool]  # a field, whether descending
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_FIELDS: Mapping[str, Callable[[Document], Any]] = {
+    "id": lambda customer: customer["id"],
+    "email": lambda customer: customer["email"],
+    "lowercaseEmail": lambda customer: customer["email"].lower(),
+    "lastModifiedAt": lambda customer: datetime.fromisoformat(customer["lastModifiedAt"]),
+}
+_SORTABLE = ("id", "lastModifiedAt")
+_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+_TOKEN = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|:([a-zA-Z0-9]+)|([a-zA-Z]+|>=|<=|[=<>(),]))\s*')
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    field: str
+    operator: str  # of _OPERATORS, or "in"
+    values: Sequence[_Value]
+
+    def holds(self, customer: Document) -> bool:
+        actual = _FIELDS[self.field](customer)
+        if self.operator == "in":
+            return actual in self.values
+        return _OPERATORS[self.operator](actual, self.values[0])
+
+
+def _malformed(parameter: str, problem: str) -> NoReturn:
+    raise _Refused(400, f"Malformed parameter: {parameter}: {problem}")
+
+
+def _order(text: str) -> _Order:
+    field, _, direction = text.strip().partition(" ")
+    if field not in _SORTABLE or direction.strip() not in ("", "asc", "desc"):
+        _malformed("sort", text)
+    return field, direction.strip() == "desc"
+
+
+def _conditions(where: str, variables: Mapping[str, list[str]]) -> list[_Condition]:
+    """The comparisons of a predicate, joined by `and`; any other predicate is malformed."""
+    tokens = _tokens(where, variables)
+    conditions = []
+    while True:
+        field, comparison = _word(next(tokens)), _word(next(tokens))
+        if field not in _FIELDS:
+            _malformed("where", f"The field '{field}' does not exist.")
+        values = _list(tokens) if comparison == "in" else [_single(next(tokens))]
+        if comparison not in (*_OPERATORS, "in"):
+            _malformed("where", f"'{comparison}' is no comparison")
+        conditions.append(_Condition(field, comparison, [_typed(field, value) for value in values]))
+        joint = next(tokens)
+        if joint == _END:
+            return conditions
+        if _word(joint) != "and":
+            _malformed("where", f"expected 'and' in {where}")
+
+
+_Token = tuple[str, list[str] | None]  # a word or a sign; the values of a string or of a variable
+_END: _Token = ("", None)
+
+
+def _tokens(where: str, variables: Mapping[str, list[str]]) -> Iterator[_Token]:
+    place = 0
+    while place < len(where):
+        found = _TOKEN.match(where, place)
+        if not found:
+            _malformed("where", f"Syntax error while parsing 'where' (line 1, column {place + 1}).")
+        text, variable, word = found.groups()
+        if word:
+            yield word, None
+        elif variable:
+            if variable not in variables:
+                _malformed("where", f"The variable '{variable}' is not defined.")
+            yield "", variables[variable]
+        else:
+            yield "", [_unescaped(text)]
+        place = found.end()
+    yield from itertools.repeat(_END)
+
+
+def _unescaped(text: str) -> str:
+    if "\\" in re.sub(r'\\["\\]', "", text):
+        _malformed("where", "unknown escape")
+    return re.sub(r'\\(["\\])', r"\1", text)
+
+
+def _word(token: _Token) -> str:
+    if not token[0]:
+        _malformed("where", "Syntax error while parsing 'where'.")
+    return token[0]
+
+
+def _single(token: _Token) -> str:
+    values = token[1]
+    if values is None or len(values) != 1:
+        _malformed("where", "expected one value")
+    return values[0]
+
+
+def _list(tokens: Iterator[_Token]) -> list[str]:
+    """`("a", "b")`, `(:a, :b)` or `:list`."""
+    first = next(tokens)
+    if first[1] is not None:
+        return first[1]
+    if first[0] != "(":
+        _malformed("where", "expected a list")
+    values = []
+    while True:
+        values.append(_single(next(tokens)))
+        sign = _word(next(tokens))
+        if sign == ")":
+            return values
+        if sign != ",":
+            _malformed("where", "expected ',' or ')'")
+
+
+def _typed(field: str, value: str) -> _Value:
+    if field != "lastModifiedAt":
+        return value
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        _malformed("where", f"'{value}' is no date and time")
+    if moment.tzinfo is None:
+        _malformed("where", f"'{value}' has no time zone")
+    return moment
+
+
+def main() -> None:
+    """Serve a shop of made-up customers until told to stop."""
+    options = argparse.ArgumentParser(prog="python -m service.local.commercetools", description=main.__doc__)
+    options.add_argument("--port", type=int, default=0, help="0: any free one")
+    options.add_argument("--latency", type=float, default=0, help="seconds before each answer")
+    options.add_argument("--customers", type=int, default=1_000, help="made when they are looked at")
+    options.add_argument("--project-key", default="demo-shop")
+    options.add_argument("--client-id", default="stand-in-client")
+    options.add_argument("--client-secret", default="stand-in-secret")
+    options.add_argument("--seed", type=int, default=0)
+    chosen = options.parse_args()
+    shop = Shop(chosen.project_key, population=chosen.customers, seed=chosen.seed)
+    commercetools = CommercetoolsStandIn(
+        shop,
+        chosen.client_id,
+        chosen.client_secret,
+        port=chosen.port,
+        latency=chosen.latency,
+        remember=1_000,
+    )
+    run_until_told(commercetools, lambda: {"customers": shop.count(), "tokens": commercetools.tokens_issued})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""A small shop's day on one machine, watched live: what is published, how each message ends, and what Segment holds."""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from service.config import segment_from
+from service.local.pubsub import Push
+from service.local.stand_in import answer
+from service.local.world import SUBSCRIPTION, Line, LocalWorld
+
+_SPEED = 20.0  # Pub/Sub's waits of 10 s and more are that many times shorter
+_IDLE_SECONDS = 40.0
+
+_ENDINGS = ("Delivered", "Ignored", "Refused")
+
+
+@dataclass
+class _Day:
+    """What happened so far. Filled from the emulator's and the service's threads, drawn from the main one."""
+
+    story: list[str] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)  # message id -> kind
+    endings: dict[str, str] = field(default_factory=dict)  # message id -> the last sentence logged
+    failures: Counter[str] = field(default_factory=Counter)  # message id -> attempts that failed
+    acknowledged: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def on_line(self, line: Line) -> None:
+        message_id = line.get("message_id")
+        if not message_id:
+            return
+        ending = str(line["message"]).partition(":")[0]
+        with self.lock:
+            if ending in _ENDINGS:
+                self.endings.setdefault(message_id, ending)  # a duplicate is ignored later; the first ending counts
+            else:
+                self.failures[message_id] += 1
+
+    def on_push(self, push: Push) -> None:
+        with self.lock:
+            if push.subscription == SUBSCRIPTION and push.acknowledged:
+                self.acknowledged.add(push.message_id)
+
+    def table(self) -> RenderableType:
+        with self.lock:
+            kinds, endings, failures = dict(self.kinds), dict(self.endings), dict(self.failures)
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        table.add_column("what happened", no_wrap=True)
+        for column in ("messages", "delivered", "ignored", "refused", "retried", "open"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for kind in dict.fromkeys(kinds.values()):
+            ids = [message_id for message_id, its_kind in kinds.items() if its_kind == kind]
+            counts = Counter(endings.get(message_id, "open") for message_id in ids)
+            retried = sum(message_id in failures for message_id in ids)
+            row = (len(ids), *(counts[ending] for ending in _ENDINGS), retried, counts["open"])
+            table.add_row(kind, *(str(number) if number else "·" for number in row))
+        return Group(*(Text(line) for line in self.story), table)
+
+
+def run(console: Console, *, to_segment: bool = False) -> int:
+    """Run the day; return 0, or 1 if a message or a customer was lost or doubled.
+
+    `to_segment` sends to the Segment source of SEGMENT_WRITE_KEY, SEGMENT_REGION and SEGMENT_HOST instead of the
+    stand-in: what arrives there is for its debugger to show, and the parts about failures and erasure are left out.
+    """
+    day = _Day()
+    world = LocalWorld(
+        speed=_SPEED,
+        duplicate=0.2,
+        reorder=0.2,
+        environment=_real_segment() if to_segment else {},
+        on_push=day.on_push,
+        on_line=day.on_line,
+    )
+    console.print("Starting Pub/Sub, commercetools, Segment (all on this machine) and the service …")
+    with world:
+        with _live(console, day) as tell:
+            _the_day(world, day, tell, failures=not to_segment)
+            tell("night: what is still open comes to its end")
+            idle = world.pubsub.wait_until_idle(_IDLE_SECONDS, SUBSCRIPTION)
+        return _tally(console, world, day, idle=idle, to_segment=to_segment)
+
+
+def _real_segment() -> Mapping[str, str]:
+    settings = segment_from(os.environ)
+    return {"SEGMENT_WRITE_KEY": settings.write_key, "SEGMENT_HOST": settings.host, "ERASURE": "off"}
+
+
+@contextmanager
+def _live(console: Console, day: _Day) -> Iterator[Callable[[str], None]]:
+    """Draw the table until the day is over; give a function that adds a line to the story."""
+    with Live(get_renderable=day.table, console=console, refresh_per_second=8, transient=False):
+        yield day.story.append
+
+
+def _the_day(world: LocalWorld, day: _Day, tell: Callable[[str], None], *, failures: bool) -> None:
+    shop = world.shop
+
+    def happens(kind: str, event: Callable[[], object], times: int = 1) -> None:
+        for _ in range(times):
+            before = len(world.published)
+            event()
+            with day.lock:
+                day.kinds.update((message_id, kind) for message_id in world.published[before:])
+
+    tell("morning: the Subscription is created, the first customers sign up")
+    happens("the Subscription", shop.test_notification)
+    happens("customers sign up", lambda: shop.create(email=f"early.{len(shop.customers)}@example.com"), 15)
+    tell("the shop opens: customers come, change and go; some messages come twice or late")
+    happens("customers change", shop.random_change, 60)
+    happens("other resources", shop.foreign)
+    if failures:
+        tell("noon: Segment answers 503 for a while; Pub/Sub keeps what could not be delivered")
+        with world.segment.failing(answer(503)):
+            calls = len(world.segment.calls)
+            happens("changes, Segment down", shop.random_change, 20)
+            world.segment.wait_for_calls(calls + 3, timeout=10)
+        tell("Segment is back")
+    tell("afternoon: somebody publishes garbage into the topic")
+    happens("garbage", shop.garbage)
+    if failures:
+        tell("commercetools' query lags a version behind")
+        world.commercetools.lag_query(1)
+        happens("changes, query lags", shop.random_change, 20)
+        world.commercetools.lag_query(0)
+    tell("evening: the last changes")
+    happens("customers change", shop.random_change, 30)
+
+
+def _tally(console: Console, world: LocalWorld, day: _Day, *, idle: bool, to_segment: bool) -> int:
+    reasons = {letter.attributes["source_message_id"]: letter.attributes["reason"] for letter in world.dead_letters()}
+    unsettled = set(world.published) - day.acknowledged
+    differences = [] if to_segment else world.differences()
+    doubled = 0 if to_segment else world.doubled()
+    endings = Counter(day.endings.values())
+    lost = len(unsettled) + len(differences)
+    lines = [
+        ("published", len(world.published), "messages"),
+        ("delivered", endings["Delivered"], "each confirmed by Segment"),
+        ("ignored", endings["Ignored"], "not about a customer, or delivered already in that version"),
+        ("refused", endings["Refused"], f"unreadable; {len(reasons)} of them are in the dead-letter topic"),
+        ("lost", lost, "messages without an end, or customers who differ in Segment"),
+        ("doubled", doubled, "customer versions that Segment counted twice"),
+    ]
+    console.print()
+    for name, number, meaning in lines:
+        console.print(f"  {name:<10} {number:>5}  {meaning}", highlight=False)
+    console.print("Why messages are in the dead-letter topic:")
+    for reason, number in sorted(Counter(reasons.values()).items()):
+        console.print(f"  {number:>3}  {reason}", highlight=False)
+    if to_segment:
+        console.print("Segment answers 200 even to a write key it does not know: look at the source's debugger.")
+    else:
+        customers, calls = len(world.shop.customers), len(world.segment.calls)
+        console.print(
+            f"Segment holds exactly the shop's state for {customers - len(differences)} of {customers} customers; "
+            f"{calls} calls.",
+            highlight=False,
+        )
+    if not idle:
+        console.print("[red]Some messages were still open when the day ended.[/red]")
+    return 1 if lost or doubled or not idle or len(reasons) != endings["Refused"] else 0

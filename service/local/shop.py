@@ -1,0 +1,816 @@
+"""A shop whose customers come, change and go, and which publishes what commercetools would publish about it.
+
+Shapes: https://docs.commercetools.com/api/projects/customers, https://docs.commercetools.com/api/projects/subscriptions
+and the schemas behind them (https://github.com/commercetools/commercetools-api-reference). The same seed, clock and
+calls give the same bytes. One writer at a time; any number of readers beside it.
+"""
+
+import copy
+import hashlib
+import json
+import random
+import string
+import threading
+import uuid
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from heapq import merge
+from typing import Any, Literal
+
+Document = dict[str, Any]
+Action = Mapping[str, Any]
+Publish = Callable[[bytes, Mapping[str, str]], None]
+
+CLIENT = {"clientId": "4W4G78A9pYwJq2TnXv0sLd3K", "isPlatformClient": False}
+_STEP = timedelta(seconds=1)  # between the creation of one customer of the initial population and the next
+_ID_BITS = 48  # of an id, that order the initial population
+
+
+class Shop:
+    """The customers of one project, as commercetools' API shows them.
+
+    `publish` gets the data and the attributes of each Pub/Sub message: a Message for each action that has one
+    (`messages`), a ResourceCreated, -Updated or -Deleted for each request (`changes`). `population` customers are
+    there from the start, made when they are looked at, so that a million cost nothing. Of each customer the newest
+    `keep` versions are kept. While `lock` is held nothing changes.
+    """
+
+    def __init__(
+        self,
+        project_key: str = "demo-shop",
+        publish: Publish = lambda _data, _attributes: None,
+        *,
+        seed: int = 0,
+        format: Literal["Platform", "CloudEvents"] = "Platform",  # noqa: A002  # the Subscription's own field
+        messages: bool = True,
+        changes: bool = True,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        population: int = 0,
+        keep: int = 10,
+    ) -> None:
+        self.project_key = project_key
+        self._publish = publish
+        self._format = format
+        self._messages = messages
+        self._changes = changes
+        self._clock = clock
+        self._population = population
+        self._keep = keep
+        self._seed = seed
+        self._random = random.Random(seed)
+        self.lock = threading.RLock()
+        self._now = _milliseconds(clock())
+        self._opened = self._now
+        self._serial = population  # makes e-mail addresses and numbers unique
+        self._living = population
+        self._created: list[str] = []  # ids beyond the initial population, sorted, deleted ones too
+        self._histories: dict[str, deque[Document | None]] = {}  # of who was created or changed; None: deleted
+        self._modified: dict[str, datetime] = {}  # lastModifiedAt of the living among them, in that order
+        self.groups: Mapping[str, Document] = {
+            group["id"]: group for group in (self._group(n, key) for n, key in enumerate(("vip", "b2b", None)))
+        }
+
+    # What a reader sees
+
+    @property
+    def customers(self) -> Mapping[str, Document]:
+        """The current state of each customer by id, in the order of the ids; a live view, not to be written to."""
+        return _Customers(self)
+
+    def versions(self, customer_id: str) -> list[Document]:
+        """The versions kept of a customer, oldest first, also after it was deleted."""
+        with self.lock:
+            history = self._histories.get(customer_id)
+            if history is not None:
+                return [version for version in history if version is not None]
+            index = self._index(customer_id)
+            return [] if index is None else [self._original(index)]
+
+    def view(self, customer_id: str, lag: int = 0) -> Document | None:
+        """A customer as it is, or as it was `lag` updates ago (the oldest kept, if there were fewer).
+
+        None if it does not exist; a deletion counts as an update.
+        """
+        with self.lock:
+            history = self._histories.get(customer_id)
+            if history is not None:
+                return history[max(0, len(history) - 1 - lag)]
+            index = self._index(customer_id)
+            return None if index is None else self._original(index)
+
+    def ids(self, after: str = "") -> Iterator[str]:
+        """Every id there ever was beyond `after`, in order. Hold the lock while iterating, here and below."""
+        created = self._created[bisect_right(self._created, after) :]
+        first = self._first_beyond(after) if self._population else 0
+        originals = (self._id(index) for index in range(first, self._population))
+        return (found for found in merge(originals, created) if found > after)
+
+    def ids_modified_since(self, moment: datetime) -> Iterator[str]:
+        """The ids of living customers whose lastModifiedAt is `moment` or later, in that order."""
+        first = max(0, -((self._born(0) - moment) // _STEP))
+        originals = (self._id(index) for index in range(first, self._population))
+        yield from (customer_id for customer_id in originals if customer_id not in self._histories)
+        changed = []
+        for customer_id in reversed(self._modified):
+            if self._modified[customer_id] < moment:
+                break
+            changed.append(customer_id)
+        yield from reversed(changed)
+
+    def exists(self, customer_id: str) -> bool:
+        with self.lock:
+            history = self._histories.get(customer_id)
+            return self._index(customer_id) is not None if history is None else history[-1] is not None
+
+    def count(self) -> int:
+        """How many customers there are."""
+        return self._living
+
+    # What happens in the shop
+
+    def create(self, **fields: object) -> Document:
+        """A new customer with these fields of the API (None: unset), and the fields that every customer has."""
+        with self.lock:
+            now = self._tick()
+            self._serial += 1
+            customer = _customer(self._uuid(), now, {"email": f"customer.{self._serial}@example.com", **fields})
+            for address in customer["addresses"]:
+                address.setdefault("id", self._address_id())
+            self._remember(customer)
+            insort(self._created, customer["id"])
+            self._living += 1
+        self._tell(
+            customer, [("CustomerCreated", 1, {"customer": customer})], self._changed("ResourceCreated", customer)
+        )
+        return customer
+
+    def change(self, customer_id: str, *actions: Action) -> Document:
+        """One update with commercetools' update actions; the customer after it.
+
+        The version rises by one for each action with an effect, and sometimes by one more; without any effect
+        nothing happens. `{"action": "verifyEmail"}` stands for the confirmation by token, which is no update action.
+        Raises KeyError for a customer that does not exist, ValueError for what commercetools would refuse.
+        https://docs.commercetools.com/api/projects/customers#update-actions
+        """
+        with self.lock:
+            before = self.customers[customer_id]
+            customer = copy.deepcopy(before)
+            messages: list[tuple[str, int, Document]] = []
+            for action in actions:
+                former = copy.deepcopy(customer)
+                raised = _apply(customer, self._prepared(action))
+                if customer == former:
+                    continue
+                customer["version"] += 1
+                messages += [(kind, customer["version"], fields) for kind, fields in raised]
+            if customer["version"] == before["version"]:
+                return before
+            customer["version"] += _sometimes(self._random, 0.15)
+            customer["lastMessageSequenceNumber"] += len(messages)
+            customer["lastModifiedAt"] = customer["versionModifiedAt"] = iso(self._tick())
+            customer["lastModifiedBy"] = {} if _sometimes(self._random, 0.1) else CLIENT
+            self._remember(customer)
+        self._tell(customer, messages, self._changed("ResourceUpdated", customer, oldVersion=before["version"]))
+        return customer
+
+    def delete(self, customer_id: str, *, data_erasure: bool = False) -> Document:
+        """Delete a customer; its last version."""
+        with self.lock:
+            customer = self.customers[customer_id]
+            now = self._tick()
+            self._histories.setdefault(customer_id, deque([customer], maxlen=self._keep)).append(None)
+            self._modified.pop(customer_id, None)
+            self._living -= 1
+        last = {
+            **customer,
+            "lastModifiedAt": iso(now),
+            "lastMessageSequenceNumber": customer["lastMessageSequenceNumber"] + 1,
+        }
+        deleted = self._changed("ResourceDeleted", last, **({"dataErasure": True} if data_erasure else {}))
+        self._tell(last, [("CustomerDeleted", last["version"], {"email": last["email"]})], deleted)
+        return customer
+
+    def random_change(self) -> str:
+        """Let something happen: mostly a customer changes, some come, few go. The id of who it happened to."""
+        event = self._random.choices(("create", "change", "delete"), (20, 73, 7))[0]
+        if event == "create" or not self._living:
+            return str(self.create(**_person(self._random, self._serial + 1, tuple(self.groups)))["id"])
+        customer_id = self._somebody()
+        if event == "delete":
+            self.delete(customer_id, data_erasure=_sometimes(self._random, 0.5))
+            return customer_id
+        before = self.customers[customer_id]
+        after = before
+        while after["version"] == before["version"]:  # an action may have no effect, as unsetting what is not set
+            self._serial += 1
+            after = self.change(customer_id, *_random_actions(self._random, before, self._serial, tuple(self.groups)))
+        return customer_id
+
+    # What else comes down the topic
+
+    def test_notification(self, subscription_id: str | None = None, key: str | None = None) -> bytes:
+        """What commercetools publishes when a Subscription is created or its destination changed; returned too."""
+        with self.lock:
+            now = self._tick()
+            subscription_id = subscription_id or self._uuid()
+        return self._send(
+            {
+                "notificationType": "ResourceCreated",
+                "projectKey": self.project_key,
+                "resource": {"typeId": "subscription", "id": subscription_id},
+                "resourceUserProvidedIdentifiers": {"key": key} if key else {},
+                "version": 1,
+                "modifiedAt": iso(now),
+            }
+        )
+
+    def garbage(self) -> list[bytes]:
+        """Publish data of several kinds that no one can read as a notification; what was published."""
+        published = [
+            b"\xff\xfe\x00garbage",
+            b"not JSON",
+            b'{"notificationType":"ResourceUpdated","projectKey":"demo',
+            b'{"notificationType":"ResourceUpdated","version":NaN}',
+            b"null",
+            b"[]",
+            b'"a string"',
+            b'{"hello":"world"}',
+            b'{"notificationType":7,"resource":[]}',
+            b'{"specversion":"1.0","id":"1","type":"com.commercetools.customer.change.ResourceUpdated"}',
+            b"[" * 100_000,
+        ]
+        for data in published:
+            self._publish(data, {})
+        return published
+
+    def foreign(self) -> list[bytes]:
+        """Publish notifications about something other than a customer; what was published."""
+        with self.lock:
+            now = iso(self._tick())
+            order, token, group, payment, event = (self._uuid() for _ in range(5))
+        about = {"projectKey": self.project_key, "resourceUserProvidedIdentifiers": {}}
+        times = {"createdAt": now, "lastModifiedAt": now}
+
+        def message(type_id: str, resource_id: str, kind: str, fields: Document) -> Document:
+            resource = {"typeId": type_id, "id": resource_id}
+            numbers = {"id": self._uuid(), "version": 1, "sequenceNumber": 1, "resourceVersion": 1}
+            body = {"resource": resource, **numbers, "type": kind, **fields, **times}
+            return {"notificationType": "Message", **about, **body}
+
+        secret = {
+            "customerId": self._uuid(),
+            "expiresAt": now,
+            "value": "a-secret-token",
+            "invalidateOlderTokens": False,
+        }
+        return [
+            self._send(message("order", order, "OrderStateChanged", {"orderState": "Complete"})),
+            self._send(
+                {
+                    "notificationType": "ResourceUpdated",
+                    **about,
+                    "resource": {"typeId": "order", "id": order},
+                    "version": 4,
+                    "oldVersion": 3,
+                    "modifiedAt": now,
+                }
+            ),
+            self._send(message("customer-email-token", token, "CustomerEmailTokenCreated", secret)),
+            self._send(
+                message("customer-group", group, "CustomerGroupCustomFieldAdded", {"name": "level", "value": "gold"})
+            ),
+            self._send(
+                {
+                    "notificationType": "Event",
+                    "id": event,
+                    "resourceType": "checkout",
+                    "type": "CheckoutPaymentCharged",
+                    "data": {
+                        "projectKey": self.project_key,
+                        "payment": {"typeId": "payment", "id": payment},
+                        "transactionId": "t-1",
+                    },
+                    "createdAt": now,
+                }
+            ),
+        ]
+
+    # Notifications
+
+    def _tell(self, customer: Document, messages: Sequence[tuple[str, int, Document]], change: Document) -> None:
+        """Publish the Messages of an update, with the customer as it is after it, and then the change."""
+        if self._messages:
+            first = customer["lastMessageSequenceNumber"] - len(messages) + 1
+            for sequence, (kind, version, fields) in enumerate(messages, first):
+                self._send(self._message(customer, kind, version, sequence, fields))
+        if self._changes:
+            self._send(change)
+
+    def _message(self, customer: Document, kind: str, version: int, sequence: int, fields: Document) -> Document:
+        identifiers = {} if kind == "CustomerCreated" else {"resourceUserProvidedIdentifiers": _identifiers(customer)}
+        return {
+            "notificationType": "Message",
+            "projectKey": self.project_key,
+            "id": self._uuid(),
+            "version": 1,  # of a Message always 1
+            "sequenceNumber": sequence,
+            "resource": {"typeId": "customer", "id": customer["id"]},
+            "resourceVersion": version,
+            **identifiers,
+            "type": kind,
+            **fields,
+            "createdAt": customer["lastModifiedAt"],
+            "lastModifiedAt": customer["lastModifiedAt"],
+            "createdBy": CLIENT,
+            "lastModifiedBy": CLIENT,
+        }
+
+    def _changed(self, kind: str, customer: Document, **more: object) -> Document:
+        return {
+            "notificationType": kind,
+            "projectKey": self.project_key,
+            "resource": {"typeId": "customer", "id": customer["id"]},
+            "resourceUserProvidedIdentifiers": _identifiers(customer),
+            "version": customer["version"],
+            **more,
+            "modifiedAt": customer["lastModifiedAt"],
+        }
+
+    def _send(self, payload: Document) -> bytes:
+        """Publish in the Subscription's format; an Event, whose CloudEvents form is not known, as it is."""
+        attributes = {}
+        if self._format == "CloudEvents" and payload["notificationType"] != "Event":
+            payload = _cloud_event(payload)
+            attributes = {"content-type": "application/cloudevents+json; charset=UTF-8"}  # the binding's own rule
+        data = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+        self._publish(data, attributes)
+        return data
+
+    def _prepared(self, action: Action) -> Action:
+        """An action with what commercetools adds to it: an id for a new address, the group's id for its key."""
+        if action["action"] == "addAddress":
+            return {**action, "address": {**action["address"], "id": self._address_id()}}
+        group = action.get("customerGroup")
+        if group and "key" in group:
+            by_key = {group.get("key"): group["id"] for group in self.groups.values()}
+            return {**action, "customerGroup": {"typeId": "customer-group", "id": by_key[group["key"]]}}
+        return action
+
+    # Ids, times, places
+
+    def _remember(self, customer: Document) -> None:
+        customer_id = customer["id"]
+        if customer_id not in self._histories:
+            index = self._index(customer_id)
+            self._histories[customer_id] = deque([] if index is None else [self._original(index)], maxlen=self._keep)
+        self._histories[customer_id].append(customer)
+        self._modified.pop(customer_id, None)
+        self._modified[customer_id] = self._now
+
+    def _tick(self) -> datetime:
+        """The time, later than ever before."""
+        self._now = max(_milliseconds(self._clock()), self._now + timedelta(milliseconds=1))
+        return self._now
+
+    def _uuid(self) -> str:
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+
+    def _address_id(self) -> str:
+        return "".join(self._random.choices(string.ascii_letters + string.digits, k=8))
+
+    def _group(self, n: int, key: str | None) -> Document:
+        opened = iso(self._now)
+        group = {"id": self._uuid(), "version": 1, "name": f"Group {n}", "createdAt": opened, "lastModifiedAt": opened}
+        return {**group, "key": key} if key else group
+
+    def _somebody(self) -> str:
+        """Any customer who is there."""
+        while True:
+            n = self._random.randrange(self._population + len(self._created))
+            customer_id = self._id(n) if n < self._population else self._created[n - self._population]
+            if customer_id in self.customers:
+                return customer_id
+
+    # The initial population: everything about a customer follows from the seed and a number
+
+    def _digest(self, index: int) -> str:
+        return hashlib.blake2b(f"{self._seed}:{index}".encode(), digest_size=16).hexdigest()
+
+    def _id(self, index: int) -> str:
+        """Ids rise with the number."""
+        spread = (1 << _ID_BITS) // self._population
+        noise = self._digest(index)
+        front = f"{index * spread + int(noise[:12], 16) % spread:012x}"
+        return f"{front[:8]}-{front[8:]}-4{noise[12:15]}-a{noise[15:18]}-{noise[18:30]}"
+
+    def _first_beyond(self, customer_id: str) -> int:
+        """The number of the first customer whose id may be greater."""
+        digits = "".join(digit for digit in customer_id if digit in string.hexdigits)[:12].ljust(12, "0")
+        return min(self._population, int(digits, 16) // ((1 << _ID_BITS) // self._population))
+
+    def _index(self, customer_id: str) -> int | None:
+        if not self._population:
+            return None
+        index = self._first_beyond(customer_id)
+        return index if index < self._population and self._id(index) == customer_id else None
+
+    def _born(self, index: int) -> datetime:
+        return self._opened - (self._population - index) * _STEP
+
+    def _original(self, index: int) -> Document:
+        person = _person(random.Random(self._digest(index)), index + 1, tuple(self.groups))
+        return _customer(self._id(index), self._born(index), person)
+
+
+class _Customers(Mapping[str, Document]):
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+
+    def __getitem__(self, customer_id: str) -> Document:
+        customer = self._shop.view(customer_id)
+        if customer is None:
+            raise KeyError(customer_id)
+        return customer
+
+    def __iter__(self) -> Iterator[str]:
+        return (customer_id for customer_id in self._shop.ids() if customer_id in self)
+
+    def __contains__(self, customer_id: object) -> bool:
+        return isinstance(customer_id, str) and self._shop.exists(customer_id)
+
+    def __len__(self) -> int:
+        return self._shop.count()
+
+
+def _customer(customer_id: str, now: datetime, fields: Mapping[str, object]) -> Document:
+    moment = iso(now)
+    customer: Document = {
+        "id": customer_id,
+        "version": 1,
+        "versionModifiedAt": moment,
+        "lastMessageSequenceNumber": 1,
+        "createdAt": moment,
+        "lastModifiedAt": moment,
+        "lastModifiedBy": CLIENT,
+        "createdBy": CLIENT,
+        "email": "",
+        "password": "****aGg=",
+        "addresses": [],
+        "shippingAddressIds": [],
+        "billingAddressIds": [],
+        "isEmailVerified": False,
+        "customerGroupAssignments": [],
+        "stores": [],
+        "authenticationMode": "Password",
+    }
+    customer |= {name: copy.deepcopy(value) for name, value in fields.items() if value is not None}
+    if customer["authenticationMode"] != "Password":
+        del customer["password"]
+    return customer
+
+
+def iso(moment: datetime) -> str:
+    """A moment as commercetools writes it: UTC, milliseconds, `Z`."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _milliseconds(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _identifiers(customer: Document) -> Document:
+    return {name: customer[name] for name in ("key", "externalId", "customerNumber") if name in customer}
+
+
+def _cloud_event(payload: Document) -> Document:
+    """A notification in structured content mode, the Platform payload as its `data`."""
+    type_id, resource_id, kind = payload["resource"]["typeId"], payload["resource"]["id"], payload["notificationType"]
+    event = {"specversion": "1.0", "source": f"/{payload['projectKey']}/{type_id}s", "subject": resource_id}
+    if kind != "Message":
+        mark = {"ResourceCreated": "c", "ResourceUpdated": "u", "ResourceDeleted": "d"}[kind]
+        return {
+            "id": f"{resource_id}-{mark}{payload['version']}",
+            **event,
+            "type": f"com.commercetools.{type_id}.change.{kind}",
+            "time": payload["modifiedAt"],
+            "data": payload,
+        }
+    return {
+        "id": payload["id"],
+        **event,
+        "type": f"com.commercetools.{type_id}.message.{payload['type']}",
+        "time": payload["lastModifiedAt"],
+        "dataref": f"/{payload['projectKey']}/messages/{payload['id']}",
+        "sequence": str(payload["sequenceNumber"]),
+        "sequencetype": "Integer",
+        "data": payload,
+    }
+
+
+# Update actions: the effect on the customer, and the Messages raised
+
+_SETTERS: Mapping[str, tuple[str, str | None]] = {  # action: the field, absent to unset it; its Message, if it has one
+    "setFirstName": ("firstName", "CustomerFirstNameSet"),
+    "setLastName": ("lastName", "CustomerLastNameSet"),
+    "setTitle": ("title", "CustomerTitleSet"),
+    "setDateOfBirth": ("dateOfBirth", "CustomerDateOfBirthSet"),
+    "setCompanyName": ("companyName", "CustomerCompanyNameSet"),
+    "setExternalId": ("externalId", "CustomerExternalIdSet"),
+    "setCustomerGroup": ("customerGroup", "CustomerGroupSet"),
+    "setMiddleName": ("middleName", None),
+    "setSalutation": ("salutation", None),
+    "setLocale": ("locale", None),
+    "setVatId": ("vatId", None),
+    "setKey": ("key", None),
+    "setCustomerNumber": ("customerNumber", None),
+}
+_LISTS = {  # action: the list of address ids, its Message
+    "addBillingAddressId": ("billingAddressIds", "CustomerBillingAddressAdded"),
+    "addShippingAddressId": ("shippingAddressIds", "CustomerShippingAddressAdded"),
+    "removeBillingAddressId": ("billingAddressIds", "CustomerBillingAddressRemoved"),
+    "removeShippingAddressId": ("shippingAddressIds", "CustomerShippingAddressRemoved"),
+}
+_DEFAULTS = {  # action: the list that the address joins, the field, the Message
+    "setDefaultBillingAddress": ("billingAddressIds", "defaultBillingAddressId", "CustomerDefaultBillingAddressSet"),
+    "setDefaultShippingAddress": (
+        "shippingAddressIds",
+        "defaultShippingAddressId",
+        "CustomerDefaultShippingAddressSet",
+    ),
+}
+Raised = list[tuple[str, Document]]
+
+
+def _apply(customer: Document, action: Action) -> Raised:  # noqa: C901, PLR0911  # a case for each action
+    name: str = action["action"]
+    if name in _SETTERS:
+        return _set(customer, action)
+    if name in _LISTS:
+        return _list(customer, action)
+    if name in _DEFAULTS:
+        return _set_default(customer, action)
+    match name:
+        case "changeEmail":
+            old, customer["email"], customer["isEmailVerified"] = customer["email"], action["email"], False
+            return [("CustomerEmailChanged", {"email": action["email"], "oldEmail": old})]
+        case "verifyEmail":
+            customer["isEmailVerified"] = True
+            return [("CustomerEmailVerified", {})]
+        case "addAddress":
+            customer["addresses"].append(action["address"])
+            return [("CustomerAddressAdded", {"address": action["address"]})]
+        case "changeAddress":
+            return _change_address(customer, action)
+        case "removeAddress":
+            return _remove_address(customer, action)
+        case "addStore" | "removeStore":
+            store = {"typeId": "store", "key": action["store"]["key"]}
+            others = [one for one in customer["stores"] if one != store]
+            customer["stores"] = [*others, store] if name == "addStore" else others
+            return []
+        case "setStores":
+            old_stores, customer["stores"] = customer["stores"], list(action.get("stores", ()))
+            return [("CustomerStoresSet", {"stores": customer["stores"], "oldStores": old_stores})]
+    raise ValueError(f"not an action of this shop: {name}")
+
+
+def _set(customer: Document, action: Action) -> Raised:
+    field, message = _SETTERS[action["action"]]
+    value = action.get(field)
+    if field == "customerNumber" and customer.get(field) not in (None, value):
+        raise ValueError("a customer number cannot be changed once it is set")
+    if value is None:
+        customer.pop(field, None)
+    else:
+        customer[field] = value
+    return [(message, {} if value is None else {field: value})] if message else []
+
+
+def _list(customer: Document, action: Action) -> Raised:
+    field, message = _LISTS[action["action"]]
+    address = _address_of(customer, action["addressId"])
+    ids = [one for one in customer[field] if one != address["id"]]
+    customer[field] = [*ids, address["id"]] if action["action"].startswith("add") else ids
+    return [(message, {"address": address})]
+
+
+def _set_default(customer: Document, action: Action) -> Raised:
+    ids, field, message = _DEFAULTS[action["action"]]
+    if action.get("addressId") is None:
+        customer.pop(field, None)
+        return [(message, {})]
+    address = _address_of(customer, action["addressId"])
+    customer[field] = address["id"]
+    customer[ids] = list(dict.fromkeys([*customer[ids], address["id"]]))
+    return [(message, {"address": address})]
+
+
+def _change_address(customer: Document, action: Action) -> Raised:
+    old = _address_of(customer, action["addressId"])
+    new = {**action["address"], "id": old["id"]}
+    customer["addresses"][customer["addresses"].index(old)] = new
+    return [("CustomerAddressChanged", {"address": new, "addressRoles": _roles(customer, old["id"])})]
+
+
+def _remove_address(customer: Document, action: Action) -> Raised:
+    old = _address_of(customer, action["addressId"])
+    roles = _roles(customer, old["id"])
+    customer["addresses"].remove(old)
+    for ids, default, _ in _DEFAULTS.values():
+        customer[ids] = [one for one in customer[ids] if one != old["id"]]
+        if customer.get(default) == old["id"]:
+            del customer[default]
+    return [("CustomerAddressRemoved", {"address": old, "addressRoles": roles})]
+
+
+def _address_of(customer: Document, address_id: str) -> Document:
+    for address in customer["addresses"]:
+        if address["id"] == address_id:
+            found: Document = address
+            return found
+    raise ValueError(f"the customer has no address {address_id}")
+
+
+def _roles(customer: Document, address_id: str) -> list[str]:
+    lists = {"Shipping": customer["shippingAddressIds"], "Billing": customer["billingAddressIds"]}
+    return [role for role, ids in lists.items() if address_id in ids]
+
+
+# People, all of them made up
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    country: str
+    locales: Sequence[str]
+    first: Sequence[str]
+    last: Sequence[str]
+    streets: Sequence[str]
+    cities: Sequence[tuple[str, str, str]]  # city, postal code, region or state
+    companies: Sequence[str]
+    phone: str
+
+
+_PLACES = (
+    _Place(
+        "DE",
+        ("de-DE", "de"),
+        ("Jürgen", "Anna-Lena", "Björn", "Zoë", "Käthe"),
+        ("Müller", "Groß", "von der Heide", "Schäfer", "Öztürk"),
+        ("Hauptstraße", "Am Großen Wannsee", "Königsallee"),
+        (("Köln", "50667", "Nordrhein-Westfalen"), ("München", "80331", "Bayern"), ("Görlitz", "02826", "")),
+        ("Bäckerei Müller & Söhne", "Größenwahn GmbH"),
+        "+49 221 555",
+    ),
+    _Place(
+        "US",
+        ("en-US",),
+        ("John", "Mary Ann", "D'Andre", "Sofía", "Xochitl"),
+        ("Smith", "O'Neil", "Nguyễn", "St. John", "García-López"),
+        ("Main St", "Martin Luther King Jr. Blvd", "5th Ave"),
+        (("Springfield", "62704", "IL"), ("New York", "10001", "NY"), ("San José", "95113", "CA")),
+        ("Acme, Inc.", 'Joe "Big" Burger'),
+        "+1 212 555",
+    ),
+    _Place(
+        "GB",
+        ("en-GB",),
+        ("Siobhán", "Nigel", "Zara 🌸", "Llŷr"),
+        ("O'Brien", "Smith-Jones", "MacDonald", "ap Rhys"),
+        ("High Street", "St. Mary's Road", "The Mews"),
+        (("London", "SW1A 1AA", "Greater London"), ("Penrhyndeudraeth", "LL48 6ER", "Gwynedd")),
+        ("Tea & Sons Ltd", "Fish 🐟 & Chips 🍟"),
+        "+44 20 7946 0",
+    ),
+    _Place(
+        "JP",
+        ("ja-JP", "ja"),
+        ("太郎", "花子", "さくら", "健一"),
+        ("山田", "佐藤", "髙橋", "鈴木"),
+        ("千代田一丁目", "銀座四丁目"),
+        (("東京", "100-0001", "東京都"), ("札幌市", "060-0001", "北海道")),
+        ("株式会社テスト", "合同会社サンプル"),
+        "+81 3 5555",
+    ),
+    _Place(
+        "EG",
+        ("ar-EG", "ar"),
+        ("محمد", "فاطمة", "يوسف"),
+        ("عبد الرحمن", "الشريف", "حسن"),
+        ("شارع التحرير", "شارع الهرم"),
+        (("القاهرة", "11511", "محافظة القاهرة"), ("الإسكندرية", "21500", "")),
+        ("شركة النيل",),
+        "+20 2 5555",
+    ),
+    _Place(
+        "FR",
+        ("fr-FR", "fr-CA"),
+        ("Hélène", "François", "Anaïs", "Jean-Luc"),
+        ("d'Artagnan", "L'Écuyer", "Lefèvre", "Çelik"),
+        ("Rue de l'Église", "Avenue des Champs-Élysées"),
+        (("Paris", "75008", "Île-de-France"), ("Saint-Étienne", "42000", "Auvergne-Rhône-Alpes")),
+        ("L'Œuf d'Or SARL",),
+        "+33 1 55 55",
+    ),
+)
+
+
+def _sometimes(chance: random.Random, share: float) -> bool:
+    return chance.random() < share
+
+
+def _email(chance: random.Random, serial: int) -> str:
+    """Unique by its number; upper and lower case as people type them."""
+    name = chance.choice(("anna.lena", "Ada.Lovelace", "o'brien", "taro+shop", "M.MUELLER", "info"))
+    return f"{name}.{serial}@{chance.choice(('example.com', 'example.org', 'Example.com'))}"
+
+
+def _address(chance: random.Random, place: _Place) -> Document:
+    """An address without an id; only its country is certain, and sometimes there is no more."""
+    city, postal_code, region = chance.choice(place.cities)
+    number = str(chance.randrange(1, 200))
+    address = {
+        "firstName": chance.choice(place.first),
+        "lastName": chance.choice(place.last),
+        "streetName": chance.choice(place.streets),
+        "streetNumber": chance.choice((number, f"{number}a", "")),
+        "postalCode": postal_code,
+        "city": city,
+        "state" if place.country == "US" else "region": region,
+        "company": chance.choice(place.companies),
+        "phone": f"{place.phone} {chance.randrange(100, 1000)}",
+        "mobile": f"{place.phone} {chance.randrange(100, 1000)}",
+    }
+    kept = {name: value for name, value in address.items() if _sometimes(chance, 0.8)}
+    return {**kept, "country": "UK" if place.country == "GB" and not kept.get("company") else place.country}
+
+
+def _attributes(chance: random.Random, place: _Place, serial: int, groups: Sequence[str]) -> Document:
+    """A value for each optional field that can be set: for some fields and people an empty one."""
+    return {
+        "firstName": chance.choice(place.first),
+        "lastName": chance.choice(place.last),
+        "middleName": chance.choice(("", chance.choice(place.first))),
+        "title": chance.choice(("Dr.", "Prof. Dr.", "")),
+        "salutation": chance.choice(("Mr.", "Mrs.", "")),
+        "dateOfBirth": f"{chance.randrange(1930, 2008)}-{chance.randrange(1, 13):02}-{chance.randrange(1, 29):02}",
+        "companyName": chance.choice((*place.companies, "")),
+        "vatId": f"{place.country}{chance.randrange(10**8, 10**9)}",
+        "locale": chance.choice(place.locales),
+        "key": f"customer-{serial}",
+        "externalId": f"crm-{serial}",
+        "customerNumber": f"K{serial:07}",
+        "customerGroup": {"typeId": "customer-group", "id": chance.choice(groups)},
+    }
+
+
+def _person(chance: random.Random, serial: int, groups: Sequence[str]) -> Document:
+    """The fields of a new customer: each optional one is there or not."""
+    place = chance.choice(_PLACES)
+    attributes = _attributes(chance, place, serial, groups)
+    likely = ("firstName", "lastName", "locale")
+    person = {name: value for name, value in attributes.items() if _sometimes(chance, 0.9 if name in likely else 0.4)}
+    addresses = [{"id": f"a{n}{serial:06x}", **_address(chance, place)} for n in range(chance.choice((0, 1, 1, 2, 3)))]
+    ids = [address["id"] for address in addresses]
+    person |= {
+        "email": _email(chance, serial),
+        "addresses": addresses,
+        "billingAddressIds": ids[:1],
+        "shippingAddressIds": ids[1:],
+        "isEmailVerified": _sometimes(chance, 0.5),
+        "stores": [{"typeId": "store", "key": chance.choice(("berlin", "online"))}] * _sometimes(chance, 0.2),
+        "authenticationMode": chance.choice(("Password", "Password", "ExternalAuth")),
+    }
+    if ids and _sometimes(chance, 0.6):
+        person["defaultBillingAddressId"] = ids[0]
+    if len(ids) > 1:
+        person["defaultShippingAddressId"] = ids[-1]
+    return person
+
+
+def _random_actions(chance: random.Random, customer: Document, serial: int, groups: Sequence[str]) -> list[Action]:
+    """One to three actions that this customer can undergo together."""
+    place = chance.choice(_PLACES)
+    offers: dict[str, Document] = {
+        "changeEmail": {"email": _email(chance, serial)},
+        "verifyEmail": {},
+        "addAddress": {"address": _address(chance, place)},
+        "addStore": {"store": {"typeId": "store", "key": chance.choice(("berlin", "online", "paris"))}},
+    }
+    for field, value in _attributes(chance, place, serial, groups).items():
+        offers[f"set{field[0].upper()}{field[1:]}"] = {} if _sometimes(chance, 0.25) else {field: value}
+    if "customerNumber" in customer:
+        del offers["setCustomerNumber"]
+    if customer["addresses"]:
+        address_id = chance.choice(customer["addresses"])["id"]
+        offers["changeAddress"] = {"addressId": address_id, "address": _address(chance, place)}
+        offers["removeAddress"] = {"addressId": address_id}
+        offers["setDefaultBillingAddress"] = {"addressId": chance.choice((address_id, address_id, None))}
+        offers["setDefaultShippingAddress"] = {"addressId": chance.choice((address_id, address_id, None))}
+    names = chance.sample(sorted(offers), chance.choice((1, 1, 2, 3)))
+    if "removeAddress" in names:  # the others may be about the same address
+        names = ["removeAddress"]
+    return [{"action": name, **offers[name]} for name in names]

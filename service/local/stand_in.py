@@ -1,0 +1,437 @@
+"""The HTTP/1.1 server that every stand-in is: on loopback, with faults on demand.
+
+A thread for each connection, kept alive as the real services do. What a stand-in answers is its `respond`; how a
+request may go wrong on the way is here, once for all of them.
+"""
+
+import contextlib
+import gzip
+import json
+import signal
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from http import HTTPStatus
+from io import BufferedReader
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+JSON = {"Content-Type": "application/json; charset=utf-8"}
+_BACKLOG = 1024
+_LINE_BYTES = 65_536
+_JOIN_SECONDS = 5
+
+
+class Headers(Mapping[str, str]):
+    """A request's headers; the name is looked up in any case, iteration gives it in lower case."""
+
+    def __init__(self, items: Mapping[str, str] | None = None) -> None:
+        self._items = {name.lower(): value for name, value in (items or {}).items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._items[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as it was read: `path` decoded and without the query, `body` as on the wire, `at` in monotonic s."""
+
+    method: str
+    path: str
+    query: Mapping[str, list[str]]
+    headers: Mapping[str, str]
+    body: bytes
+    at: float
+
+    def content(self) -> bytes:
+        """The body without its Content-Encoding; what is no gzip raises OSError or EOFError."""
+        return gzip.decompress(self.body) if self.headers.get("Content-Encoding") == "gzip" else self.body
+
+    def json(self) -> Any:  # noqa: ANN401  # JSON has no type
+        return json.loads(self.content())
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=lambda: JSON)
+
+    def on_the_wire(self, *, length: int | None = None, without_body: bool = False) -> bytes:
+        """The bytes to send; `length` is what Content-Length claims, if not the truth."""
+        lines = [f"HTTP/1.1 {self.status} {phrase(self.status)}"]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        if self.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+            without_body = True
+        else:
+            lines.append(f"Content-Length: {len(self.body) if length is None else length}")
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        return head if without_body else head + self.body
+
+
+def phrase(status: int) -> str:
+    return HTTPStatus(status).phrase if status in _STATUSES else "Unknown"
+
+
+_STATUSES = {status.value for status in HTTPStatus}
+
+
+def json_answer(status: int, document: object, headers: Mapping[str, str] | None = None) -> Answer:
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return Answer(status, body, {**JSON, **(headers or {})})
+
+
+class _Kind(Enum):
+    ANSWER = "answers something else"
+    RESET_BEFORE_READ = "resets the connection before the request is read"
+    RESET_AFTER_READ = "resets the connection after the request was read"
+    CLOSE_AFTER_READ = "closes the connection without an answer"
+    HANG = "never answers"
+    DRIP = "answers correctly, a byte at a time"
+    TRUNCATED = "ends in the middle of its answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """How a request goes wrong. `processed`: the request takes effect before that."""
+
+    kind: _Kind
+    processed: bool = False
+    status: int = 200
+    retry_after: int | str | None = None
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    seconds_per_byte: float = 0
+
+    def after_effect(self) -> "Fault":
+        """The same, but the request took effect first: its sender cannot know."""
+        if self.kind is _Kind.RESET_BEFORE_READ:
+            raise ValueError("a request that is not read has no effect")
+        return replace(self, processed=True)
+
+
+RESET_BEFORE_READ = Fault(_Kind.RESET_BEFORE_READ)
+RESET_AFTER_READ = Fault(_Kind.RESET_AFTER_READ)
+CLOSE_AFTER_READ = Fault(_Kind.CLOSE_AFTER_READ)
+HANG = Fault(_Kind.HANG)
+TRUNCATED = Fault(_Kind.TRUNCATED)
+"""A 200 whose Content-Length is larger than what comes; not processed, unless `after_effect()`."""
+FOREIGN = Fault(
+    _Kind.ANSWER,
+    body=b"<!DOCTYPE html><html><head><title>Welcome</title></head><body>Please log in to our Wi-Fi.</body></html>",
+    headers={"Content-Type": "text/html; charset=utf-8"},
+)
+"""A captive portal between us and them: 200, an HTML page."""
+
+
+def answer(
+    status: int,
+    *,
+    retry_after: int | str | None = None,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Fault:
+    """Any status; without `body`, in the API's own error shape. `retry_after` in seconds or as an HTTP date."""
+    return Fault(_Kind.ANSWER, status=status, retry_after=retry_after, body=body, headers=headers or {})
+
+
+def redirect(status: int, to: str) -> Fault:
+    return Fault(_Kind.ANSWER, status=status, body=b"", headers={"Location": to})
+
+
+def drip(seconds_per_byte: float = 1.0) -> Fault:
+    """The correct answer, headers included, a byte at a time: no single read of it takes long, the whole does."""
+    return Fault(_Kind.DRIP, processed=True, seconds_per_byte=seconds_per_byte)
+
+
+class StandIn:
+    """A server on 127.0.0.1 while its context is entered; may be stopped and started again on the same port.
+
+    `latency` is how many seconds pass between a request's effect and its answer. `remember` limits how many of the
+    newest calls are kept (None: all of them), for runs too long to keep everything.
+    """
+
+    def __init__(self, *, port: int = 0, latency: float = 0, remember: int | None = None) -> None:
+        self.port = port
+        self.latency = latency
+        self.connections = 0  # accepted since the first start
+        self.call_count = 0
+        self._calls: deque[Call] = deque(maxlen=remember)
+        self._changed = threading.Condition(threading.RLock())  # guards all state, the subclasses' too
+        self._queued: list[tuple[str, Fault]] = []
+        self._standing: tuple[str, Fault] | None = None
+        self._open: dict[socket.socket, threading.Thread] = {}
+        self._idle: set[socket.socket] = set()
+        self._hanging: set[socket.socket] = set()
+        self._stopped = threading.Event()
+        self._listener: socket.socket | None = None
+        self._acceptor: threading.Thread | None = None
+
+    # What a subclass says
+
+    def respond(self, call: Call) -> Answer:
+        """Let the request take effect; the answer to it."""
+        raise NotImplementedError
+
+    def refusal(self, status: int, retry_after: int | str | None) -> Answer:  # noqa: ARG002  # for those who override
+        """An answer of this status in the API's own error shape."""
+        return json_answer(status, {"message": str(status)})
+
+    # What a test asks
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def calls(self) -> list[Call]:
+        """What was read so far, in the order in which it took effect; a reset before reading leaves no call."""
+        with self._changed:
+            return list(self._calls)
+
+    def wait_for_calls(self, n: int, timeout: float) -> bool:
+        """Whether `n` calls in all have taken effect (or met their fault) within `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.call_count >= n, timeout)
+
+    def forget(self) -> None:
+        """Clear what was recorded."""
+        with self._changed:
+            self._calls.clear()
+            self.call_count = 0
+
+    # What a test does to it
+
+    def fail_next(self, fault: Fault, times: int = 1, *, on: str = "") -> None:
+        """The next `times` requests (whose path and query begin with `on`) meet the fault; queued after others."""
+        with self._changed:
+            self._queued += [(on, fault)] * times
+
+    def fail(self, fault: Fault | None, *, on: str = "") -> None:
+        """Every request (whose path and query begin with `on`) meets the fault, until None lifts it.
+
+        Lifting also lets go of what hangs: those connections are closed without an answer.
+        """
+        with self._changed:
+            self._standing = (on, fault) if fault else None
+            if fault is None:
+                for connection in self._hanging:
+                    _shut(connection)
+
+    @contextlib.contextmanager
+    def failing(self, fault: Fault, *, on: str = "") -> Iterator[None]:
+        self.fail(fault, on=on)
+        try:
+            yield
+        finally:
+            self.fail(None)
+
+    def close_idle_connections(self) -> int:
+        """Close the kept-alive connections on which no request is under way, as an idle timeout does; how many.
+
+        A client has its answer a moment before its connection counts as idle here, so this waits, a second at most.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._idle) == len(self._open), timeout=1)
+            for connection in self._idle:
+                _shut(connection)
+            return len(self._idle)
+
+    # Its life
+
+    def start(self) -> Self:
+        self._stopped.clear()
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=_BACKLOG)
+        self.port = self._listener.getsockname()[1]
+        self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
+        self._acceptor.start()
+        return self
+
+    def stop(self) -> None:
+        """Close every connection, answered or not, and wait for their threads."""
+        if self._listener is None or self._acceptor is None:
+            return
+        self._stopped.set()
+        with contextlib.suppress(OSError):  # closing a socket does not wake its accept everywhere; a visitor does
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        self._acceptor.join()
+        self._listener.close()
+        self._listener = self._acceptor = None
+        with self._changed:
+            threads = list(self._open.values())
+            for connection in self._open:
+                _shut(connection)
+        for thread in threads:
+            thread.join(_JOIN_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # One connection, one request
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            connection, _ = listener.accept()
+            if self._stopped.is_set():
+                connection.close()
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            with self._changed:
+                self.connections += 1
+                self._open[connection] = thread
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as reader:
+            try:
+                with contextlib.suppress(OSError):  # the client went away, or we stop
+                    while self._one_request(connection, reader):
+                        pass
+            finally:
+                with self._changed:
+                    del self._open[connection]
+                    self._idle.discard(connection)
+                    self._hanging.discard(connection)
+
+    def _one_request(self, connection: socket.socket, reader: BufferedReader) -> bool:
+        """Read a request and answer it; whether the connection may be used again."""
+        fault = self._due(connection, reader)
+        if fault and fault.kind is _Kind.RESET_BEFORE_READ:
+            return _reset(connection)
+        call = _read(connection, reader)
+        if call is None:
+            return False
+        reply = self.respond(call) if fault is None or fault.processed else Answer(200, b"{}")
+        with self._changed:
+            self._calls.append(call)
+            self.call_count += 1
+            self._changed.notify_all()
+        if self.latency:
+            self._stopped.wait(self.latency)
+        if fault and fault.kind is not _Kind.ANSWER:
+            return self._fail(fault, reply, connection, reader)
+        sent = self._instead(fault) if fault else reply
+        connection.sendall(sent.on_the_wire(without_body=call.method == "HEAD"))
+        return call.headers.get("Connection", "").lower() != "close"
+
+    def _fail(self, fault: Fault, reply: Answer, connection: socket.socket, reader: BufferedReader) -> bool:
+        match fault.kind:
+            case _Kind.RESET_AFTER_READ:
+                return _reset(connection)
+            case _Kind.HANG:
+                while reader.read1():  # until the client gives up, the fault is lifted or the stand-in stops
+                    pass
+            case _Kind.DRIP:
+                for byte in reply.on_the_wire():
+                    connection.sendall(bytes([byte]))
+                    if self._stopped.wait(fault.seconds_per_byte):
+                        return False
+                return True
+            case _Kind.TRUNCATED:
+                half = replace(reply, body=reply.body[: len(reply.body) // 2])
+                connection.sendall(half.on_the_wire(length=len(reply.body) + 1))
+            case _:  # CLOSE_AFTER_READ
+                pass
+        return False
+
+    def _due(self, connection: socket.socket, reader: BufferedReader) -> Fault | None:
+        """Wait for a request to begin, or for the connection to end; the fault that the request is to meet."""
+        with self._changed:
+            self._idle.add(connection)
+            self._changed.notify_all()
+        start = reader.peek()
+        target = start.partition(b"\r\n")[0].decode("latin-1").partition(" ")[2]
+        with self._changed:
+            self._idle.discard(connection)
+            if not start:
+                return None
+            fault = self._taken(target)
+            if fault and fault.kind is _Kind.HANG:
+                self._hanging.add(connection)
+            return fault
+
+    def _taken(self, target: str) -> Fault | None:
+        for entry in self._queued:
+            if target.startswith(entry[0]):
+                self._queued.remove(entry)
+                return entry[1]
+        if self._standing and target.startswith(self._standing[0]):
+            return self._standing[1]
+        return None
+
+    def _instead(self, fault: Fault) -> Answer:
+        if fault.body is None:
+            own = self.refusal(fault.status, fault.retry_after)
+        else:
+            own = Answer(fault.status, fault.body, {})
+        waiting = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+        return replace(own, headers={**own.headers, **waiting, **fault.headers})
+
+
+def _read(connection: socket.socket, reader: BufferedReader) -> Call | None:
+    """The next request, or None if the client goes before it is whole."""
+    request = reader.readline(_LINE_BYTES).decode("latin-1").split()
+    if len(request) != len(("method", "target", "version")):
+        return None
+    headers = {}
+    while (line := reader.readline(_LINE_BYTES)) not in (b"\r\n", b"\n"):
+        if not line:
+            return None
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.strip()] = value.strip()
+    found = Headers(headers)
+    if found.get("Expect", "").lower() == "100-continue":
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+    if "Transfer-Encoding" in found:  # none of our clients streams a body
+        connection.sendall(Answer(411, b"", {"Connection": "close"}).on_the_wire())
+        return None
+    length = int(found.get("Content-Length", "0"))
+    body = reader.read(length) if length else b""
+    if len(body) < length:
+        return None
+    method, target, version = request
+    if version == "HTTP/1.0":
+        found = Headers({"Connection": "close", **headers})
+    url = urlsplit(target)
+    query = parse_qs(url.query, keep_blank_values=True) if url.query else {}
+    return Call(method, unquote(url.path), query, found, body, time.monotonic())
+
+
+def _reset(connection: socket.socket) -> bool:
+    """Make the close that follows a TCP RST instead of a FIN."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return False
+
+
+def _shut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the client was quicker
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def run_until_told(stand_in: StandIn, summary: Callable[[], Mapping[str, object]]) -> None:
+    """Serve in the foreground: prints the URL, stops cleanly on TERM or Ctrl-C, then prints the summary as JSON."""
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    with stand_in:
+        print(stand_in.url, flush=True)  # noqa: T201  # the one thing that its caller waits for
+        told.wait()
+    print(json.dumps({"calls": stand_in.call_count, **summary()}))  # noqa: T201  # the last word of a program

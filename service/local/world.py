@@ -1,0 +1,315 @@
+"""The whole path on one machine: a shop, commercetools, Pub/Sub, the service as it is deployed, and Segment."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import Any, Self
+
+import requests
+from google.cloud import pubsub_v1
+
+from service.commercetools.client import CustomerReader
+from service.config import ClearTraits, CommercetoolsSettings, UserIdField
+from service.local.commercetools import CommercetoolsStandIn
+from service.local.pubsub import PubSubEmulator, Push
+from service.local.segment import SegmentPublicApiStandIn, SegmentStandIn
+from service.local.shop import Shop
+from service.transformation import IdentifyRules, transform_customer_to_segment
+
+PROJECT = "demo"
+TOPIC = f"projects/{PROJECT}/topics/customers"
+DEAD_LETTERS = f"projects/{PROJECT}/topics/dead-letters"
+SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/customers-to-segment"
+DEAD_LETTER_SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/dead-letters"
+PUSH_ACCOUNT = "push@demo.iam.gserviceaccount.com"
+
+_START_SECONDS = 20.0
+_STOP_SECONDS = 15.0
+
+Line = dict[str, Any]
+
+
+class Service:
+    """The service in a process of its own, started as the image starts it. `lines` are what it logged, parsed."""
+
+    def __init__(self, environment: Mapping[str, str], *, on_line: Callable[[Line], None] | None = None) -> None:
+        self.port = int(environment.get("PORT") or _free_port())
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.lines: list[Line] = []
+        self._environment = {**_inherited(), **environment, "PORT": str(self.port)}
+        self._on_line = on_line
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError("the service is not running")
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start it; return when it answers. Raises RuntimeError with its last words if it ends instead."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "--config", "python:service.gunicorn_conf"],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader.start()
+        self._wait_until_it_answers(self._process)
+        return self
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        """Send the signal to the first process, as Cloud Run does; return its exit status when it has ended."""
+        if self._process is None:
+            return 0
+        process, self._process = self._process, None
+        process.send_signal(signal_number)
+        try:
+            return process.wait(_STOP_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+            if self._reader is not None:
+                self._reader.join()
+            if process.stdout is not None:
+                process.stdout.close()
+
+    def kill(self) -> None:
+        """End all of its processes at once, without a word, as a machine does that breaks."""
+        if self._process is None:
+            return
+        for child in _children(self._process.pid):
+            os.kill(child, signal.SIGKILL)
+        self.stop(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        if process.stdout is None:
+            return
+        for text in process.stdout:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                line = None
+            if not isinstance(line, dict):
+                line = {"severity": "DEFAULT", "message": text.rstrip("\n")}
+            self.lines.append(line)
+            if self._on_line:
+                self._on_line(line)
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[str]) -> None:
+        with requests.Session() as http:
+            http.mount("http://", requests.adapters.HTTPAdapter(max_retries=_UNTIL_IT_LISTENS))
+            try:
+                http.get(f"{self.url}/health", timeout=_START_SECONDS).raise_for_status()
+            except requests.RequestException:
+                process.kill()
+                process.wait()
+                if self._reader is not None:
+                    self._reader.join()
+                words = "\n".join(str(line["message"]) for line in self.lines[-5:])
+                raise RuntimeError(f"The service did not start: {words}") from None
+
+
+_UNTIL_IT_LISTENS = requests.adapters.Retry(total=None, connect=100, backoff_factor=0.01, backoff_max=0.2)
+
+
+class LocalWorld:
+    """Everything there is around the service, and the service. A context manager.
+
+    `environment` adds to or replaces the service's settings. `speed` divides Pub/Sub's waits. The push subscription
+    has the retry and dead-letter policy of infra/, and push tokens that the service verifies.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        speed: float = 1.0,
+        duplicate: float = 0.0,
+        reorder: float = 0.0,
+        latency: float = 0.0,
+        environment: Mapping[str, str] | None = None,
+        shop_options: Mapping[str, Any] | None = None,
+        on_push: Callable[[Push], None] | None = None,
+        on_line: Callable[[Line], None] | None = None,
+    ) -> None:
+        self.pubsub = PubSubEmulator(speed=speed, duplicate=duplicate, reorder=reorder, seed=seed, on_push=on_push)
+        self.segment = SegmentStandIn(latency=latency)
+        self.public_api = SegmentPublicApiStandIn(segment=self.segment, latency=latency)
+        self.shop = Shop(publish=self._publish, seed=seed, **(shop_options or {}))
+        self.commercetools = CommercetoolsStandIn(self.shop, latency=latency)
+        self.published: list[str] = []
+        """The id of each published message, in order."""
+        self._environment = dict(environment or {})
+        self._on_line = on_line
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for stand_in in (self.pubsub, self.segment, self.public_api, self.commercetools):
+                stack.enter_context(stand_in)
+            with emulated(self.pubsub.host):
+                self.publisher = pubsub_v1.PublisherClient()
+                self.subscriber = pubsub_v1.SubscriberClient()
+            stack.callback(self.publisher.stop)
+            stack.callback(self.subscriber.close)
+            self.service = Service(self.settings(), on_line=self._on_line)
+            stack.enter_context(self.service)
+            self._set_up_topics()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def settings(self) -> dict[str, str]:
+        """The service's environment: everything on."""
+        return {
+            "SEGMENT_WRITE_KEY": self.segment.write_key,
+            "SEGMENT_HOST": self.segment.url,
+            "SEGMENT_USER_ID": "id",
+            "SEGMENT_CLEAR_TRAITS": "all",
+            "SEGMENT_PUBLIC_API_TOKEN": self.public_api.token,
+            "SEGMENT_PUBLIC_API_URL": self.public_api.url,
+            "ERASURE": "every",
+            "PUSH_AUTH": "oidc",
+            "PUSH_AUDIENCE": "https://commercetools-segment.example.com",
+            "PUSH_SERVICE_ACCOUNT": PUSH_ACCOUNT,
+            "PUSH_CERTS_URL": self.pubsub.certs_url,
+            "CTP_PROJECT_KEY": self.shop.project_key,
+            "CTP_CLIENT_ID": self.commercetools.client_id,
+            "CTP_CLIENT_SECRET": self.commercetools.client_secret,
+            "CTP_AUTH_URL": self.commercetools.url,
+            "CTP_API_URL": self.commercetools.url,
+            "CTP_SCOPES": f"view_customers:{self.shop.project_key}",
+            "DEAD_LETTER_TOPIC": DEAD_LETTERS,
+            "PUBSUB_EMULATOR_HOST": self.pubsub.host,
+            **self._environment,
+        }
+
+    def publish(self, data: bytes, **attributes: str) -> str:
+        """Publish through the real client; return the message's id when Pub/Sub has it."""
+        message_id = str(self.publisher.publish(TOPIC, data, **attributes).result(timeout=30))
+        self.published.append(message_id)
+        return message_id
+
+    def _publish(self, data: bytes, attributes: Mapping[str, str]) -> None:
+        self.publish(data, **attributes)
+
+    def dead_letters(self) -> list[pubsub_v1.types.PubsubMessage]:
+        """Take what is in the dead-letter topic's subscription."""
+        taken: list[pubsub_v1.types.PubsubMessage] = []
+        while True:
+            pulled = self.subscriber.pull(
+                subscription=DEAD_LETTER_SUBSCRIPTION, max_messages=1000, return_immediately=True, timeout=30
+            ).received_messages
+            if not pulled:
+                return taken
+            taken += [received.message for received in pulled]
+            self.subscriber.acknowledge(
+                subscription=DEAD_LETTER_SUBSCRIPTION, ack_ids=[received.ack_id for received in pulled]
+            )
+
+    def differences(self) -> list[str]:
+        """Compare Segment with the shop: the ids of customers whose traits there are not exactly the shop's state."""
+        rules = IdentifyRules(user_id=UserIdField.ID, clear=ClearTraits.ALL)
+        reader = CustomerReader(
+            CommercetoolsSettings(
+                project_key=self.shop.project_key,
+                client_id=self.commercetools.client_id,
+                client_secret=self.commercetools.client_secret,
+                auth_url=self.commercetools.url,
+                api_url=self.commercetools.url,
+                scopes="",
+            )
+        )
+        profiles = self.segment.profiles
+        expected: dict[str, dict[str, Any]] = {}
+        for customer_id in self.shop.customers:
+            document = reader.read(customer_id, None, deadline=float("inf"))
+            if document is not None:
+                traits = transform_customer_to_segment(document, rules)["traits"]
+                expected[customer_id] = {name: trait for name, trait in traits.items() if trait is not None}
+        return [
+            customer_id
+            for customer_id in sorted({*expected, *profiles})
+            if expected.get(customer_id) != profiles.get(customer_id)
+        ]
+
+    def doubled(self) -> int:
+        """Count the events that tell Segment of one version of one customer again under another messageId."""
+        versions = Counter((event["userId"], event["timestamp"]) for event in self.segment.events)
+        return sum(count - 1 for count in versions.values())
+
+    def _set_up_topics(self) -> None:
+        for topic in (TOPIC, DEAD_LETTERS):
+            self.publisher.create_topic(name=topic)
+        self.subscriber.create_subscription(name=DEAD_LETTER_SUBSCRIPTION, topic=DEAD_LETTERS)
+        self.subscriber.create_subscription(
+            request={
+                "name": SUBSCRIPTION,
+                "topic": TOPIC,
+                "ack_deadline_seconds": 60,
+                "push_config": {
+                    "push_endpoint": self.service.url,
+                    "oidc_token": {
+                        "service_account_email": PUSH_ACCOUNT,
+                        "audience": "https://commercetools-segment.example.com",
+                    },
+                },
+                "retry_policy": {
+                    "minimum_backoff": timedelta(seconds=10),
+                    "maximum_backoff": timedelta(seconds=600),
+                },
+                "dead_letter_policy": {"dead_letter_topic": DEAD_LETTERS, "max_delivery_attempts": 100},
+            }
+        )
+
+
+@contextmanager
+def emulated(host: str) -> Iterator[None]:
+    """Let the Pub/Sub clients that are made meanwhile talk to an emulator."""
+    before = os.environ.get("PUBSUB_EMULATOR_HOST")
+    os.environ["PUBSUB_EMULATOR_HOST"] = host
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PUBSUB_EMULATOR_HOST"]
+        else:
+            os.environ["PUBSUB_EMULATOR_HOST"] = before
+
+
+def _inherited() -> dict[str, str]:
+    """What the service gets of our environment: how to find Python and its packages, none of its own settings."""
+    return {
+        name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ
+    }
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as children:  # noqa: PTH123  # not a path of ours
+        return [int(child) for child in children.read().split()]
