@@ -105,15 +105,21 @@ def _log(outcome: Outcome) -> None:
         return
     about: dict[str, object] = {}
     if outcome.message is not None:
-        about["message_id"] = outcome.message.message_id
+        about["message_id"] = _identifier(outcome.message.message_id)
         about["delivery_attempt"] = outcome.message.delivery_attempt
         about |= _trace(outcome.message.subscription)
     if outcome.notification is not None:
-        about["notification_type"] = outcome.notification.message_type or outcome.notification.notification_type
-        about["resource_type"] = outcome.notification.resource_type
-        about["resource_id"] = outcome.notification.resource_id
+        notification_type = outcome.notification.message_type or outcome.notification.notification_type
+        about["notification_type"] = _identifier(notification_type)
+        about["resource_type"] = _identifier(outcome.notification.resource_type)
+        about["resource_id"] = _identifier(outcome.notification.resource_id)
         about["version"] = outcome.notification.version
     log.log(level, outcome.sentence, extra=about)
+
+
+def _identifier(text: str) -> str | None:
+    """Let through what can be an id or a type, and nothing that somebody may have put in its place."""
+    return text if _IDENTIFIER.fullmatch(text) else None
 
 
 def _trace(subscription: str = "") -> dict[str, object]:
@@ -128,5 +134,6 @@ def _trace(subscription: str = "") -> dict[str, object]:
     return {"logging.googleapis.com/trace": f"projects/{project[1]}/traces/{trace}"}
 
 
+_IDENTIFIER = re.compile(r"[0-9A-Za-z*_-]{1,100}")
 _PROJECT = re.compile(r"projects/([a-z0-9.:-]{1,63})/subscriptions/")
 _HEX = re.compile(r"[0-9a-f]{1,64}")

@@ -61,6 +61,7 @@ _GOOGLE_CERTS = "https://www.googleapis.com/oauth2/v1/certs"
 
 _COMMERCETOOLS = ("CTP_PROJECT_KEY", "CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_AUTH_URL", "CTP_API_URL", "CTP_SCOPES")
 _TOPIC = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
+_PORT = re.compile(r"[0-9]{1,5}")
 _HIGHEST_PORT = 65535
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -194,14 +195,18 @@ class _Environment:
 
     def port(self, name: str, default: int) -> int:
         value = self.get(name) or str(default)
-        if not (value.isascii() and value.isdigit() and int(value) <= _HIGHEST_PORT):
+        if not (_PORT.fullmatch(value) and int(value) <= _HIGHEST_PORT):
             raise ConfigError(f"{name} must be a port number from 0 to {_HIGHEST_PORT}.")
         return int(value)
 
     def url(self, name: str, default: str | None = None) -> str:
         value = self.required(name) if default is None else self.get(name) or default
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        try:
+            parts = urlsplit(value)
+            whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:  # half a bracket, or a port that is none
+            whole = False
+        if not whole or parts.query or parts.fragment:
             raise ConfigError(f"{name} must be an address such as https://api.example.com, scheme included.")
         if parts.username is not None or parts.password is not None:
             raise ConfigError(f"{name} must be an address without credentials in it.")

@@ -163,9 +163,8 @@ class Integration:
         user_id = user_id_of_deleted(notification, self.rules.user_id)
         if not user_id:
             reason = (
-                f"erasure is due, but this {notification.message_type or notification.notification_type} does not "
-                f"carry the {self.rules.user_id} that is the userId: find the user in Segment by the trait "
-                "commercetoolsId, and delete and suppress it there"
+                f"erasure is due, but the notification does not carry the {self.rules.user_id} that is the userId: "
+                "find the user in Segment by the trait commercetoolsId, and delete and suppress it there"
             )
             return Attempt(Outcome(Ending.REFUSED, reason))
         error = self.erase(user_id, deadline).error

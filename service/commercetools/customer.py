@@ -69,6 +69,19 @@ class _Text(fields.String):
         return super()._deserialize(value, *args, **kwargs).strip() or None
 
 
+class _Moment(fields.AwareDateTime):
+    """A point in time, in UTC. One without an offset is taken as UTC."""
+
+    def __init__(self, data_key: str) -> None:
+        super().__init__(data_key=data_key, default_timezone=UTC, load_default=None, allow_none=True)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:  # noqa: ANN401  # as above
+        try:
+            return super()._deserialize(value, *args, **kwargs).astimezone(UTC)
+        except OverflowError:  # year 1 or 9999, beyond the calendar once its offset is taken away
+            raise self.make_error("invalid", obj_type=self.OBJ_TYPE) from None
+
+
 class _AddressSchema(Schema):
     class Meta:
         unknown = EXCLUDE
@@ -138,22 +151,18 @@ class _CustomerSchema(Schema):
         fields.String(), data_key="shippingAddressIds", load_default=None, allow_none=True
     )
     created_at = _Text("createdAt")
-    last_modified_at = fields.AwareDateTime(
-        data_key="lastModifiedAt", default_timezone=UTC, load_default=None, allow_none=True
-    )
+    last_modified_at = _Moment("lastModifiedAt")
 
     @post_load
     def _customer(self, document: dict[str, Any], **_: object) -> Customer:
         group = document.pop("customer_group") or {"id": None, "obj": None}
         stores = document.pop("stores") or ()
-        modified = document.pop("last_modified_at")
         return Customer(
             customer_group=(group["obj"] or {}).get("key") or group["id"],
             stores=tuple(store["key"] for store in stores if store["key"]),
             addresses=tuple(document.pop("addresses") or ()),
             billing_address_ids=tuple(document.pop("billing_address_ids") or ()),
             shipping_address_ids=tuple(document.pop("shipping_address_ids") or ()),
-            last_modified_at=modified and modified.astimezone(UTC),
             **document,
         )
 

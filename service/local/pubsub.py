@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -82,13 +82,14 @@ class PubSubEmulator:
             seed=seed,
             connections=Connections(),
             signer=Signer(),
-            publish=self._put,
+            forward=self._forward,
             on_push=on_push,
             changed=threading.Condition(),
         )
         self._topics: dict[str, types.Topic] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._message_ids = itertools.count(1)
+        self._callers: set[asyncio.Task[None]] = set()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -151,13 +152,19 @@ class PubSubEmulator:
     async def _serve(self, listener: socket.socket, serving: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        server = await asyncio.start_server(self._connected, sock=listener)
+        server = await asyncio.start_server(self._accept, sock=listener)
         serving.set()
         await self._stopping.wait()
         server.close()
         self._world.connections.close()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # not a coroutine itself: before Python 3.12.1, asyncio logs the cancelling of one as an error
+        caller = self._loop.create_task(self._serve_caller(reader, writer))
+        self._callers.add(caller)
+        caller.add_done_callback(self._callers.discard)
+
+    async def _serve_caller(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, EOFError, ValueError, asyncio.LimitOverrunError):  # the caller's trouble ends its call
             try:
                 first_line = await reader.readuntil(b"\r\n")
@@ -307,25 +314,23 @@ class PubSubEmulator:
     async def _publish(self, request: types.PublishRequest) -> types.PublishResponse:
         self._topic(request.topic)
         check_messages(request)
-        message_ids = []
-        for message in request.messages:
-            message_ids.append(str(next(self._message_ids)))
-            self._put(
-                request.topic,
-                Message(
-                    message_id=message_ids[-1],
-                    publish_time=datetime.now(UTC),
-                    data=message.data,
-                    attributes=dict(message.attributes),
-                    ordering_key=message.ordering_key,
-                ),
-            )
+        message_ids = [
+            self._put(request.topic, message.data, dict(message.attributes), message.ordering_key)
+            for message in request.messages
+        ]
         return types.PublishResponse(message_ids=message_ids)
 
-    def _put(self, topic: str, message: Message) -> bool:
+    def _put(self, topic: str, data: bytes, attributes: Mapping[str, str], ordering_key: str) -> str:
+        message = Message(str(next(self._message_ids)), datetime.now(UTC), data, attributes, ordering_key)
         for subscription in self._subscriptions.values():
             if subscription.config.topic == topic:
                 subscription.put(message)
+        return message.message_id
+
+    def _forward(self, topic: str, message: Message, attributes: Mapping[str, str]) -> bool:
+        """Publish the message anew, with these attributes; False where there is no such topic."""
+        if topic in self._topics:
+            self._put(topic, message.data, attributes, message.ordering_key)
         return topic in self._topics
 
     async def _create_subscription(self, request: types.Subscription) -> types.Subscription:

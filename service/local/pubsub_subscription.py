@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from google.pubsub_v1 import types
@@ -22,9 +22,6 @@ from service.local.pubsub_push import ACKNOWLEDGING, Connections, Message, Signe
 _WIDEST_WINDOW = 256  # pushes in flight; below the file descriptors that a process may open on every platform
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # https://cloud.google.com/pubsub/docs/push#push_backoff
 _SHORTEST_HOLD, _LONGEST_HOLD = 0.1, 1.0  # for what `reorder` holds back and `duplicate` sends again
-
-# https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts
-_DEAD_LETTER = "CloudPubSubDeadLetterSource"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +53,8 @@ class World:
     seed: int | None
     connections: Connections
     signer: Signer
-    publish: Callable[[str, Message], bool]
-    """Publishes to a topic; False where there is no such topic"""
+    forward: Callable[[str, Message, Mapping[str, str]], bool]
+    """Publishes a message anew to a topic, with other attributes; False where there is no such topic"""
     on_push: Callable[[Push], None] | None
     changed: threading.Condition
     """Notified when a subscription becomes idle"""
@@ -293,23 +290,23 @@ class Subscription:
         if delivery not in self._backlog:
             return False
         if self._dead_letter_topic and delivery.attempt >= self._max_attempts:
-            letter = self._dead_letter(delivery)
-            if self._world.publish(self._dead_letter_topic, letter):
+            attributes = {**delivery.message.attributes, **self._reason(delivery)}
+            if self._world.forward(self._dead_letter_topic, delivery.message, attributes):
                 self._finish(delivery)
                 return True
         backoff = min(self._max_backoff, self._min_backoff * 2 ** min(delivery.attempt - 1, 20))
         self._offer(delivery, backoff * random.uniform(1.0, 1.1))
         return False
 
-    def _dead_letter(self, delivery: _Delivery) -> Message:
+    def _reason(self, delivery: _Delivery) -> dict[str, str]:
+        """https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts."""
         _, project, _, name = self.name.split("/")
-        added = {
-            f"{_DEAD_LETTER}Subscription": name,
-            f"{_DEAD_LETTER}SubscriptionProject": project,
-            f"{_DEAD_LETTER}DeliveryCount": str(delivery.attempt),
-            f"{_DEAD_LETTER}TopicPublishTime": rfc3339(delivery.message.publish_time),
+        return {
+            "CloudPubSubDeadLetterSourceSubscription": name,
+            "CloudPubSubDeadLetterSourceSubscriptionProject": project,
+            "CloudPubSubDeadLetterSourceDeliveryCount": str(delivery.attempt),
+            "CloudPubSubDeadLetterSourceTopicPublishTime": rfc3339(delivery.message.publish_time),
         }
-        return replace(delivery.message, attributes={**delivery.message.attributes, **added})
 
     def _finish(self, delivery: _Delivery) -> None:
         """Be done with a message: it is out of the backlog, and its ordering key is free for the next."""

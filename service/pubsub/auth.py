@@ -14,7 +14,7 @@ import requests
 from service.config import PushAuth, Settings
 from service.upstream import session, timeout
 
-_ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
+_ISSUERS = ("https://accounts.google.com", "accounts.google.com")  # both spellings occur
 _CLOCK_SKEW_SECONDS = 10
 _REFETCH_SECONDS = 30.0  # at most this often, so that forged key ids cannot make us call Google without end
 _DEFAULT_MAX_AGE = 3600.0
@@ -75,7 +75,7 @@ class _Claims:
     def check_unverified(self, authorization: str | None) -> None:
         try:
             claims = self._jwt.decode(_bearer_token(authorization), verify=False)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Unauthenticated("the token cannot be read") from None
         self._check(claims)
 
@@ -83,14 +83,14 @@ class _Claims:
         token = _bearer_token(authorization)
         try:
             header = self._jwt.decode_header(token)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Unauthenticated("the token cannot be read") from None
         if header.get("alg") != "RS256" or not isinstance(header.get("kid"), str):
             raise Unauthenticated("the token is not signed as Google signs")
         certificates = self._certificates.for_key(header["kid"]) if self._certificates else {}
         try:
             claims = self._jwt.decode(token, certs=certificates, clock_skew_in_seconds=_CLOCK_SKEW_SECONDS)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Unauthenticated("the token is not genuine or not valid now") from None
         if claims.get("iss") not in _ISSUERS:
             raise Unauthenticated("the token was not issued by Google")

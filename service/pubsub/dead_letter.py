@@ -7,12 +7,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from service.pubsub.envelope import PushMessage
 from service.upstream import CALL_SECONDS
 
 _LONGEST_VALUE = 1024  # bytes of an attribute's value: https://cloud.google.com/pubsub/quotas#resource_limits
+_AT_ONCE = 4  # under gevent a call holds one of ten threads until it ends, and with none left no name is resolved
+_NO_TIME = "no time was left to set it aside"
 
 
 class NotSetAside(Exception):
@@ -29,47 +32,60 @@ class DeadLetterTopic:
     def __init__(self, topic: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._topic = topic
         self._clock = clock
+        self._turns = threading.BoundedSemaphore(_AT_ONCE)
         self._making = threading.Lock()
-        self._publisher: Any = None  # google-cloud-pubsub's client, which comes without types
+        self._publish: Any = None  # an RPC of google-cloud-pubsub, which comes without types
 
     def set_aside(self, message: PushMessage, reason: str, deadline: float) -> None:
         """Publish data and attributes unchanged, with `reason` and where the message came from as attributes more."""
-        attributes = {
-            **message.attributes,
+        ours = {
             "reason": _shortened(reason),
             "source_subscription": message.subscription,
             "source_message_id": message.message_id,
         }
-        seconds = min(CALL_SECONDS, deadline - self._clock())
-        if seconds <= 0:
-            raise NotSetAside("no time was left to set it aside")
+        attributes = {**message.attributes, **{name: value for name, value in ours.items() if value}}
+        if not self._turns.acquire(timeout=self._left(deadline)):
+            raise NotSetAside(_NO_TIME)
         try:
-            self._client().api.publish(
+            publish = self._rpc()  # before the time is looked at: making it takes a moment
+            publish(
                 topic=self._topic,
-                messages=[{"data": message.data, "attributes": {k: v for k, v in attributes.items() if v}}],
+                messages=[{"data": message.data, "attributes": attributes}],
                 retry=None,
-                timeout=seconds,
+                timeout=self._left(deadline),
             )
+        except NotSetAside:
+            raise
         except Exception as error:  # noqa: BLE001  # whatever kept it from being confirmed, it must not be acknowledged
             raise NotSetAside(f"the dead-letter topic did not take it: {type(error).__name__}") from None
+        finally:
+            self._turns.release()
 
-    def _client(self) -> Any:  # noqa: ANN401  # as above
+    def _left(self, deadline: float) -> float:
+        seconds = min(CALL_SECONDS, deadline - self._clock())
+        if seconds <= 0:  # and gRPC would take a timeout of 0 for none
+            raise NotSetAside(_NO_TIME)
+        return seconds
+
+    def _rpc(self) -> Any:  # noqa: ANN401  # as above
         with self._making:
-            if self._publisher is None:
-                self._publisher = _publisher()
-            return self._publisher
+            if self._publish is None:
+                self._publish = _publish_rpc()
+            return self._publish
 
 
-def _publisher() -> Any:  # noqa: ANN401  # as above
+def _publish_rpc() -> Any:  # noqa: ANN401  # as above
     gevent_monkey = sys.modules.get("gevent.monkey")
     if gevent_monkey is not None and gevent_monkey.is_module_patched("socket"):
         # Under the service's gunicorn worker a blocked gRPC call would hold up every other push of the process.
         from grpc.experimental.gevent import init_gevent  # noqa: PLC0415
 
         init_gevent()
+    from google import pubsub_v1 as rpcs  # noqa: PLC0415  # see the class
     from google.cloud import pubsub_v1  # noqa: PLC0415  # see the class
 
-    return pubsub_v1.PublisherClient()
+    # The client's own `publish` leaves the message to a thread that gathers many.
+    return partial(rpcs.PublisherClient.publish, pubsub_v1.PublisherClient())
 
 
 def _shortened(text: str) -> str:

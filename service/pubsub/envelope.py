@@ -6,6 +6,7 @@ https://cloud.google.com/pubsub/docs/payload-unwrapping
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -58,6 +59,7 @@ class _EnvelopeSchema(Schema):
     delivery_attempt = fields.Integer(data_key="deliveryAttempt", strict=True, load_default=None, allow_none=True)
 
 
+_ATTEMPT = re.compile(r"[0-9]{1,9}")
 _ENVELOPE = _EnvelopeSchema()
 
 
@@ -92,5 +94,5 @@ def _bare_message(body: bytes, headers: Headers) -> PushMessage:
         message_id=headers.get("x-goog-pubsub-message-id", ""),
         ordering_key=headers.get("x-goog-pubsub-ordering-key", ""),
         subscription=headers.get("x-goog-pubsub-subscription-name", ""),
-        delivery_attempt=int(attempt) if attempt.isascii() and attempt.isdigit() else None,
+        delivery_attempt=int(attempt) if _ATTEMPT.fullmatch(attempt) else None,
     )
