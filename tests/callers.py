@@ -1,0 +1,176 @@
+"""What tests of callers that wait for each other stand on: no sleep, no measured time, on threads as on greenlets."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Generic, TypeVar
+
+import gevent
+
+Result = TypeVar("Result")
+Visitor = TypeVar("Visitor")
+
+PATIENCE = 20.0
+"""Seconds after which a test that hangs gives up."""
+
+
+class Clock:
+    """A clock set by hand. Who is about to wait for others reads it first, and a test can wait for that."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._read = threading.Condition()
+        self._readers: set[threading.Thread] = set()
+        self._on_reading: dict[threading.Thread, Callable[[], object]] = {}
+
+    def __call__(self) -> float:
+        reader = threading.current_thread()
+        with self._read:
+            self._readers.add(reader)
+            self._read.notify_all()
+            happens = self._on_reading.pop(reader, None)
+        if happens:
+            happens()
+        return self.now
+
+    def set(self, now: float) -> None:
+        self.now = now
+
+    def on_reading_by(self, reader: threading.Thread, happens: Callable[[], object]) -> None:
+        """Let something happen when this thread reads the clock for the first time: just before it would wait."""
+        self._on_reading[reader] = happens
+
+    def wait_for_reading_by(self, reader: threading.Thread) -> None:
+        with self._read:
+            assert self._read.wait_for(lambda: reader in self._readers, PATIENCE), "it never came to wait"
+
+
+class Caller(Generic[Result]):
+    """A thread (a greenlet where gevent has patched threading) that makes one call and keeps what came of it."""
+
+    def __init__(
+        self,
+        call: Callable[[], Result],
+        *,
+        clock: Clock | None = None,
+        before_waiting: Callable[[], object] | None = None,
+        then: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._call = call
+        self._then = then
+        self._end: Result | BaseException | None = None
+        self.has_ended = False
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        if clock and before_waiting:
+            clock.on_reading_by(self.thread, before_waiting)
+        self.thread.start()
+
+    def _run(self) -> None:
+        self._greenlet = gevent.getcurrent()
+        try:
+            self._end = self._call()
+        except BaseException as error:  # noqa: BLE001  # however it ended is what the test asks for
+            self._end = error
+        self.has_ended = True
+        self._then()
+
+    def kill(self, exception: BaseException | None = None) -> None:
+        """Throw this into the greenlet as soon as the one that runs now gives way."""
+        gevent.kill(self._greenlet, exception or gevent.GreenletExit())
+
+    def end(self) -> Result | BaseException | None:
+        """Return what the call returned, or the exception that it raised."""
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive(), "a caller is stranded"
+        return self._end
+
+
+class Gate(Generic[Visitor]):
+    """Where calls stay until the test lets them go. `visitors` are what came, in that order."""
+
+    def __init__(self) -> None:
+        self.visitors: list[Visitor] = []
+        self.most_at_once = 0
+        self._open = False
+        self._held: dict[int, threading.Event] = {}
+        self._inside = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def passed_by(self, visitor: Visitor) -> Iterator[None]:
+        let_go = threading.Event()
+        with self._changed:
+            self.visitors.append(visitor)
+            if self._open:
+                let_go.set()
+            else:
+                self._held[len(self.visitors)] = let_go
+            self._inside += 1
+            self.most_at_once = max(self.most_at_once, self._inside)
+            self._changed.notify_all()
+        try:
+            assert let_go.wait(PATIENCE), "nobody lets this call go"
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many have come, since the beginning."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.visitors) >= count, PATIENCE), f"{self.visitors} came only"
+
+    def let_go(self, number: int) -> None:
+        """Wait until the visitor of this number, from 1, has come, and let it go."""
+        self.wait_for(number)
+        with self._changed:
+            self._held.pop(number).set()
+
+    def hold(self) -> None:
+        self._open = False
+
+    def let_all_go(self) -> None:
+        with self._changed:
+            self._open = True
+            for let_go in self._held.values():
+                let_go.set()
+            self._held.clear()
+
+    def look_again(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def let_go_at_random(self, random: Random, callers: Sequence[Caller[Result]]) -> None:
+        """Let one after the other go, now this, now that, until the callers (whose end is to be told) have ended."""
+
+        def something_to_do() -> bool:
+            return bool(self._held) or all(caller.has_ended for caller in callers)
+
+        while True:
+            with self._changed:
+                assert self._changed.wait_for(something_to_do, PATIENCE), "a caller is stranded"
+                if not self._held:
+                    return
+                number = random.choice(list(self._held))
+            self.let_go(number)
+
+
+def run_on_greenlets(*files: str) -> None:
+    """Run the tests of these files once more, in a process where gevent patched everything before any other import."""
+    code = "from gevent import monkey; monkey.patch_all(); import pytest; raise SystemExit(pytest.main())"
+    finished = subprocess.run(  # noqa: S603  # our own interpreter, our own code
+        [sys.executable, "-c", code, "-p", "no:cacheprovider", "-k", "not greenlets_keep_the_same_promises", *files],
+        cwd=Path(__file__).parents[1],
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert " passed" in finished.stdout

@@ -1,0 +1,134 @@
+"""The house: who may know whom, read from the imports themselves."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SERVICE = ROOT / "service"
+
+STANDING_ON_THE_REST = ("service.local", "service.operations", "service.cli")
+
+
+def files(*, without: tuple[str, ...] = ()) -> list[Path]:
+    found = sorted(SERVICE.rglob("*.py"))
+    return [path for path in found if not module_name(path).startswith(without)] if without else found
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Return what a file imports, wherever in it: modules, and the names taken from them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full here, so that they can be read"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_in(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def modules_after(statement: str) -> set[str]:
+    command = [sys.executable, "-c", f"{statement}\nimport sys\nprint(*sys.modules, sep='\\n')"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603  # our own words
+    return set(ran.stdout.splitlines())
+
+
+def test_the_service_starts_without_grpc_and_without_the_operators_tools() -> None:
+    loaded = modules_after("import service.app")
+
+    assert "service.integration" in loaded
+    heavy = ("grpc", "google.cloud", "typer", "rich", "service.local", "service.operations", "service.cli", "tests")
+    assert sorted(name for name in loaded if is_in(name, *heavy)) == []
+
+
+@pytest.mark.parametrize(
+    "module", ["service.config", "service.logs", "service.commercetools", "service.pubsub.envelope"]
+)
+def test_a_room_of_words_alone_makes_no_calls(module: str) -> None:
+    loaded = modules_after(f"import {module}")
+
+    assert sorted(name for name in loaded if is_in(name, "requests", "urllib3", "segment", "flask", "google")) == []
+
+
+@pytest.mark.parametrize("path", sorted((SERVICE / "transformation").glob("*.py")), ids=lambda path: path.stem)
+def test_the_transformation_knows_its_two_neighbours_and_nothing_that_acts(path: Path) -> None:
+    allowed = (
+        *("collections.abc", "dataclasses", "hashlib", "re", "typing"),
+        *("service.commercetools.customer", "service.commercetools.notification", "service.segment.types"),
+        *("service.config.ClearTraits", "service.config.UserIdField", "service.transformation"),
+    )
+
+    assert [name for name in imports(path) if not is_in(name, *allowed)] == []
+
+
+@pytest.mark.parametrize("path", sorted((SERVICE / "transformation").glob("*.py")), ids=lambda path: path.stem)
+def test_the_transformation_has_nothing_to_catch_and_nothing_to_wait_for(path: Path) -> None:
+    acting = (ast.Try, ast.TryStar, ast.With, ast.Await, ast.Global)
+    found = [type(node).__name__ for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, acting)]
+    builtins = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+
+    assert found == []
+    assert builtins.isdisjoint({"open", "print", "input", "exec", "eval", "__import__"})
+
+
+@pytest.mark.parametrize("path", files(without=STANDING_ON_THE_REST), ids=module_name)
+def test_nothing_that_serves_knows_the_operators_jobs_or_the_local_world(path: Path) -> None:
+    assert [name for name in imports(path) if is_in(name, *STANDING_ON_THE_REST)] == []
+
+
+@pytest.mark.parametrize("path", [path for path in files() if module_name(path) != "service.app"], ids=module_name)
+def test_nothing_imports_the_door_but_the_server(path: Path) -> None:
+    assert [name for name in imports(path) if is_in(name, "service.app")] == []
+
+
+def test_the_server_does_serve_the_door() -> None:
+    assert 'wsgi_app = "service.app:create_app()"' in (SERVICE / "gunicorn_conf.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("room", "may_know"),
+    [
+        pytest.param(
+            "pubsub", ("service.pubsub", "service.config", "service.decoding", "service.upstream"), id="pubsub"
+        ),
+        pytest.param(
+            "commercetools",
+            (
+                *("service.commercetools", "service.config", "service.decoding", "service.upstream"),
+                "service.group_commit",
+            ),
+            id="commercetools",
+        ),
+        pytest.param(
+            "segment",
+            ("service.segment", "service.config", "service.decoding", "service.upstream", "service.group_commit"),
+            id="segment",
+        ),
+    ],
+)
+def test_a_room_knows_its_outside_party_and_no_other(room: str, may_know: tuple[str, ...]) -> None:
+    for path in sorted((SERVICE / room).glob("*.py")):
+        ours = [name for name in imports(path) if is_in(name, "service")]
+
+        assert [name for name in ours if not is_in(name, *may_know)] == [], module_name(path)
+
+
+def test_no_file_reads_the_environment_but_those_that_start_something() -> None:
+    reading = {
+        module_name(path)
+        for path in files(without=STANDING_ON_THE_REST)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
+    }
+
+    assert reading <= {"service.app", "service.integration", "service.gunicorn_conf"}
