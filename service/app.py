@@ -63,11 +63,14 @@ def create_app(
 
     @app.errorhandler(HTTPException)
     def not_ours(error: HTTPException) -> Response:
-        return _json(f'{{"error": "{error.name}"}}', HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR))
+        answer = _json(json.dumps({"error": error.name}), HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR))
+        if error.code == HTTPStatus.METHOD_NOT_ALLOWED:
+            answer.headers["Allow"] = error.get_response().headers["Allow"]  # RFC 9110, 15.5.6
+        return answer
 
     @app.errorhandler(Exception)
     def unforeseen(error: Exception) -> Response:
-        log.error("Failed: unforeseen", exc_info=error, extra=_trace())
+        log.error("Failed: unforeseen", exc_info=error)
         return _json(_INTERNAL_SERVER_ERROR, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     return app
@@ -91,7 +94,7 @@ def _answer(outcome: Outcome) -> Response:
 
 
 def _turned_away(reason: Exception, status: HTTPStatus) -> Response:
-    log.warning("Turned away: %s", reason, extra=_trace())
+    log.warning("Turned away: %s", reason)
     return _json(json.dumps({"error": str(reason)}), status)
 
 
@@ -122,7 +125,7 @@ def _identifier(text: str) -> str | None:
     return text if _IDENTIFIER.fullmatch(text) else None
 
 
-def _trace(subscription: str = "") -> dict[str, object]:
+def _trace(subscription: str) -> dict[str, object]:
     """Tie a line to its request: https://cloud.google.com/run/docs/logging#correlate-logs.
 
     Cloud Run tells no project id; the subscription's name, projects/PROJECT/subscriptions/…, holds it.

@@ -3,10 +3,16 @@
 https://docs.gunicorn.org/en/stable/settings.html
 """
 
+import gc
+import logging
 import os
 import sys
+from typing import Any
+
+from gunicorn.glogging import Logger
 
 from service.config import ConfigError, settings_from
+from service.logs import JsonFormatter
 
 try:
     _settings = settings_from(os.environ)
@@ -18,17 +24,29 @@ bind = f"0.0.0.0:{_settings.port}"
 workers = 1  # Cloud Run adds instances, and one process shares calls best
 worker_class = "gevent"  # measured against gthread: docs/decisions.md
 worker_connections = 1000  # pushes at a time; Cloud Run's own limit for an instance
-timeout = (
-    0  # an idle instance has no CPU, so a heartbeat would be missed: https://cloud.google.com/run/docs/tips/python
-)
+timeout = 0  # an idle instance has no CPU and misses heartbeats: https://cloud.google.com/run/docs/tips/python
 graceful_timeout = 8  # below the 10 s between SIGTERM and SIGKILL
 keepalive = 75
 control_socket_disable = True
-logconfig_dict = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "service.logs.JsonFormatter"}},
-    "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}},
-    "loggers": {"gunicorn.error": {"handlers": ["stdout"], "level": "INFO", "propagate": False}},
-    "root": {"handlers": [], "level": "WARNING"},
-}
+
+
+class JsonLogger(Logger):  # type: ignore[misc]  # gunicorn comes without types
+    """gunicorn's own log in our form; no access log, since each push leaves a line of ours."""
+
+    def setup(self, cfg: Any) -> None:  # noqa: ANN401  # as above
+        super().setup(cfg)
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(JsonFormatter())
+        self.error_log.handlers = [handler]
+
+    def access(self, *_: object) -> None:
+        pass
+
+
+logger_class = JsonLogger
+
+
+def post_worker_init(_worker: object) -> None:
+    """Leave what is loaded by now out of every garbage collection to come: it stays as long as the process."""
+    gc.collect()
+    gc.freeze()

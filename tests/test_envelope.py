@@ -182,7 +182,7 @@ REFUSED = [
     ),
     pytest.param(
         a_push(b"", messageId=None, message_id=5),
-        "the push envelope is not valid: message.messageId: Not a valid string",
+        "the push envelope is not valid: message.message_id: Not a valid string",
         id="a message_id that is a number",
     ),
     pytest.param(

@@ -136,7 +136,7 @@ def test_a_deleted_customers_user_id_is_what_its_notification_carries(
 
 @given(customers, st.sampled_from([UserIdField.ID, UserIdField.EMAIL]))
 def test_a_deleted_customer_has_the_same_user_id_as_a_living_one(document: dict[str, Any], field: UserIdField) -> None:
-    deletion = Notification("Message", PROJECT, "customer", document["id"], email=document.get("email"))
+    deletion = Notification("Message", PROJECT, "customer", document["id"], email=document.get("email") or "")
 
     assert (
         user_id_of_deleted(deletion, field)

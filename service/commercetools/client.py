@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -22,12 +23,18 @@ from service.group_commit import CallFailed, GroupCommit, NeverSent
 from service.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
 
 _MAX_IDS = 100
-_SLOTS = 2  # one call leaves while the other is away; more would only make each smaller
+_SLOTS = 1  # fewer and larger calls; measured: docs/decisions.md
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")  # ids are UUIDs; nothing else gets into a predicate or a path
 _RENEW_AHEAD_SECONDS = 60.0
 
+PAGE = 500
+"""Customers in a page, commercetools' own maximum: https://docs.commercetools.com/api/general-concepts#limit"""
+
 # Why a query and not a read for each: a hundred notifications at once then cost one call. The query may lag behind, so
 # a customer who is missing or older than the notification is read once more by id, which does not.
+
+
+_MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,14 @@ class _Read:
 
     document: Mapping[str, Any] | None = None
     problem: str | None = None
+
+
+class RequestRefused(CannotRead):
+    """commercetools answered with a status that the same request will always get. `status` is that status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class CustomerReader:
@@ -111,16 +126,99 @@ class CustomerReader:
         return document
 
     def _get(self, url: str, query: Mapping[str, str], deadline: float) -> requests.Response:
+        return self._ask(self._session.get, url, deadline, params=query)
+
+    def _ask(
+        self, method: Callable[..., requests.Response], url: str, deadline: float, **request: object
+    ) -> requests.Response:
         """Ask with a token; with a new one, once, if the token is refused. Raises CannotRead without an answer."""
         token = self._token.get(deadline)
-        answer = self._get_with(token, url, query, deadline)
+        answer = self._ask_with(token, method, url, deadline, request)
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
-            answer = self._get_with(self._token.get(deadline, instead_of=token), url, query, deadline)
+            answer = self._ask_with(self._token.get(deadline, instead_of=token), method, url, deadline, request)
         return answer
 
-    def _get_with(self, token: str, url: str, query: Mapping[str, str], deadline: float) -> requests.Response:
+    def _ask_with(
+        self,
+        token: str,
+        method: Callable[..., requests.Response],
+        url: str,
+        deadline: float,
+        request: Mapping[str, object],
+    ) -> requests.Response:
         headers = {"Authorization": f"Bearer {token}"}
-        return _call(self._pause, deadline - self._clock(), self._session.get, url, params=query, headers=headers)
+        return _call(self._pause, deadline - self._clock(), method, url, headers=headers, **request)
+
+
+class CommercetoolsProject(CustomerReader):
+    """What the operator's commands ask of a project besides: page by page, and any resource by its path.
+
+    Nothing here asks twice, but for a token that was refused: who calls decides whether to try again.
+    """
+
+    def __init__(
+        self,
+        settings: CommercetoolsSettings,
+        *,
+        call_seconds: float = CALL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(settings, call_seconds=call_seconds, clock=clock)
+        self._project = f"{settings.api_url}/{settings.project_key}"
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether commercetools asked to be left alone for now, so that no call would be made."""
+        try:
+            self._pause.check()
+        except NotCalled:
+            return True
+        return False
+
+    def granted_scopes(self) -> frozenset[str]:
+        """Return the scopes of the access token, as "view_customers:my-project". Raises CannotRead."""
+        self._token.get(self._clock() + self._call_seconds)
+        return self._token.scopes
+
+    def ask(
+        self, method: str, path: str = "", *, query: Mapping[str, object] | None = None, document: object = None
+    ) -> tuple[int, Mapping[str, Any]]:
+        """Return the status and the JSON object that commercetools answers; raise CannotRead if it does not answer.
+
+        `path` is within the project ("/subscriptions"); `document`, if there is one, is sent as JSON.
+        """
+        answer = self._ask(
+            partial(self._session.request, method),
+            f"{self._project}{path}",
+            self._clock() + self._call_seconds,
+            params=query,
+            json=document,
+        )
+        return answer.status_code, _json_object(answer)
+
+    def customers_after(self, customer_id: str, where: Sequence[str] = ()) -> Sequence[Mapping[str, Any]]:
+        """Return the next page in the order of the ids: PAGE customers, or fewer where there are no more.
+
+        They are commercetools' JSON, each with an id beyond `customer_id` ("" for the first page) for which every
+        predicate in `where` holds. Raises CannotRead, and RequestRefused if asking again is of no use.
+        """
+        cursor = [f'id > "{customer_id}"'] if customer_id else []
+        answer = self._ask(
+            self._session.get,
+            self._customers,
+            self._clock() + self._call_seconds,
+            params={
+                "where": [*where, *cursor],
+                "sort": "id asc",
+                "limit": str(PAGE),
+                "withTotal": "false",
+                "expand": "customerGroup",
+            },
+        )
+        page = _answered(answer).get("results")
+        if not (isinstance(page, list) and _in_order(page, customer_id)):
+            raise CannotRead("what answered 200 is not commercetools' page of customers, in the order of their ids")
+        return page
 
 
 class _Token:
@@ -136,6 +234,7 @@ class _Token:
         self._renewing = threading.Lock()
         self._token: str | None = None
         self._good_until = float("-inf")
+        self.scopes: frozenset[str] = frozenset()  # of the token, as far as commercetools tells them
 
     def get(self, deadline: float, *, instead_of: str | None = None) -> str:
         """Return a token that is good for a while, and is not the one that was refused. Raises CannotRead."""
@@ -162,6 +261,7 @@ class _Token:
         if not (isinstance(token, str) and token and isinstance(seconds, int)):
             raise CannotRead("what answered for a token is not commercetools")
         self._token = token
+        self.scopes = frozenset(str(document.get("scope", "")).split())
         self._good_until = self._clock() + max(seconds - _RENEW_AHEAD_SECONDS, seconds / 2)
 
 
@@ -182,15 +282,18 @@ def _call(
 
 
 def _answered(answer: requests.Response, party: str = "commercetools") -> dict[str, Any]:
-    if answer.status_code != HTTPStatus.OK:
-        raise CannotRead(f"{party} answered {answer.status_code}")
+    status = answer.status_code
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS:
+        raise RequestRefused(f"{party} answered {status}", status)
+    if status != HTTPStatus.OK:
+        raise CannotRead(f"{party} answered {status}")
     return _json_object(answer)
 
 
 def _json_object(answer: requests.Response) -> dict[str, Any]:
     try:
         document = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise CannotRead(f"what answered {answer.status_code} is not commercetools")
@@ -203,6 +306,16 @@ def _is_resource_not_found(answer: requests.Response) -> bool:
     return isinstance(errors, list) and any(
         isinstance(error, dict) and error.get("code") == "ResourceNotFound" for error in errors
     )
+
+
+def _in_order(page: Sequence[object], after: str) -> bool:
+    """Tell whether these are customers whose ids rise from `after` on, so that a cursor passes over none of them."""
+    for document in page:
+        customer_id = document.get("id") if isinstance(document, dict) else None
+        if not (isinstance(customer_id, str) and _ID.fullmatch(customer_id) and customer_id > after):
+            return False
+        after = customer_id
+    return True
 
 
 def _older(document: Mapping[str, Any], version: int | None) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, fields, post_load
+from marshmallow import fields, validate
 
-from service.decoding import load
+from service.decoding import Document, Plain, Text, load
 
 
 class CannotRead(Exception):
@@ -59,16 +59,6 @@ class Customer:
     last_modified_at: datetime | None = None
 
 
-class _Text(fields.String):
-    """A string without the blanks around it; one that is empty then counts as unset, as null does."""
-
-    def __init__(self, data_key: str | None = None) -> None:
-        super().__init__(data_key=data_key, load_default=None, allow_none=True)
-
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # marshmallow's own signature
-        return super()._deserialize(value, *args, **kwargs).strip() or None
-
-
 class _Moment(fields.AwareDateTime):
     """A point in time, in UTC. One without an offset is taken as UTC."""
 
@@ -82,89 +72,55 @@ class _Moment(fields.AwareDateTime):
             raise self.make_error("invalid", obj_type=self.OBJ_TYPE) from None
 
 
-class _AddressSchema(Schema):
-    class Meta:
-        unknown = EXCLUDE
-
-    id = _Text()
-    street_name = _Text("streetName")
-    street_number = _Text("streetNumber")
-    postal_code = _Text("postalCode")
-    city = _Text()
-    region = _Text()
-    state = _Text()
-    country = _Text()
-    company = _Text()
-    phone = _Text()
-    mobile = _Text()
-
-    @post_load
-    def _address(self, document: Mapping[str, Any], **_: object) -> Address:
-        return Address(**document)
+class _AddressSchema(Document):
+    id = Text()
+    street_name = Text("streetName")
+    street_number = Text("streetNumber")
+    postal_code = Text("postalCode")
+    city = Text()
+    region = Text()
+    state = Text()
+    country = Text()
+    company = Text()
+    phone = Text()
+    mobile = Text()
 
 
-class _GroupSchema(Schema):
-    class Meta:
-        unknown = EXCLUDE
-
-    key = _Text()
+class _GroupSchema(Document):
+    key = Text()
 
 
-class _GroupReferenceSchema(Schema):
-    class Meta:
-        unknown = EXCLUDE
-
-    id = _Text()
+class _GroupReferenceSchema(Document):
+    id = Text()
     obj = fields.Nested(_GroupSchema, load_default=None, allow_none=True)  # where it was read expanded
 
 
-class _StoreSchema(Schema):
-    class Meta:
-        unknown = EXCLUDE
-
-    key = _Text()
+class _StoreSchema(Document):
+    key = Text()
 
 
-class _CustomerSchema(Schema):
-    class Meta:
-        unknown = EXCLUDE
-
-    id = fields.String(required=True)
-    version = fields.Integer(strict=True, required=True)
-    email = _Text()
-    key = _Text()
-    customer_number = _Text("customerNumber")
-    external_id = _Text("externalId")
-    first_name = _Text("firstName")
-    last_name = _Text("lastName")
-    company_name = _Text("companyName")
-    date_of_birth = _Text("dateOfBirth")
-    locale = _Text()
-    is_email_verified = fields.Boolean(data_key="isEmailVerified", load_default=None, allow_none=True)
+class _CustomerSchema(Document):
+    id = fields.String(required=True, validate=validate.Length(min=1))
+    version = fields.Integer(strict=True, required=True, validate=validate.Range(min=1))
+    email = Text()
+    key = Text()
+    customer_number = Text("customerNumber")
+    external_id = Text("externalId")
+    first_name = Text("firstName")
+    last_name = Text("lastName")
+    company_name = Text("companyName")
+    date_of_birth = Text("dateOfBirth")
+    locale = Text()
+    is_email_verified = Plain(bool, "isEmailVerified")
     customer_group = fields.Nested(_GroupReferenceSchema, data_key="customerGroup", load_default=None, allow_none=True)
     stores = fields.List(fields.Nested(_StoreSchema), load_default=None, allow_none=True)
     addresses = fields.List(fields.Nested(_AddressSchema), load_default=None, allow_none=True)
-    default_billing_address_id = _Text("defaultBillingAddressId")
-    default_shipping_address_id = _Text("defaultShippingAddressId")
-    billing_address_ids = fields.List(fields.String(), data_key="billingAddressIds", load_default=None, allow_none=True)
-    shipping_address_ids = fields.List(
-        fields.String(), data_key="shippingAddressIds", load_default=None, allow_none=True
-    )
-    created_at = _Text("createdAt")
+    default_billing_address_id = Text("defaultBillingAddressId")
+    default_shipping_address_id = Text("defaultShippingAddressId")
+    billing_address_ids = fields.List(Text(), data_key="billingAddressIds", load_default=None, allow_none=True)
+    shipping_address_ids = fields.List(Text(), data_key="shippingAddressIds", load_default=None, allow_none=True)
+    created_at = Text("createdAt")
     last_modified_at = _Moment("lastModifiedAt")
-
-    @post_load
-    def _customer(self, document: dict[str, Any], **_: object) -> Customer:
-        group = document.pop("customer_group") or {"id": None, "obj": None}
-        stores = document.pop("stores") or ()
-        return Customer(
-            customer_group=(group["obj"] or {}).get("key") or group["id"],
-            stores=tuple(store["key"] for store in stores if store["key"]),
-            addresses=tuple(document.pop("addresses") or ()),
-            billing_address_ids=tuple(document.pop("billing_address_ids") or ()),
-            shipping_address_ids=tuple(document.pop("shipping_address_ids") or ()),
-            **document,
-        )
 
 
 _CUSTOMER = _CustomerSchema()
@@ -175,5 +131,14 @@ def read_customer(document: Mapping[str, Any]) -> Customer:
 
     Only `id` and `version` must be there: older documents lack much of what today's API always shows.
     """
-    customer: Customer = load(_CUSTOMER, document, "the customer")
-    return customer
+    loaded = load(_CUSTOMER, document, "the customer")
+    group = loaded.pop("customer_group") or {"id": None, "obj": None}
+    stores = loaded.pop("stores") or ()
+    return Customer(
+        customer_group=(group["obj"] or {}).get("key") or group["id"],
+        stores=tuple(store["key"] for store in stores if store["key"]),
+        addresses=tuple(Address(**address) for address in loaded.pop("addresses") or ()),
+        billing_address_ids=tuple(loaded.pop("billing_address_ids") or ()),
+        shipping_address_ids=tuple(loaded.pop("shipping_address_ids") or ()),
+        **loaded,
+    )

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validates_schema
+from marshmallow import fields
 
-from service.decoding import Malformed, json_object, load
+from service.decoding import Document, Malformed, Plain, json_object, load
 
 CUSTOMER = "customer"
 _EVENT = "Event"
@@ -33,7 +33,7 @@ class Notification:
     version: int | None = None
     message_type: str = ""
     customer: Mapping[str, Any] | None = None
-    email: str | None = None
+    email: str = ""
     identifiers: Mapping[str, Any] = field(default_factory=dict)
     data_erasure: bool = False
 
@@ -44,72 +44,33 @@ class Notification:
         return f"{self.resource_type}.{change}" if self.resource_type else self.notification_type
 
 
-class _ResourceSchema(Schema):
-    class Meta:
-        unknown = EXCLUDE
-
+class _ResourceSchema(Document):
     type_id = fields.String(data_key="typeId", required=True)
     id = fields.String(required=True)
 
 
-class _PayloadNotIncludedSchema(Schema):
-    class Meta:
-        unknown = EXCLUDE
-
-    payload_type = fields.String(data_key="payloadType", load_default="", allow_none=True)
+class _PayloadNotIncludedSchema(Document):
+    payload_type = Plain(str, "payloadType", absent="")
 
 
-class _NotificationSchema(Schema):
-    class Meta:
-        unknown = EXCLUDE
-
+class _NotificationSchema(Document):
     notification_type = fields.String(data_key="notificationType", required=True)
-    project_key = fields.String(data_key="projectKey", load_default="")
+    project_key = Plain(str, "projectKey", absent="")
     resource = fields.Nested(_ResourceSchema, load_default=None)
-    version = fields.Integer(strict=True, load_default=None, allow_none=True)
-    resource_version = fields.Integer(data_key="resourceVersion", strict=True, load_default=None, allow_none=True)
-    type = fields.String(load_default="", allow_none=True)
+    version = Plain(int)
+    resource_version = Plain(int, "resourceVersion")
+    type = Plain(str, absent="")
     payload_not_included = fields.Nested(
         _PayloadNotIncludedSchema, data_key="payloadNotIncluded", load_default=None, allow_none=True
     )
-    customer = fields.Dict(keys=fields.String(), load_default=None, allow_none=True)
-    email = fields.String(load_default=None, allow_none=True)
-    identifiers = fields.Dict(data_key="resourceUserProvidedIdentifiers", load_default=None, allow_none=True)
-    data_erasure = fields.Boolean(data_key="dataErasure", load_default=False, allow_none=True)
-
-    @validates_schema
-    def _about_a_resource(self, document: Mapping[str, Any], **_: object) -> None:
-        if document.get("notification_type") != _EVENT:
-            missing = [
-                name for name, key in (("projectKey", "project_key"), ("resource", "resource")) if not document.get(key)
-            ]
-            if missing:
-                raise ValidationError({name: ["Missing data for required field"] for name in missing})
-
-    @post_load
-    def _notification(self, document: Mapping[str, Any], **_: object) -> Notification:
-        message = document["notification_type"] == "Message"
-        resource = document["resource"] or {"type_id": "", "id": ""}
-        payload_not_included = document["payload_not_included"] or {"payload_type": ""}
-        return Notification(
-            notification_type=document["notification_type"],
-            project_key=document["project_key"],
-            resource_type=resource["type_id"],
-            resource_id=resource["id"],
-            version=document["resource_version"] if message else document["version"],
-            message_type=document["type"] or payload_not_included["payload_type"] or "",
-            customer=document["customer"],
-            email=document["email"],
-            identifiers=document["identifiers"] or {},
-            data_erasure=bool(document["data_erasure"]),
-        )
+    customer = Plain(dict)
+    email = Plain(str, absent="")
+    identifiers = Plain(dict, "resourceUserProvidedIdentifiers")
+    data_erasure = Plain(bool, "dataErasure", absent=False)
 
 
-class _CloudEventSchema(Schema):
+class _CloudEventSchema(Document):
     """The envelope of https://docs.commercetools.com/api/projects/subscriptions#cloudeventspayload alone."""
-
-    class Meta:
-        unknown = EXCLUDE
 
     data = fields.Dict(required=True)
 
@@ -128,8 +89,26 @@ def read_notification(data: bytes) -> Notification:
 def _notification_in(document: Mapping[str, Any]) -> Notification:
     if "specversion" in document:
         document = load(_CLOUD_EVENT, document, "the CloudEvent")["data"]
-    notification: Notification = load(_NOTIFICATION, document, "the notification")
-    return notification
+    loaded = load(_NOTIFICATION, document, "the notification")
+    resource = loaded["resource"] or {"type_id": "", "id": ""}
+    if loaded["notification_type"] != _EVENT:
+        for name, value in (("projectKey", loaded["project_key"]), ("resource", loaded["resource"])):
+            if not value:
+                raise Malformed(f"the notification is not valid: {name}: Missing data for required field")
+    payload_not_included = loaded["payload_not_included"] or {"payload_type": ""}
+    is_message = loaded["notification_type"] == "Message"
+    return Notification(
+        notification_type=loaded["notification_type"],
+        project_key=loaded["project_key"],
+        resource_type=resource["type_id"],
+        resource_id=resource["id"],
+        version=loaded["resource_version"] if is_message else loaded["version"],
+        message_type=loaded["type"] or payload_not_included["payload_type"],
+        customer=loaded["customer"],
+        email=loaded["email"],
+        identifiers=loaded["identifiers"] or {},
+        data_erasure=loaded["data_erasure"],
+    )
 
 
 @dataclass(frozen=True, slots=True)

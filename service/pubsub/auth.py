@@ -90,7 +90,7 @@ class _Claims:
         certificates = self._certificates.for_key(header["kid"]) if self._certificates else {}
         try:
             claims = self._jwt.decode(token, certs=certificates, clock_skew_in_seconds=_CLOCK_SKEW_SECONDS)
-        except (ValueError, RecursionError):
+        except (ValueError, TypeError, RecursionError):  # TypeError: a time in it that is no number
             raise Unauthenticated("the token is not genuine or not valid now") from None
         if claims.get("iss") not in _ISSUERS:
             raise Unauthenticated("the token was not issued by Google")

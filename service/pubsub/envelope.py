@@ -9,11 +9,11 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from marshmallow import EXCLUDE, Schema, fields, pre_load
+from marshmallow import fields
 
-from service.decoding import Malformed, json_object, load
+from service.decoding import Document, Malformed, Plain, json_object, load
 
 
 class Headers(Protocol):
@@ -34,29 +34,18 @@ class PushMessage:
     delivery_attempt: int | None = None
 
 
-class _MessageSchema(Schema):
-    class Meta:
-        unknown = EXCLUDE
-
-    data = fields.String(load_default="", allow_none=True)
-    attributes = fields.Dict(load_default=dict, allow_none=True)
-    message_id = fields.String(data_key="messageId", load_default="", allow_none=True)
-    ordering_key = fields.String(data_key="orderingKey", load_default="", allow_none=True)
-
-    @pre_load
-    def _either_spelling(self, message: Any, **_: object) -> Any:  # noqa: ANN401  # anything may stand in "message"
-        if isinstance(message, dict) and "messageId" not in message and "message_id" in message:
-            return message | {"messageId": message["message_id"]}
-        return message
+class _MessageSchema(Document):
+    data = Plain(str, absent="")
+    attributes = Plain(dict)
+    message_id = Plain(str, "messageId", absent="")
+    message_id_too = Plain(str, "message_id", absent="")
+    ordering_key = Plain(str, "orderingKey", absent="")
 
 
-class _EnvelopeSchema(Schema):
-    class Meta:
-        unknown = EXCLUDE
-
+class _EnvelopeSchema(Document):
     message = fields.Nested(_MessageSchema, required=True)
-    subscription = fields.String(load_default="", allow_none=True)
-    delivery_attempt = fields.Integer(data_key="deliveryAttempt", strict=True, load_default=None, allow_none=True)
+    subscription = Plain(str, absent="")
+    delivery_attempt = Plain(int, "deliveryAttempt")
 
 
 _ATTEMPT = re.compile(r"[0-9]{1,9}")
@@ -74,15 +63,15 @@ def open_envelope(body: bytes, headers: Headers) -> PushMessage:
     envelope = load(_ENVELOPE, document, "the push envelope")
     message = envelope["message"]
     try:
-        data = base64.b64decode(message["data"] or "", validate=True)
+        data = base64.b64decode(message["data"], validate=True)
     except (binascii.Error, ValueError):
         raise Malformed("the message's data is not base64") from None
     return PushMessage(
         data=data,
         attributes={key: str(value) for key, value in (message["attributes"] or {}).items()},
-        message_id=message["message_id"] or "",
-        ordering_key=message["ordering_key"] or "",
-        subscription=envelope["subscription"] or "",
+        message_id=message["message_id"] or message["message_id_too"],
+        ordering_key=message["ordering_key"],
+        subscription=envelope["subscription"],
         delivery_attempt=envelope["delivery_attempt"],
     )
 

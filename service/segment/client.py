@@ -28,9 +28,15 @@ US_HOST = "https://api.segment.io"
 _MAX_EVENTS = 2500
 _MAX_BATCH_BYTES = 475_000
 _BATCH_ENVELOPE_BYTES = 2000  # brackets, sentAt and the write key around the events
+
+BATCH_EVENTS = _MAX_EVENTS
+"""Events that `post` may be given at once."""
+BATCH_BYTES = _MAX_BATCH_BYTES - _BATCH_ENVELOPE_BYTES
+"""What the sizes of these events may add up to, as `event_for` tells them."""
+
 _MAX_MESSAGE_ID = 100
 
-_SLOTS = 2  # one batch leaves while the other is away; more would only make batches smaller
+_SLOTS = 1  # fewer and larger calls, in the order of arrival; measured: docs/decisions.md
 _PATIENCE_SECONDS = 15.0  # how long an event may wait for a call to begin, where no deadline is given
 
 _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
@@ -39,6 +45,9 @@ logging.getLogger("segment").setLevel(logging.CRITICAL)  # its lines quote whole
 
 # The library posts through this one session of its module; ours bounds the call and follows no redirect.
 segment.analytics.request._session = session()  # noqa: SLF001  # there is no public way to hand one in
+
+
+_to_json = json.JSONEncoder(allow_nan=False).encode
 
 
 class SegmentClient:
@@ -101,6 +110,23 @@ class SegmentClient:
         if error is not None:
             raise NotDelivered(error)
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether Segment asked to be left alone for now, so that no call would be made."""
+        try:
+            self._pause.check()
+        except NotCalled:
+            return True
+        return False
+
+    def post(self, events: Sequence[dict[str, Any]]) -> SegmentError | None:
+        """Send these events, which `event_for` made, in one call of their own; return None when Segment confirms them.
+
+        Beyond BATCH_EVENTS or BATCH_BYTES they will not do as a batch. Of a batch that is `refused` nothing is taken,
+        whichever of its events was at fault. Never raises for what Segment or the network did.
+        """
+        return self._outcome_of(events)
+
     def event_for(
         self,
         user_id: str,
@@ -115,15 +141,16 @@ class SegmentClient:
         if message_id is not None and not 0 < len(message_id) <= _MAX_MESSAGE_ID:
             raise NotDelivered(SegmentError("the messageId has not 1 to 100 characters", refused=True))
         try:
-            # The library drops what it cannot encode without a word, and writes NaN, which no JSON parser takes.
-            json.dumps((traits, context), allow_nan=False)
             _, event = self._builder.identify(user_id, traits, {**(context or {})}, timestamp, message_id=message_id)
-            size = len(json.dumps(event)) + len(", ")
+            size = len(_to_json(event)) + len(", ")  # NaN, which the library would write and no parser takes, ends here
         except RuntimeError:
             raise NotDelivered(SegmentError("the event is larger than Segment's 32 KiB", refused=True)) from None
         except (AssertionError, TypeError, ValueError) as error:
             reason = f"the event cannot be built: {type(error).__name__}"
             raise NotDelivered(SegmentError(reason, refused=True)) from None
+        if event["traits"] != traits or not event["context"].items() >= (context or {}).items():
+            # Without a word, the library drops what it cannot encode and rewrites some of what it can.
+            raise NotDelivered(SegmentError("the event is not plain JSON", refused=True))
         return event, size
 
     def _post(self, events: Sequence[dict[str, Any]]) -> list[SegmentError | None]:

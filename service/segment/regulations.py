@@ -3,6 +3,7 @@
 https://docs.segmentapis.com/tag/Deletion-and-Suppression#operation/createWorkspaceRegulation
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -45,7 +46,7 @@ class Regulations:
     def erase(self, user_id: str, deadline: float) -> SegmentIntegrationResult:
         """Have this user suppressed and deleted; a success means that Segment has taken the regulation."""
         try:
-            size = len(user_id.encode(errors="surrogatepass")) * 2 + 4
+            size = len(json.dumps(user_id)) + len(", ")
             return SegmentIntegrationResult(self._user_ids.submit(user_id, size=size, deadline=deadline))
         except (NeverSent, CallFailed) as unsettled:
             return SegmentIntegrationResult(SegmentError(str(unsettled)))

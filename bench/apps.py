@@ -1,0 +1,58 @@
+"""What the service is measured against: the same server, the same pushes, other ways to answer them."""
+
+import os
+
+import segment.analytics
+from flask import Flask, Response, request
+
+from service.app import create_app
+from service.commercetools import read_customer, read_notification
+from service.config import settings_from
+from service.integration import Integration
+from service.pubsub.envelope import open_envelope
+from service.segment.types import SegmentIdentifyPayload, SegmentIntegrationResult
+from service.transformation import transform_customer_to_segment
+
+
+def floor() -> Flask:
+    """A route that reads the body and returns 204."""
+    app = Flask(__name__, static_folder=None)
+
+    @app.post("/")
+    def receive() -> Response:
+        request.get_data(cache=False)
+        return Response(status=204)
+
+    @app.get("/health")
+    def health() -> Response:
+        return Response(status=204)
+
+    return app
+
+
+def decode_only() -> Flask:
+    """The push read, validated and transformed; nothing sent, nothing logged."""
+    app = floor()
+
+    def receive() -> Response:
+        message = open_envelope(request.get_data(cache=False), request.headers)
+        notification = read_notification(message.data)
+        transform_customer_to_segment(read_customer(notification.customer or {}), project_key=notification.project_key)
+        return Response(status=204)
+
+    app.view_functions["receive"] = receive
+    return app
+
+
+def one_call_each() -> Flask:
+    """What everyone else does: the official client in sync mode, a call for each message; else the same app."""
+    settings = settings_from(os.environ)
+    client = segment.analytics.Client(
+        settings.segment.write_key, host=settings.segment.host, sync_mode=True, timeout=10, max_retries=0
+    )
+
+    def send(payload: SegmentIdentifyPayload, _deadline: float) -> SegmentIntegrationResult:
+        client.identify(**payload)
+        return SegmentIntegrationResult()
+
+    return create_app(settings, Integration(send=send))

@@ -1,0 +1,324 @@
+"""Who is to be erased is erased once Segment has said so, and not before: over real HTTP, many people to a call."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from service.local.segment import SegmentPublicApiStandIn, SegmentStandIn
+from service.local.stand_in import (
+    CLOSE_AFTER_READ,
+    FOREIGN,
+    HANG,
+    RESET_AFTER_READ,
+    RESET_BEFORE_READ,
+    TRUNCATED,
+    Answer,
+    Call,
+    Fault,
+    answer,
+    drip,
+    redirect,
+)
+from service.segment.regulations import Regulations
+from service.segment.types import SegmentError
+
+ROOT = Path(__file__).parent.parent
+NO_END = float("inf")
+TOKEN = "Canary-Token-4711"
+CANARY = "canary-4711@example.com"
+
+
+@pytest.fixture
+def segment() -> SegmentStandIn:
+    return SegmentStandIn()
+
+
+@pytest.fixture
+def public_api(segment: SegmentStandIn) -> Iterator[SegmentPublicApiStandIn]:
+    with SegmentPublicApiStandIn(TOKEN, segment) as running:
+        yield running
+
+
+class Clock:
+    """A clock that only the test and sleeping move."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def regulations_of(
+    public_api: SegmentPublicApiStandIn, *, call_seconds: float = 10.0, clock: Clock | None = None
+) -> Regulations:
+    if clock is None:
+        return Regulations(public_api.token, public_api.url, call_seconds=call_seconds)
+    return Regulations(public_api.token, public_api.url, call_seconds=call_seconds, clock=clock, sleep=clock.sleep)
+
+
+def error_of(regulations: Regulations, user_id: str = CANARY, *, deadline: float = NO_END) -> SegmentError:
+    """Return why the user is not erased, having seen that nothing confidential is in it."""
+    error = regulations.erase(user_id, deadline).error
+    assert error is not None
+    assert CANARY not in error.message
+    assert TOKEN not in error.message
+    return error
+
+
+def erase_all(regulations: Regulations, user_ids: Sequence[str]) -> list[SegmentError | None]:
+    """Erase each from a thread of its own, as pushes arrive."""
+    with ThreadPoolExecutor(len(user_ids)) as pool:
+        return [result.error for result in pool.map(lambda user_id: regulations.erase(user_id, NO_END), user_ids)]
+
+
+def erased(public_api: SegmentPublicApiStandIn) -> list[str]:
+    return [user_id for regulation in public_api.regulations for user_id in regulation["subjectIds"]]
+
+
+def test_a_confirmed_erasure_suppresses_and_deletes(
+    public_api: SegmentPublicApiStandIn, segment: SegmentStandIn
+) -> None:
+    assert regulations_of(public_api).erase("user-1", NO_END).success
+
+    [call] = public_api.calls
+    assert (call.method, call.path) == ("POST", "/regulations")
+    assert call.headers["Authorization"] == f"Bearer {TOKEN}"
+    assert call.headers["Content-Type"] == "application/json"
+    assert call.json() == {
+        "regulationType": "SUPPRESS_WITH_DELETE",
+        "subjectType": "USER_ID",
+        "subjectIds": ["user-1"],
+    }
+    assert segment.suppressed == {"user-1"}
+
+
+@pytest.mark.parametrize("user_id", ["mira@example.com", "Grüße 😀", '"quoted"', "\ud800"])
+def test_any_user_id_arrives_as_it_is(public_api: SegmentPublicApiStandIn, user_id: str) -> None:
+    assert regulations_of(public_api).erase(user_id, NO_END).success
+
+    assert erased(public_api) == [user_id]
+
+
+# Many people, few calls
+
+
+def test_callers_that_wait_at_the_same_moment_share_calls(public_api: SegmentPublicApiStandIn) -> None:
+    public_api.latency = 0.05
+    user_ids = [f"user-{n}" for n in range(100)]
+
+    assert erase_all(regulations_of(public_api), user_ids) == [None] * 100
+
+    assert sorted(erased(public_api)) == sorted(user_ids)
+    assert public_api.call_count < 10
+
+
+def test_a_body_is_never_larger_than_segment_takes(public_api: SegmentPublicApiStandIn) -> None:
+    public_api.latency = 0.2  # so that the others gather behind the first
+    user_ids = [f"{n}" + "ä" * 200_000 for n in range(12)]  # 1.2 MB each, escaped
+
+    assert erase_all(regulations_of(public_api), user_ids) == [None] * 12
+
+    sizes = [len(call.body) for call in public_api.calls]
+    assert max(sizes) <= 4_000_000
+    assert max(sizes) > 3_000_000, "and the bodies were full"
+
+
+def test_a_call_names_5000_people_at_most(public_api: SegmentPublicApiStandIn) -> None:
+    script = f"""
+from gevent import monkey; monkey.patch_all()
+import gevent
+from service.segment.regulations import Regulations
+regulations = Regulations({TOKEN!r}, {public_api.url!r})
+calls = [gevent.spawn(regulations.erase, f"user-{{n}}", float("inf")) for n in range(5200)]
+gevent.joinall(calls, raise_error=True)
+assert all(call.value.success for call in calls)
+"""
+
+    subprocess.run(  # noqa: S603  # our own script
+        [sys.executable, "-W", "error", "-c", script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True
+    )
+
+    assert [len(regulation["subjectIds"]) for regulation in public_api.regulations] == [1, 5000, 199]
+
+
+def test_every_caller_of_a_failed_call_learns_of_it(public_api: SegmentPublicApiStandIn) -> None:
+    public_api.latency = 0.05
+    public_api.fail(answer(500))
+
+    errors = erase_all(regulations_of(public_api), [f"user-{n}" for n in range(30)])
+
+    assert errors == [SegmentError("Segment's Public API answered 500")] * 30
+
+
+class PoisonablePublicApi(SegmentPublicApiStandIn):
+    """Refuses, as a whole, every regulation that names the person."""
+
+    def respond(self, call: Call) -> Answer:
+        return self.refusal(400, None) if CANARY.encode() in call.body else super().respond(call)
+
+
+def test_who_is_refused_is_found_by_splitting_and_the_others_are_erased() -> None:
+    user_ids = [f"user-{n}" for n in range(16)]
+
+    with PoisonablePublicApi(TOKEN, latency=0.05) as public_api:
+        errors = erase_all(regulations_of(public_api), [*user_ids[:9], CANARY, *user_ids[9:]])
+
+        assert errors[9] == SegmentError("Segment's Public API answered 400", refused=True)
+        assert errors[:9] + errors[10:] == [None] * 16
+        assert sorted(erased(public_api)) == sorted(user_ids)
+
+
+# The pace
+
+
+def test_no_call_begins_sooner_than_a_tenth_of_a_second_after_another(public_api: SegmentPublicApiStandIn) -> None:
+    clock = Clock()
+    regulations = regulations_of(public_api, clock=clock)
+    begins = []
+
+    for number, busy_for in enumerate([0.0, 0.0, 0.03, 0.1, 7.0, 0.0]):
+        clock.now += busy_for
+        assert regulations.erase(f"user-{number}", NO_END).success
+        begins.append(clock.now)
+
+    assert all(later - earlier >= 0.1 - 1e-9 for earlier, later in pairwise(begins))
+    assert clock.slept == pytest.approx([0.1, 0.07, 0.1]), "and nobody waits longer than that"
+
+
+def test_a_split_keeps_the_pace_too() -> None:
+    clock = Clock()
+    with PoisonablePublicApi(TOKEN, latency=0.05) as public_api:
+        errors = erase_all(regulations_of(public_api, clock=clock), [CANARY, *(f"user-{n}" for n in range(7))])
+
+        assert [error for error in errors if error] == [SegmentError("Segment's Public API answered 400", refused=True)]
+        assert sum(clock.slept) == pytest.approx(0.1 * (public_api.call_count - 1))
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        pytest.param(answer(401), "Segment's Public API answered 401", id="401"),
+        pytest.param(answer(403), "Segment's Public API answered 403", id="403"),
+        pytest.param(answer(404), "Segment's Public API answered 404", id="404"),
+        pytest.param(answer(429), "Segment's Public API answered 429", id="429"),
+        pytest.param(answer(500, body=CANARY.encode()), "Segment's Public API answered 500", id="500"),
+        pytest.param(answer(502, body=b"<html>"), "Segment's Public API answered 502", id="502 of a proxy"),
+        pytest.param(answer(503), "Segment's Public API answered 503", id="503"),
+        pytest.param(answer(202), "Segment's Public API answered 202", id="202"),
+        pytest.param(redirect(307, "/regulations"), "Segment's Public API answered 307", id="a redirect"),
+        pytest.param(FOREIGN, "what answered 200 is not Segment's Public API", id="a captive portal"),
+        pytest.param(answer(200, body=b""), "what answered 200 is not Segment's Public API", id="an empty 200"),
+        pytest.param(answer(200, body=b"{}"), "what answered 200 is not Segment's Public API", id="no data"),
+        pytest.param(answer(200, body=b"[]"), "what answered 200 is not Segment's Public API", id="a list"),
+        pytest.param(
+            answer(200, body=b'{"data": null}'), "what answered 200 is not Segment's Public API", id="null for data"
+        ),
+        pytest.param(
+            answer(200, body=b'{"data": {"regulateId": ""}}'),
+            "what answered 200 is not Segment's Public API",
+            id="an empty id",
+        ),
+        pytest.param(
+            RESET_BEFORE_READ, "Segment's Public API was not reached: ConnectionError", id="reset before read"
+        ),
+        pytest.param(RESET_AFTER_READ, "Segment's Public API was not reached: ConnectionError", id="reset after read"),
+        pytest.param(CLOSE_AFTER_READ, "Segment's Public API was not reached: ConnectionError", id="closed"),
+        pytest.param(TRUNCATED, "Segment's Public API was not reached: ChunkedEncodingError", id="truncated"),
+    ],
+)
+def test_no_other_answer_is_an_erasure_and_none_is_tried_again_here(
+    public_api: SegmentPublicApiStandIn, fault: Fault, reason: str
+) -> None:
+    public_api.fail(fault)
+
+    assert error_of(regulations_of(public_api)) == SegmentError(reason)
+
+    assert public_api.call_count == (0 if fault is RESET_BEFORE_READ else 1)
+    assert public_api.regulations == []
+
+
+def test_a_user_id_that_segment_refuses_alone_is_refused_for_good(public_api: SegmentPublicApiStandIn) -> None:
+    public_api.fail(answer(400, body=CANARY.encode()))
+
+    assert error_of(regulations_of(public_api)) == SegmentError("Segment's Public API answered 400", refused=True)
+
+
+def test_an_answer_nested_too_deeply_is_a_failure(public_api: SegmentPublicApiStandIn) -> None:
+    public_api.fail(answer(200, body=b"[" * 100_000))
+
+    assert not error_of(regulations_of(public_api)).refused
+
+
+def test_nobody_at_the_address_is_a_failure(public_api: SegmentPublicApiStandIn) -> None:
+    public_api.stop()
+
+    error = error_of(regulations_of(public_api))
+
+    assert error == SegmentError("Segment's Public API was not reached: ConnectionError")
+
+
+@pytest.mark.parametrize("fault", [pytest.param(HANG, id="hang"), pytest.param(drip(0.05), id="a byte now and then")])
+def test_a_call_is_bounded_as_a_whole_and_not_by_its_reads(public_api: SegmentPublicApiStandIn, fault: Fault) -> None:
+    public_api.fail(fault)  # the whole answer would drip for more than five seconds
+
+    error = error_of(regulations_of(public_api, call_seconds=0.3))
+
+    assert error.message.startswith("Segment's Public API was not reached: ")
+
+
+def test_a_caller_without_time_left_makes_no_call(public_api: SegmentPublicApiStandIn) -> None:
+    error = error_of(regulations_of(public_api), deadline=time.monotonic() + 1)
+
+    assert error == SegmentError("no call could begin in time")
+    assert public_api.calls == []
+
+
+def in_200_seconds() -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=200), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param(lambda: {"X-RateLimit-Reset": in_200_seconds()}, id="a date of the reset, as it answers"),
+        pytest.param(lambda: {"X-RateLimit-Reset": "200"}, id="seconds to the reset"),
+        pytest.param(lambda: {"Retry-After": in_200_seconds()}, id="a date to retry after"),
+        pytest.param(
+            lambda: {"Retry-After": "199", "X-RateLimit-Reset": "Sun, 06 Nov 1994 08:49:37 GMT"},
+            id="seconds to retry after, which count",
+        ),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_after_a_429_or_503_no_call_is_made_before_the_time_has_come(
+    public_api: SegmentPublicApiStandIn, headers: Callable[[], dict[str, str]], status: int
+) -> None:
+    clock = Clock()
+    regulations = regulations_of(public_api, clock=clock)
+    public_api.fail_next(answer(status, body=b"{}", headers=headers()))
+    assert error_of(regulations) == SegmentError(f"Segment's Public API answered {status}")
+
+    clock.now += 100
+    assert error_of(regulations).message.startswith("Segment's Public API asked for a pause of another ")
+    assert public_api.call_count == 1
+
+    clock.now += 101
+    assert regulations.erase("user-1", NO_END).success
