@@ -27,7 +27,7 @@ lint: setup  ## style, types
 	$(BIN)/mypy
 
 serve: setup  ## the service in the foreground, configured by the environment
-	@PATH="$(abspath $(BIN)):$$PATH" exec gunicorn --config service/gunicorn.conf.py
+	@exec $(BIN)/gunicorn --config python:service.gunicorn_conf
 
 lock: setup  ## pin anew what pyproject.toml asks for
 	$(PYTHON) -m venv $(VENV)-lock
