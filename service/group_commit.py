@@ -92,6 +92,7 @@ class GroupCommit(Generic[Item, Outcome]):
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
                 ticket.settle(error=NeverSent("no call could begin in time"))
+                return
         ticket.woken()
 
     def _withdraw(self, ticket: "_Ticket[Item, Outcome]") -> None:
@@ -112,8 +113,12 @@ class GroupCommit(Generic[Item, Outcome]):
         finally:
             for one in batch:
                 one.settle(error=NeverSent("the caller that was to make the call was stopped"))
-            with self._lock:
-                self._pass_on(ticket)
+            try:
+                with self._lock:
+                    self._pass_on(ticket)  # first, so that the next call leaves before these callers do their work
+            finally:
+                for one in batch:
+                    one.tell()
 
     def _fill(self, batch: "list[_Ticket[Item, Outcome]]") -> None:
         size = batch[0].size
@@ -139,9 +144,13 @@ class GroupCommit(Generic[Item, Outcome]):
             for ticket in chain.from_iterable(parts):
                 if min(ticket.latest_start, leader.latest_start) < now:
                     ticket.settle(error=NeverSent("no call could begin in time"))
+                    ticket.tell()
             part = [ticket for ticket in parts.pop(0) if not ticket.settled]
             if part:
                 parts = [*self._settle_or_split(part), *parts]
+            if parts:
+                for ticket in batch:
+                    ticket.tell()
 
     def _settle_or_split(
         self, batch: "Sequence[_Ticket[Item, Outcome]]"
@@ -168,7 +177,7 @@ class GroupCommit(Generic[Item, Outcome]):
 class _Ticket(Generic[Item, Outcome]):
     """One caller's place: its item, whether it makes the next call, and in the end its outcome."""
 
-    __slots__ = ("_outcome", "_turn", "error", "item", "latest_start", "leads", "settled", "size")
+    __slots__ = ("_outcome", "_told", "_turn", "error", "item", "latest_start", "leads", "settled", "size")
 
     def __init__(self, item: Item, size: int, latest_start: float) -> None:
         self.item = item
@@ -177,6 +186,7 @@ class _Ticket(Generic[Item, Outcome]):
         self.leads = False
         self.error: Exception | None = None
         self.settled = False
+        self._told = False
         self._outcome: Outcome | None = None
         self._turn = threading.Lock()
         self._turn.acquire()
@@ -188,11 +198,16 @@ class _Ticket(Generic[Item, Outcome]):
         self._turn.release()
 
     def settle(self, outcome: Outcome | None = None, *, error: Exception | None = None) -> None:
-        """Note the outcome and wake the caller; a ticket that has its outcome keeps it."""
+        """Note the outcome; a ticket that has one keeps it."""
         if not self.settled:
             self.settled = True
             self._outcome = outcome
             self.error = error
+
+    def tell(self) -> None:
+        """Wake the caller, once, if its outcome is there."""
+        if self.settled and not self._told:
+            self._told = True
             self.wake()
 
     def result(self) -> Outcome:
