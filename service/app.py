@@ -8,7 +8,7 @@ import time
 from http import HTTPStatus
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from service import logs
 from service.config import Settings, settings_from
@@ -53,7 +53,7 @@ def create_app(
             return _turned_away(reason, HTTPStatus.FORBIDDEN)
         except CannotVerify as reason:
             return _turned_away(reason, HTTPStatus.SERVICE_UNAVAILABLE)
-        outcome = handle(request.get_data(cache=False), request.headers, deadline)
+        outcome = handle(_body(), request.headers, deadline)
         _log(outcome)
         return _answer(outcome)
 
@@ -74,6 +74,19 @@ def create_app(
         return _json(_INTERNAL_SERVER_ERROR, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     return app
+
+
+def _body() -> bytes:
+    """Return the whole body, or raise: what arrived in part is nobody's message yet, and Pub/Sub sends it again."""
+    try:
+        body = request.get_data(cache=False)
+    except HTTPException:
+        raise
+    except Exception:  # noqa: BLE001  # whatever the server could not read: broken chunks, a connection that is gone
+        raise BadRequest from None
+    if request.content_length not in {None, len(body)}:
+        raise BadRequest
+    return body
 
 
 _INTERNAL_SERVER_ERROR = '{"error": "Internal server error"}'

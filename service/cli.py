@@ -1,18 +1,50 @@
 """The command commercetools-segment."""
 
-from typing import Annotated
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from service.config import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from service.operations import Output
+
+# Each command imports its room when it runs: grpc, the local world and more, which no other has to wait for.
+# ruff: noqa: PLC0415
+
+_EXIT_CODES = """
+Exit codes: 0 done; 1 done, and something it found needs a look; 2 the command line or the configuration will not do,
+nothing was done; 3 an outside party or the disk did not play along, and the same command goes on from there;
+130 Ctrl-C, likewise.
+"""
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Keeps a shop's commercetools customers in Segment.",
+    epilog=_EXIT_CODES,
 )
+dead_letters = typer.Typer(
+    no_args_is_help=True,
+    help="What waits in the dead-letter subscription: list, show, replay, drop.",
+    epilog="Works against an emulator with PUBSUB_EMULATOR_HOST. " + _EXIT_CODES,
+)
+app.add_typer(dead_letters, name="dead-letters")
+
+_WIDTH = 120  # of tables where nobody looks at a terminal, unless COLUMNS says otherwise
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for machines.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
 
 
 @app.callback()
@@ -34,10 +66,307 @@ def demo(
 
     Exits with 1 if anything was lost or doubled.
     """
-    # The local world brings grpc and more, which no other command needs to wait for.
-    from service.local import demo as local_demo  # noqa: PLC0415
+    from service.local import demo as local_demo
 
     raise typer.Exit(local_demo.run(Console(), to_segment=to_segment))
+
+
+@app.command(epilog=_EXIT_CODES)
+def explain(
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(metavar="[FILE|-]", help="What to explain, in JSON; - is standard input.")
+    ] = "-",  # type: ignore[assignment]  # typer opens it
+    *,
+    read: Annotated[
+        bool,
+        typer.Option("--read", help="Read the customer from commercetools now, as the service does. Needs CTP_."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a push body, a notification or a customer is, how it would end and why, and what Segment would get.
+
+    Takes a push (wrapped or not), a notification in Platform or CloudEvents format, or a customer as commercetools'
+    API shows one. Says of each trait where it comes from, or why it is not there. Sends nothing, and without --read
+    touches no network. The service's own settings count: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, SEGMENT_WRITE_KEY …
+
+    Exits with 0 if the message would be delivered or rightly ignored, with 1 if it would be refused or fail, or if only
+    --read can tell.
+    """
+    from service.operations import explain as operation
+
+    with _output(as_json=as_json) as output:
+        raise typer.Exit(operation.run(file.read(), output, read=read))
+
+
+@app.command(epilog=_EXIT_CODES)
+def check(
+    *,
+    topic: Annotated[
+        str | None,
+        typer.Option(envvar="PUBSUB_TOPIC", help="projects/PROJECT/topics/TOPIC; else that of the Subscription."),
+    ] = None,
+    subscription: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PUBSUB_SUBSCRIPTION",
+            help="The push subscription, projects/PROJECT/subscriptions/NAME; else the one of the topic that pushes.",
+        ),
+    ] = None,
+    subscription_key: Annotated[
+        str, typer.Option(envvar="CTP_SUBSCRIPTION_KEY", help="The key of the commercetools Subscription.")
+    ] = "commercetools-segment",
+    send_test_event: Annotated[
+        bool,
+        typer.Option("--send-test-event", help="Send Segment a marked identify, to be looked for in its debugger."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at the configuration and the world around it: a line each, and what to do where something is wrong.
+
+    Settings; commercetools' token, scopes and customers; Segment; the commercetools Subscription and its health; the
+    topic, the push subscription, dead letters and their grants. Changes nothing. What it is not allowed to look at it
+    says it cannot tell. To look at the Subscription takes an API client with manage_subscriptions, at Google's side
+    application default credentials.
+
+    Exits with 1 if a line says failed.
+    """
+    from service.operations import check as operation
+
+    names = operation.Names(topic=topic, subscription=subscription, key=subscription_key)
+    with _output(as_json=as_json) as output:
+        raise typer.Exit(operation.run(output, os.environ, names, send_test_event=send_test_event))
+
+
+@app.command(epilog=_EXIT_CODES)
+def subscribe(
+    *,
+    topic: Annotated[str, typer.Option(envvar="PUBSUB_TOPIC", help="projects/PROJECT/topics/TOPIC")],
+    key: Annotated[
+        str, typer.Option(envvar="CTP_SUBSCRIPTION_KEY", help="The key of the commercetools Subscription.")
+    ] = "commercetools-segment",
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Platform (the default) or CloudEvents. The service reads both; that of a Subscription cannot change.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the difference; exits with 1 if there is one.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create the commercetools Subscription for the topic, or bring it up to date.
+
+    It gets what this configuration needs: the changes of customers, and CustomerDeleted where erasure is by e-mail
+    address. A Subscription whose delivery has stopped is set going again. Needs the CTP_ settings of an API client with
+    manage_subscriptions, and a topic on which commercetools may publish.
+    """
+    from service.operations import subscription as operation
+
+    with _output(as_json=as_json) as output:
+        chosen = None
+        if format_ is not None:
+            by_name = {each.lower(): each for each in operation.Format}
+            if format_.lower() not in by_name:
+                raise ConfigError("--format must be Platform or CloudEvents.")
+            chosen = by_name[format_.lower()]
+        raise typer.Exit(operation.run(output, topic=topic, key=key, format_=chosen, dry_run=dry_run))
+
+
+@app.command(epilog=_EXIT_CODES)
+def backfill(
+    *,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only customers changed since: 2026-01-01, or 2026-01-01T12:00:00Z (without a zone, UTC)."),
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help="Only customers for whom this predicate holds, such as 'customerGroup(id=\"…\")'."),
+    ] = None,
+    checkpoint: Annotated[Path, typer.Option(help="Where it notes how far it is; gone when all is done.")] = Path(
+        "backfill.checkpoint.json"
+    ),
+    rejects: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where customers go that cannot be sent; by default NAME.rejects.jsonl beside the checkpoint."
+        ),
+    ] = None,
+    rejects_with_data: Annotated[
+        bool,
+        typer.Option("--rejects-with-data", help="Write the customer to the rejects too: personal data in a file."),
+    ] = False,
+    rate: Annotated[
+        float | None, typer.Option(min=0.01, help="At most so many calls a second, to either side. Default: no bound.")
+    ] = None,
+    lanes: Annotated[
+        int, typer.Option(min=1, max=32, help="Ranges of ids at work at a time, each with one call under way.")
+    ] = 8,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds for which a call that fails is tried again before the run stops.")
+    ] = 600,
+    as_json: AsJson = False,
+) -> None:
+    """Tell Segment of every customer, or of those changed since, through the same rules as live events.
+
+    Runs beside live traffic: the same version of a customer has the same messageId, so nothing counts twice, and each
+    event carries its timestamp. Ctrl-C, a kill or a full disk lose nothing: the same command goes on from the
+    checkpoint, and sends at most the batches under way again. A customer that Segment will not take is written to the
+    rejects with the reason, and the run goes on.
+
+    Needs SEGMENT_WRITE_KEY and the CTP_ settings, and the SEGMENT_ settings of the service: those decide who a customer
+    is in Segment. Exits with 1 if there are rejects.
+    """
+    from service.operations import backfill as operation
+
+    with _output(as_json=as_json) as output:
+        plan = operation.Plan(
+            checkpoint=checkpoint,
+            rejects=rejects or operation.rejects_beside(checkpoint),
+            since=operation.parsed_since(since) if since else None,
+            where=where,
+            rate=rate,
+            lanes=lanes,
+            patience=patience,
+            rejects_with_data=rejects_with_data,
+        )
+        raise typer.Exit(operation.run(plan, output))
+
+
+# Dead letters
+
+Subscription = Annotated[
+    str,
+    typer.Option(
+        envvar="DEAD_LETTER_SUBSCRIPTION", help="The dead-letter subscription, projects/PROJECT/subscriptions/NAME."
+    ),
+]
+Reason = Annotated[str, typer.Option(help="Only those with this in their reason, in upper or lower case.")]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")]
+Wait = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a message before there is none.")]
+ShowData = Annotated[bool, typer.Option("--show-data", help="Show what was published too: personal data.")]
+SomeIds = Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Only these messages.")]
+
+_LIMIT = 1000
+_WAIT = 3.0
+
+
+@dead_letters.command("list", epilog=_EXIT_CODES)
+def list_dead_letters(
+    *,
+    subscription: Subscription,
+    reason: Reason = "",
+    limit: Limit = _LIMIT,
+    wait: Wait = _WAIT,
+    show_data: ShowData = False,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, oldest first: age, attempts, kind and reason. Acknowledges nothing.
+
+    Attempts are told of what Pub/Sub gave up on; what the service set aside, it set aside at once.
+    """
+    from service.operations import dead_letters as operation
+
+    with _output(as_json=as_json) as output:
+        choice = operation.Choice(limit, reason)
+        raise typer.Exit(operation.run_list(output, subscription, choice, wait=wait, show_data=show_data))
+
+
+@dead_letters.command("show", epilog=_EXIT_CODES)
+def show_dead_letters(
+    messages: SomeIds = None,
+    *,
+    subscription: Subscription,
+    reason: Reason = "",
+    limit: Limit = _LIMIT,
+    wait: Wait = _WAIT,
+    show_data: ShowData = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show dead letters in full, but for their data. Acknowledges nothing.
+
+    Pipe what --show-data --json shows as data into explain to see how it would end now.
+    """
+    from service.operations import dead_letters as operation
+
+    with _output(as_json=as_json) as output:
+        choice = operation.Choice(limit, reason, frozenset(messages or ()))
+        raise typer.Exit(operation.run_show(output, subscription, choice, wait=wait, show_data=show_data))
+
+
+@dead_letters.command("replay", epilog=_EXIT_CODES)
+def replay_dead_letters(
+    messages: SomeIds = None,
+    *,
+    subscription: Subscription,
+    topic: Annotated[
+        str, typer.Option(envvar="PUBSUB_TOPIC", help="Where to publish them: projects/PROJECT/topics/TOPIC.")
+    ],
+    reason: Reason = "",
+    limit: Limit = _LIMIT,
+    wait: Wait = _WAIT,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish dead letters to the topic again, as they were; each is acknowledged when that is confirmed.
+
+    Killed in between, it leaves a message in both places at worst, and the service recognises what it has delivered.
+    """
+    from service.operations import dead_letters as operation
+
+    with _output(as_json=as_json) as output:
+        choice = operation.Choice(limit, reason, frozenset(messages or ()))
+        raise typer.Exit(operation.run_replay(output, subscription, choice, topic=topic, wait=wait, dry_run=dry_run))
+
+
+@dead_letters.command("drop", epilog=_EXIT_CODES)
+def drop_dead_letters(
+    messages: SomeIds = None,
+    *,
+    subscription: Subscription,
+    reason: Reason = "",
+    limit: Limit = _LIMIT,
+    wait: Wait = _WAIT,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Acknowledge dead letters, so that they are gone for good. Shows them and asks first."""
+    from service.operations import dead_letters as operation
+
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise ConfigError("Nobody is there to be asked: add --yes to drop, or --dry-run to look.")
+
+    def agreed(number: int) -> bool:
+        return yes or typer.confirm(f"Drop {number} for good?", err=True)
+
+    with _output(as_json=as_json) as output:
+        choice = operation.Choice(limit, reason, frozenset(messages or ()))
+        raise typer.Exit(operation.run_drop(output, subscription, choice, wait=wait, dry_run=dry_run, agreed=agreed))
+
+
+@contextmanager
+def _output(*, as_json: bool) -> "Iterator[Output]":
+    """Give a command its output, and make of its troubles a sentence and an exit code."""
+    from service.operations import Exit, Output, Trouble
+
+    results, remarks = _console(), _console(stderr=True)
+    try:
+        yield Output(results, remarks, as_json=as_json)
+    except Trouble as trouble:
+        remarks.print(Text(f"Error: {trouble}", "red"), soft_wrap=True)
+        raise typer.Exit(trouble.exit_code) from None
+    except KeyboardInterrupt:
+        remarks.print("Stopped; the same command goes on from there.")
+        raise typer.Exit(Exit.INTERRUPTED) from None
+
+
+def _console(*, stderr: bool = False) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH
+    return Console(stderr=stderr, width=width)
 
 
 def main() -> None:
@@ -45,7 +374,7 @@ def main() -> None:
     try:
         app()
     except ConfigError as error:
-        Console(stderr=True).print(f"Error: {error}", style="red")
+        Console(stderr=True).print(Text(f"Error: {error}", "red"), soft_wrap=True)
         raise SystemExit(2) from None
 
 

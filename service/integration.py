@@ -83,6 +83,10 @@ def customer_inside(notification: Notification, _deadline: float) -> Customer | 
     return read_customer(notification.customer)
 
 
+def _cannot_erase(_user_id: str, _deadline: float) -> SegmentIntegrationResult:
+    return SegmentIntegrationResult(SegmentError("erasure is due, and SEGMENT_PUBLIC_API_TOKEN is not set"))
+
+
 @dataclass(frozen=True, slots=True)
 class Integration:
     """The way of one message, from the push to its outcome."""
@@ -92,7 +96,7 @@ class Integration:
     customer_now: CustomerNow = customer_inside
     project_key: str | None = None  # whose customers are ours; None takes anybody's
     erasure: Erasure = Erasure.OFF
-    erase: Erase | None = None
+    erase: Erase = _cannot_erase
     set_aside: SetAside | None = None
     deliveries: Deliveries[Outcome] = field(default_factory=Deliveries)
 
@@ -158,7 +162,7 @@ class Integration:
                 return True
 
     def _forget(self, notification: Notification, deadline: float, _newest: float) -> Attempt[Outcome]:
-        if self.erase is None or not self._erasure_is_due(notification):
+        if not self._erasure_is_due(notification):
             return Attempt(Outcome(Ending.IGNORED, f"the customer was deleted (ERASURE is {self.erasure})"), GONE)
         user_id = user_id_of_deleted(notification, self.rules.user_id)
         if not user_id:
@@ -207,7 +211,7 @@ def integration_by(settings: Settings) -> Integration:
         erase=(
             Regulations(settings.segment_public_api_token, settings.segment_public_api_url).erase
             if settings.segment_public_api_token
-            else None
+            else _cannot_erase
         ),
         set_aside=DeadLetterTopic(settings.dead_letter_topic).set_aside if settings.dead_letter_topic else None,
     )

@@ -677,7 +677,7 @@ def test_who_is_not_the_subscription_is_turned_away_before_anything_is_read(refu
 def test_the_unread_body_would_have_told() -> None:
     door = a_door()
 
-    assert door.http.post("/", input_stream=Unread(a_push(a_message()))).status_code == 500
+    assert door.http.post("/", input_stream=Unread(a_push(a_message()))).status_code == 400
     assert door.line["exception"].startswith("AssertionError < read (")
 
 

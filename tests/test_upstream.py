@@ -153,6 +153,17 @@ def test_a_call_ends_when_its_time_is_over_in_the_body_too(client: requests.Sess
         client.get(url, timeout=timeout(SHORT))
 
 
+def test_each_read_gets_what_the_ones_before_have_left_of_the_time(client: requests.Session) -> None:
+    def respond(connection: socket.socket, let_go: threading.Event) -> None:
+        let_go.wait(SHORT)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        let_go.wait(SHORT)  # neither wait is too long, both are
+        connection.sendall(b"ok")
+
+    with served_by(respond) as url, pytest.raises(requests.RequestException, match="timed out"):
+        client.get(url, timeout=timeout(1.5 * SHORT))
+
+
 def test_a_call_ends_when_its_time_is_over_in_a_chunked_body_too(client: requests.Session) -> None:
     def respond(connection: socket.socket, let_go: threading.Event) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -550,6 +561,7 @@ def test_a_busy_party_is_left_alone_as_long_as_it_asks(
         pytest.param("Sun, 06 Nov 1994 08:49:37 GMT", id="a date gone by"),
         pytest.param("Mon, 99 Foo 2099 08:49:37 GMT", id="no date of any calendar"),
         pytest.param("\x00\xff", id="no text"),
+        pytest.param("Mon, 1 Jan 99999999999999999999 00:00:00 GMT", id="a year of twenty digits"),
     ],
 )
 @pytest.mark.parametrize("header", ["Retry_After", "X_RateLimit_Reset"])

@@ -118,7 +118,10 @@ class Service:
         with requests.Session() as http:
             http.mount("http://", requests.adapters.HTTPAdapter(max_retries=_UNTIL_IT_LISTENS))
             try:
-                http.get(f"{self.url}/health", timeout=_START_SECONDS).raise_for_status()
+                # A connection kept alive would hold up the next stop.
+                http.get(
+                    f"{self.url}/health", headers={"Connection": "close"}, timeout=_START_SECONDS
+                ).raise_for_status()
             except requests.RequestException:
                 process.kill()
                 process.wait()
@@ -217,16 +220,15 @@ class LocalWorld:
     def dead_letters(self) -> list[pubsub_v1.types.PubsubMessage]:
         """Take what is in the dead-letter topic's subscription."""
         taken: list[pubsub_v1.types.PubsubMessage] = []
-        while True:
+        while self.pubsub.backlog(DEAD_LETTER_SUBSCRIPTION):
             pulled = self.subscriber.pull(
-                subscription=DEAD_LETTER_SUBSCRIPTION, max_messages=1000, return_immediately=True, timeout=30
+                subscription=DEAD_LETTER_SUBSCRIPTION, max_messages=1000, timeout=30
             ).received_messages
-            if not pulled:
-                return taken
             taken += [received.message for received in pulled]
             self.subscriber.acknowledge(
                 subscription=DEAD_LETTER_SUBSCRIPTION, ack_ids=[received.ack_id for received in pulled]
             )
+        return taken
 
     def differences(self) -> list[str]:
         """Compare Segment with the shop: the ids of customers whose traits there are not exactly the shop's state."""
