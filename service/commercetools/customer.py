@@ -10,7 +10,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from service.decoding import Document, Plain, Text, load
+from service.decoding import Document, Inner, Plain, Text, load
 
 
 class CannotRead(Exception):
@@ -92,7 +92,7 @@ class _GroupSchema(Document):
 
 class _GroupReferenceSchema(Document):
     id = Text()
-    obj = fields.Nested(_GroupSchema, load_default=None, allow_none=True)  # where it was read expanded
+    obj = Inner(_GroupSchema, load_default=None, allow_none=True)  # where it was read expanded
 
 
 class _StoreSchema(Document):
@@ -112,9 +112,9 @@ class _CustomerSchema(Document):
     date_of_birth = Text("dateOfBirth")
     locale = Text()
     is_email_verified = Plain(bool, "isEmailVerified")
-    customer_group = fields.Nested(_GroupReferenceSchema, data_key="customerGroup", load_default=None, allow_none=True)
-    stores = fields.List(fields.Nested(_StoreSchema), load_default=None, allow_none=True)
-    addresses = fields.List(fields.Nested(_AddressSchema), load_default=None, allow_none=True)
+    customer_group = Inner(_GroupReferenceSchema, data_key="customerGroup", load_default=None, allow_none=True)
+    stores = fields.List(Inner(_StoreSchema), load_default=None, allow_none=True)
+    addresses = fields.List(Inner(_AddressSchema), load_default=None, allow_none=True)
     default_billing_address_id = Text("defaultBillingAddressId")
     default_shipping_address_id = Text("defaultShippingAddressId")
     billing_address_ids = fields.List(Text(), data_key="billingAddressIds", load_default=None, allow_none=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from service.decoding import Document, Malformed, Plain, json_object, load
+from service.decoding import Document, Inner, Malformed, Plain, json_object, load
 
 CUSTOMER = "customer"
 _EVENT = "Event"
@@ -56,11 +56,11 @@ class _PayloadNotIncludedSchema(Document):
 class _NotificationSchema(Document):
     notification_type = fields.String(data_key="notificationType", required=True)
     project_key = Plain(str, "projectKey", absent="")
-    resource = fields.Nested(_ResourceSchema, load_default=None)
+    resource = Inner(_ResourceSchema, load_default=None)
     version = Plain(int)
     resource_version = Plain(int, "resourceVersion")
     type = Plain(str, absent="")
-    payload_not_included = fields.Nested(
+    payload_not_included = Inner(
         _PayloadNotIncludedSchema, data_key="payloadNotIncluded", load_default=None, allow_none=True
     )
     customer = Plain(dict)

@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from marshmallow import fields
-
-from service.decoding import Document, Malformed, Plain, json_object, load
+from service.decoding import Document, Inner, Malformed, Plain, json_object, load
 
 
 class Headers(Protocol):
@@ -43,7 +41,7 @@ class _MessageSchema(Document):
 
 
 class _EnvelopeSchema(Document):
-    message = fields.Nested(_MessageSchema, required=True)
+    message = Inner(_MessageSchema, required=True)
     subscription = Plain(str, absent="")
     delivery_attempt = Plain(int, "deliveryAttempt")
 
