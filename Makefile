@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint serve lock clean
+.PHONY: setup demo test test-long lint serve lock clean
 
 setup: $(READY)  ## .venv with everything pinned by hash; does nothing when it is up to date
 
@@ -21,10 +21,20 @@ demo: setup  ## a shop's day on this machine
 test: setup  ## all tests
 	$(BIN)/python -m pytest -n 2
 
+test-long: setup  ## the tests that take minutes
+	$(BIN)/python -m pytest -m long
+
 lint: setup  ## style, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+.PHONY: check-infra check-image
+check-infra: setup  ## image, build, Terraform and documented commands, with the tools that are here
+	@scripts/check-infra
+
+check-image: setup  ## the image alone: build it, run it, stop it; CONTAINER_ENGINE says with what
+	@$(BIN)/python scripts/check-image
 
 serve: setup  ## the service in the foreground, configured by the environment
 	@exec $(BIN)/gunicorn --config python:service.gunicorn_conf

@@ -17,6 +17,7 @@ FIELDS = (
     "resource_type",
     "resource_id",
     "version",
+    "events",
     "logging.googleapis.com/trace",
 )
 """What a line may carry besides its sentence: ids of messages and resources, never people's data."""

@@ -41,6 +41,7 @@ _PATIENCE_SECONDS = 15.0  # how long an event may wait for a call to begin, wher
 
 _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
 
+log = logging.getLogger(__name__)
 logging.getLogger("segment").setLevel(logging.CRITICAL)  # its lines quote whole requests, the write key included
 
 # The library posts through this one session of its module; ours bounds the call and follows no redirect.
@@ -157,6 +158,8 @@ class SegmentClient:
         outcome = self._outcome_of(events)
         if outcome is not None and outcome.refused:
             raise BatchRefused(outcome)
+        if outcome is None:
+            log.info("Told Segment", extra={"events": len(events)})
         return [outcome] * len(events)
 
     def _outcome_of(self, events: Sequence[dict[str, Any]]) -> SegmentError | None:

@@ -1,0 +1,27 @@
+# Three accounts, none with a key: one runs the service, one pushes to it, one builds and deploys it.
+
+resource "google_service_account" "run" {
+  account_id   = "commercetools-segment-run"
+  display_name = "Runs commercetools-segment: reads its secrets, writes dead letters"
+  depends_on   = [google_project_service.api]
+}
+
+resource "google_service_account" "push" {
+  account_id   = "commercetools-segment-push"
+  display_name = "Pub/Sub pushes to commercetools-segment as this account"
+  depends_on   = [google_project_service.api]
+}
+
+resource "google_service_account" "build" {
+  account_id   = "commercetools-segment-build"
+  display_name = "Cloud Build builds and deploys commercetools-segment as this account"
+  depends_on   = [google_project_service.api]
+}
+
+locals {
+  # Pub/Sub's own account in this project. (google_project_service_identity would make it, but only in google-beta.)
+  pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+
+  # commercetools publishes to customers' topics as this account: https://docs.commercetools.com/api/projects/subscriptions
+  commercetools_publisher = "serviceAccount:subscriptions@commercetools-platform.iam.gserviceaccount.com"
+}

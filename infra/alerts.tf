@@ -1,0 +1,165 @@
+# Who is woken, and when. docs/operations.md says for each what it means and what to do.
+
+resource "google_monitoring_notification_channel" "email" {
+  for_each = var.alert_emails
+
+  display_name = "commercetools-segment: ${each.value}"
+  type         = "email"
+  labels       = { email_address = each.value }
+  depends_on   = [google_project_service.api]
+}
+
+locals {
+  channels = [for channel in google_monitoring_notification_channel.email : channel.id]
+
+  of_push         = "resource.type=\"pubsub_subscription\" resource.label.subscription_id=\"${google_pubsub_subscription.push.name}\""
+  of_dead_letters = "resource.type=\"pubsub_subscription\" resource.label.subscription_id=\"${google_pubsub_subscription.dead_letters.name}\""
+  of_service      = "resource.type=\"cloud_run_revision\" resource.label.service_name=\"${local.name}\""
+  messages        = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.messages.name}\" ${local.of_service}"
+  pushes          = "metric.type=\"pubsub.googleapis.com/subscription/push_request_count\" ${local.of_push}"
+}
+
+resource "google_monitoring_alert_policy" "dead_letters" {
+  display_name          = "commercetools-segment: dead letters"
+  combiner              = "OR"
+  severity              = "ERROR"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "A message is in the dead-letter subscription"
+    condition_threshold {
+      filter          = "metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\" ${local.of_dead_letters}"
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+      aggregations {
+        alignment_period   = "60s"
+        per_series_aligner = "ALIGN_MAX"
+      }
+    }
+  }
+
+  documentation {
+    subject = "commercetools-segment: a message was set aside"
+    content = "A message nobody could read, or one that failed a hundred times. Nothing is lost for 31 days: docs/operations.md, Dead letters."
+  }
+}
+
+resource "google_monitoring_alert_policy" "oldest_message" {
+  display_name          = "commercetools-segment: oldest message"
+  combiner              = "OR"
+  severity              = "ERROR"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "A message has waited for more than ${var.oldest_message_minutes} minutes"
+    condition_threshold {
+      filter          = "metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" ${local.of_push}"
+      comparison      = "COMPARISON_GT"
+      threshold_value = var.oldest_message_minutes * 60
+      duration        = "0s"
+      aggregations {
+        alignment_period   = "60s"
+        per_series_aligner = "ALIGN_MAX"
+      }
+    }
+  }
+
+  documentation {
+    subject = "commercetools-segment: Segment is behind"
+    content = "Segment is ${var.oldest_message_minutes} minutes or more behind commercetools for at least one customer: docs/operations.md, Oldest message."
+  }
+}
+
+resource "google_monitoring_alert_policy" "failed" {
+  display_name          = "commercetools-segment: failed messages"
+  combiner              = "OR"
+  severity              = "WARNING"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "More than ${var.failed_percent} % of the messages fail"
+    condition_threshold {
+      filter             = "${local.messages} metric.label.outcome=\"Failed\""
+      denominator_filter = local.messages
+      comparison         = "COMPARISON_GT"
+      threshold_value    = var.failed_percent / 100
+      duration           = "600s"
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+      denominator_aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+
+  documentation {
+    subject = "commercetools-segment: messages fail"
+    content = "The service cannot reach Segment or commercetools, or is not let in. Pub/Sub comes again by itself: docs/operations.md, Failed messages."
+  }
+}
+
+resource "google_monitoring_alert_policy" "push_refused" {
+  display_name          = "commercetools-segment: pushes answered 4xx"
+  combiner              = "OR"
+  severity              = "ERROR"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "Pushes are answered 4xx"
+    condition_threshold {
+      filter          = "${local.pushes} metric.label.response_class=\"remote_server_4xx\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "300s"
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+
+  documentation {
+    subject = "commercetools-segment: pushes are turned away"
+    content = "Cloud Run or the service does not let the subscription in; waiting does not heal it: docs/operations.md, Pushes answered 4xx."
+  }
+}
+
+resource "google_monitoring_alert_policy" "push_failed" {
+  display_name          = "commercetools-segment: pushes answered 5xx or too late"
+  combiner              = "OR"
+  severity              = "WARNING"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "More than ${var.failed_percent} % of the pushes are answered 5xx or too late"
+    condition_threshold {
+      filter             = "${local.pushes} metric.label.response_class=one_of(\"remote_server_5xx\", \"deadline_exceeded\")"
+      denominator_filter = local.pushes
+      comparison         = "COMPARISON_GT"
+      threshold_value    = var.failed_percent / 100
+      duration           = "600s"
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+      denominator_aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+
+  documentation {
+    subject = "commercetools-segment: pushes fail"
+    content = "Seen from Pub/Sub, so also when the service cannot even start or write a line: docs/operations.md, Pushes answered 5xx or too late."
+  }
+}

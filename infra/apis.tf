@@ -1,0 +1,16 @@
+# What the project must be able to do. cloudresourcemanager comes first, by hand: Terraform needs it to ask for the rest.
+resource "google_project_service" "api" {
+  for_each = toset([
+    "artifactregistry.googleapis.com",
+    "cloudbuild.googleapis.com",
+    "iam.googleapis.com",
+    "logging.googleapis.com",
+    "monitoring.googleapis.com",
+    "pubsub.googleapis.com",
+    "run.googleapis.com",
+    "secretmanager.googleapis.com",
+  ])
+
+  service            = each.key
+  disable_on_destroy = false # something else in the project may use it by then
+}

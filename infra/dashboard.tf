@@ -1,0 +1,6 @@
+# What is looked at first. dashboard.json is plain JSON, as the console exports it.
+resource "google_monitoring_dashboard" "dashboard" {
+  dashboard_json = file("${path.module}/dashboard.json")
+
+  depends_on = [google_logging_metric.messages, google_logging_metric.segment_calls]
+}

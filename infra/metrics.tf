@@ -1,0 +1,48 @@
+# The four outcomes, counted from the service's own lines: the first word of the message is the outcome.
+resource "google_logging_metric" "messages" {
+  name        = "commercetools-segment/messages"
+  description = "Deliveries of a message by their outcome: Delivered, Ignored, Refused, Failed"
+
+  filter = <<-EOT
+    resource.type="cloud_run_revision"
+    resource.labels.service_name="${local.name}"
+    jsonPayload.message=~"^(Delivered|Ignored|Refused|Failed)"
+  EOT
+
+  label_extractors = {
+    outcome = "REGEXP_EXTRACT(jsonPayload.message, \"^(Delivered|Ignored|Refused|Failed)\")"
+  }
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+    labels {
+      key         = "outcome"
+      value_type  = "STRING"
+      description = "Delivered, Ignored, Refused or Failed"
+    }
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+# How well calls are shared: one line a call, with the number of events that it carried.
+resource "google_logging_metric" "segment_calls" {
+  name        = "commercetools-segment/segment-calls"
+  description = "Confirmed calls to Segment by the number of events in each; calls per message is 1 / its mean"
+
+  filter = <<-EOT
+    resource.type="cloud_run_revision"
+    resource.labels.service_name="${local.name}"
+    jsonPayload.message="Told Segment"
+  EOT
+
+  value_extractor = "EXTRACT(jsonPayload.events)"
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "DISTRIBUTION"
+  }
+
+  depends_on = [google_project_service.api]
+}

@@ -1,0 +1,14 @@
+output "address" {
+  description = "Where Pub/Sub pushes to."
+  value       = local.address
+}
+
+output "topic" {
+  description = "The topic for the commercetools Subscription."
+  value       = google_pubsub_topic.customers.name
+}
+
+output "images" {
+  description = "Where cloudbuild.yaml pushes images to."
+  value       = trimsuffix(local.first_image, ":latest")
+}

@@ -1,0 +1,88 @@
+# The way of a message: commercetools publishes, the subscription pushes, what cannot be handled is set aside.
+
+resource "google_pubsub_topic" "customers" {
+  name       = "commercetools-customers"
+  depends_on = [google_project_service.api]
+}
+
+# commercetools tries it when its Subscription is created, so this must be there first.
+resource "google_pubsub_topic_iam_member" "commercetools_publishes" {
+  topic  = google_pubsub_topic.customers.id
+  role   = "roles/pubsub.publisher"
+  member = local.commercetools_publisher
+}
+
+resource "google_pubsub_subscription" "push" {
+  name  = "customers-to-segment"
+  topic = google_pubsub_topic.customers.id
+
+  push_config {
+    push_endpoint = local.address
+    oidc_token {
+      service_account_email = google_service_account.push.email
+      audience              = local.address
+    }
+  }
+
+  ack_deadline_seconds       = local.ack_deadline_seconds
+  message_retention_duration = "${local.message_retention_seconds}s"
+
+  retry_policy {
+    minimum_backoff = "${local.retry_min_seconds}s"
+    maximum_backoff = "${local.retry_max_seconds}s"
+  }
+
+  dead_letter_policy {
+    dead_letter_topic     = google_pubsub_topic.dead_letters.id
+    max_delivery_attempts = local.retry_attempts
+  }
+
+  expiration_policy {
+    ttl = "" # never, or a shop's quiet month would end it
+  }
+
+  depends_on = [
+    google_cloud_run_v2_service.service,
+    google_cloud_run_v2_service_iam_member.push_invokes,
+    google_pubsub_topic_iam_member.agent_writes_dead_letters,
+  ]
+}
+
+# The dead letters: a topic keeps nothing by itself, its subscription does.
+
+resource "google_pubsub_topic" "dead_letters" {
+  name       = "commercetools-customers-dead-letters"
+  depends_on = [google_project_service.api]
+}
+
+resource "google_pubsub_subscription" "dead_letters" {
+  name                       = "commercetools-customers-dead-letters"
+  topic                      = google_pubsub_topic.dead_letters.id
+  ack_deadline_seconds       = 600 # for whoever reads them, by hand or by a job
+  message_retention_duration = "${local.dead_letter_retention_seconds}s"
+
+  expiration_policy {
+    ttl = ""
+  }
+}
+
+# What nobody can read, the service sets aside at once, with its reason.
+resource "google_pubsub_topic_iam_member" "service_writes_dead_letters" {
+  topic  = google_pubsub_topic.dead_letters.id
+  role   = "roles/pubsub.publisher"
+  member = google_service_account.run.member
+}
+
+# What failed a hundred times, Pub/Sub sets aside; without both of these it would neither count nor forward.
+
+resource "google_pubsub_topic_iam_member" "agent_writes_dead_letters" {
+  topic  = google_pubsub_topic.dead_letters.id
+  role   = "roles/pubsub.publisher"
+  member = local.pubsub_agent
+}
+
+resource "google_pubsub_subscription_iam_member" "agent_takes_from_push" {
+  subscription = google_pubsub_subscription.push.id
+  role         = "roles/pubsub.subscriber"
+  member       = local.pubsub_agent
+}

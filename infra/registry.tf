@@ -1,0 +1,32 @@
+# Where the images are.
+resource "google_artifact_registry_repository" "images" {
+  repository_id = "commercetools-segment"
+  description   = "Images of commercetools-segment, built by cloudbuild.yaml"
+  location      = coalesce(var.registry_region, var.region)
+  format        = "DOCKER"
+  depends_on    = [google_project_service.api]
+
+  # Enough to roll back to; the rest would be paid for without end.
+  cleanup_policies {
+    id     = "keep-the-last-20"
+    action = "KEEP"
+    most_recent_versions {
+      keep_count = 20
+    }
+  }
+  cleanup_policies {
+    id     = "delete-older-than-30-days"
+    action = "DELETE"
+    condition {
+      older_than = "2592000s"
+    }
+  }
+}
+
+locals {
+  # The image a new service starts with. cloudbuild.yaml gives this tag to each image it pushes, and deploys by digest.
+  first_image = join("/", [
+    "${google_artifact_registry_repository.images.location}-docker.pkg.dev",
+    var.project, google_artifact_registry_repository.images.repository_id, "service:latest",
+  ])
+}

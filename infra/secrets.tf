@@ -1,0 +1,27 @@
+# The containers only. A value is added by hand (gcloud secrets versions add) and so never in a plan, a state or a file.
+locals {
+  # Setting of the service → its secret.
+  secrets = merge(
+    { SEGMENT_WRITE_KEY = "segment-write-key" },
+    var.commercetools == null ? {} : { CTP_CLIENT_SECRET = "commercetools-client-secret" },
+    var.erasure == "off" ? {} : { SEGMENT_PUBLIC_API_TOKEN = "segment-public-api-token" },
+  )
+}
+
+resource "google_secret_manager_secret" "secret" {
+  for_each = local.secrets
+
+  secret_id = each.value
+  replication {
+    auto {}
+  }
+  depends_on = [google_project_service.api]
+}
+
+resource "google_secret_manager_secret_iam_member" "run_reads" {
+  for_each = google_secret_manager_secret.secret
+
+  secret_id = each.value.id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.run.member
+}

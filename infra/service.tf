@@ -1,0 +1,144 @@
+# The service, what it is told, and who may call it.
+
+locals {
+  name = "commercetools-segment"
+
+  # The address that Cloud Run gives by rule, so that it is known before the service is there: the service is told it,
+  # the push token carries it, Pub/Sub pushes to it. (https://cloud.google.com/run/docs/triggering/https-request)
+  address = "https://${local.name}-${data.google_project.this.number}.${var.region}.run.app"
+
+  # README, Configuration. What is a secret is in secrets.tf.
+  settings = merge(
+    {
+      SEGMENT_REGION       = var.segment_region
+      SEGMENT_USER_ID      = var.segment_user_id
+      SEGMENT_CLEAR_TRAITS = var.segment_clear_traits
+      PUSH_AUTH            = var.push_auth
+      PUSH_AUDIENCE        = local.address
+      PUSH_SERVICE_ACCOUNT = google_service_account.push.email
+      DEAD_LETTER_TOPIC    = google_pubsub_topic.dead_letters.id
+      ERASURE              = var.erasure
+      LOG_LEVEL            = var.log_level
+    },
+    var.commercetools == null ? {} : {
+      CTP_PROJECT_KEY = var.commercetools.project_key
+      CTP_CLIENT_ID   = var.commercetools.client_id
+      CTP_AUTH_URL    = "https://auth.${var.commercetools.region}.commercetools.com"
+      CTP_API_URL     = "https://api.${var.commercetools.region}.commercetools.com"
+      CTP_SCOPES = join(" ", [
+        "view_customers:${var.commercetools.project_key}",
+        "view_customer_groups:${var.commercetools.project_key}",
+      ])
+    },
+  )
+}
+
+resource "google_cloud_run_v2_service" "service" {
+  name     = local.name
+  location = var.region
+
+  ingress              = var.ingress
+  invoker_iam_disabled = var.push_auth == "oidc" # then, and only then, a push's token is checked by the service itself
+  custom_audiences     = [local.address]
+  deletion_protection  = var.deletion_protection
+
+  template {
+    service_account = google_service_account.run.email
+    timeout         = "${local.timeout_seconds}s"
+
+    # Half of gunicorn's worker_connections, so that no push waits inside gunicorn while its ack deadline runs, and
+    # probes and idle connections find a place too. A push needs about a millisecond of CPU and else only waits, so one
+    # CPU keeps up with 500 of them, and those that wait together share calls to Segment and commercetools.
+    max_instance_request_concurrency = 500
+
+    scaling {
+      min_instance_count = var.min_instances
+      max_instance_count = var.max_instances
+    }
+
+    containers {
+      image = local.first_image
+
+      ports {
+        container_port = 8080
+      }
+
+      resources {
+        limits = {
+          cpu    = "1"     # the worker is one process: it cannot use a second
+          memory = "512Mi" # 63 MB at rest, 60 more after the first dead letter; a push may be 14 MiB
+        }
+        cpu_idle          = true # paid for while it works: all work is done before the answer
+        startup_cpu_boost = true
+      }
+
+      startup_probe {
+        period_seconds    = 1
+        timeout_seconds   = 1
+        failure_threshold = 30
+        http_get {
+          path = "/health"
+        }
+      }
+
+      # For a process that hangs, not for one that is busy: a minute and a half without an answer.
+      liveness_probe {
+        period_seconds    = 30
+        timeout_seconds   = 10
+        failure_threshold = 3
+        http_get {
+          path = "/health"
+        }
+      }
+
+      dynamic "env" {
+        for_each = local.settings
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      # Read when an instance starts; so a version by number, or two instances could hold two keys.
+      dynamic "env" {
+        for_each = google_secret_manager_secret.secret
+        content {
+          name = env.key
+          value_source {
+            secret_key_ref {
+              secret  = env.value.secret_id
+              version = tostring(lookup(var.secret_versions, env.key, 1))
+            }
+          }
+        }
+      }
+    }
+  }
+
+  lifecycle {
+    # The image has one owner: the build deploys it (cloudbuild.yaml), by digest. Terraform would put back the one that
+    # it knows, which after a roll-back is the wrong one. The other two say which tool deployed last.
+    ignore_changes = [template[0].containers[0].image, client, client_version]
+
+    # In another region the new one is there, and pushed to, before the old one goes.
+    create_before_destroy = true
+
+    postcondition {
+      condition     = contains(self.urls, local.address)
+      error_message = "Cloud Run did not give the service the address ${local.address}: pushes would go nowhere."
+    }
+  }
+
+  depends_on = [
+    google_project_service.api,
+    google_secret_manager_secret_iam_member.run_reads,
+  ]
+}
+
+# Nobody else has the invoker's role, here or by push_auth = "oidc" (which takes the check away instead).
+resource "google_cloud_run_v2_service_iam_member" "push_invokes" {
+  name     = google_cloud_run_v2_service.service.name
+  location = google_cloud_run_v2_service.service.location
+  role     = "roles/run.invoker"
+  member   = google_service_account.push.member
+}

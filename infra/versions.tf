@@ -1,0 +1,24 @@
+terraform {
+  required_version = ">= 1.7" # mock_provider, which infra/tests stand on
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = ">= 6.30, < 8"
+    }
+  }
+
+  # The state is kept in a bucket of yours: terraform init -backend-config="bucket=…" (docs/deploy.md).
+  backend "gcs" {
+    prefix = "commercetools-segment"
+  }
+}
+
+provider "google" {
+  project = var.project
+  region  = var.region
+}
+
+data "google_project" "this" {
+  project_id = var.project
+}

@@ -1,0 +1,295 @@
+"""Image, build and Terraform agree with the service, and a fault in the Terraform does not stay unnoticed.
+
+What needs Terraform runs with `make check-infra` (CHECK_INFRA=1); the rest runs always.
+"""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.app import REQUEST_SECONDS
+from service.config import settings_from
+from service.integration import Ending
+from service.logs import FIELDS
+from service.upstream import CALL_SECONDS
+
+ROOT = Path(__file__).parent.parent
+INFRA = ROOT / "infra"
+TERRAFORM = {path.name: path.read_text() for path in sorted(INFRA.glob("*.tf"))}
+ALL = "\n".join(TERRAFORM.values())
+DASHBOARD: dict[str, Any] = json.loads((INFRA / "dashboard.json").read_text())
+TILES: list[dict[str, Any]] = DASHBOARD["mosaicLayout"]["tiles"]
+GUNICORN = (ROOT / "service" / "gunicorn_conf.py").read_text()
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+needs_terraform = pytest.mark.skipif(
+    os.environ.get("CHECK_INFRA") != "1" or shutil.which("terraform") is None,
+    reason="runs with make check-infra, where there is a terraform",
+)
+
+
+def number(name: str, text: str) -> float:
+    [value] = re.findall(rf"^\s*{name}\s*=\s*([0-9.]+)", text, re.MULTILINE)
+    return float(value)
+
+
+def tool(name: str) -> str:
+    """Return a tool of the development requirements: from the environment that runs the tests, or from the PATH."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else shutil.which(name) or pytest.fail(f"{name} is missing: make setup")
+
+
+def test_the_clocks_of_the_service_are_those_that_terraform_nests() -> None:
+    assert number("upstream_seconds", TERRAFORM["clocks.tf"]) == CALL_SECONDS
+    assert number("request_seconds", TERRAFORM["clocks.tf"]) == REQUEST_SECONDS
+
+
+def test_gunicorn_ends_before_cloud_run_kills() -> None:
+    assert number("graceful_timeout", GUNICORN) < 10  # https://cloud.google.com/run/docs/container-contract
+
+
+def test_an_instance_is_sent_half_of_the_pushes_that_its_worker_can_hold() -> None:
+    concurrency = number("max_instance_request_concurrency", TERRAFORM["service.tf"])
+
+    assert number("worker_connections", GUNICORN) == 2 * concurrency
+
+
+@pytest.mark.parametrize("push_auth", ["iam", "oidc"])
+def test_the_service_starts_with_the_settings_that_terraform_gives_it(push_auth: str) -> None:
+    names = set(re.findall(r"^\s+([A-Z_]{3,})\s+= ", TERRAFORM["service.tf"], re.MULTILINE))
+    names |= set(re.findall(r"\{ ([A-Z_]+) += \"", TERRAFORM["secrets.tf"]))
+    values = {
+        "CTP_API_URL": "https://api.europe-west1.gcp.commercetools.com",
+        "CTP_AUTH_URL": "https://auth.europe-west1.gcp.commercetools.com",
+        "DEAD_LETTER_TOPIC": "projects/shop/topics/commercetools-customers-dead-letters",
+        "ERASURE": "every",
+        "LOG_LEVEL": "INFO",
+        "PUSH_AUTH": push_auth,
+        "SEGMENT_CLEAR_TRAITS": "own",
+        "SEGMENT_REGION": "eu",
+        "SEGMENT_USER_ID": "id",
+    }
+
+    settings = settings_from({name: values.get(name, "something") for name in names})
+
+    assert settings.commercetools is not None
+    assert settings.segment_public_api_token is not None
+    assert settings.dead_letter_topic is not None
+
+
+def test_terraform_lets_choose_what_the_service_knows() -> None:
+    [choices] = re.findall(r"contains\(\[(.*?)\], var\.segment_user_id\)", TERRAFORM["variables.tf"])
+
+    for choice in json.loads(f"[{choices}]"):
+        settings_from({"SEGMENT_WRITE_KEY": "k", "PUSH_AUTH": "none", "SEGMENT_USER_ID": choice})
+
+
+def test_who_a_customer_is_in_segment_is_chosen_by_nobody_but_the_user() -> None:
+    [variable] = re.findall(
+        r'^variable "segment_user_id" \{.*?^\}', TERRAFORM["variables.tf"], re.MULTILINE | re.DOTALL
+    )
+
+    assert "default" not in variable
+    assert "for good" in variable
+
+
+def test_no_secret_can_be_written_into_the_terraform() -> None:
+    assert "google_secret_manager_secret_version" not in ALL
+    assert "secret_data" not in ALL
+    assert not re.search(r'variable "[a-z_]*(key|token|secret|password)"', ALL)
+
+
+def test_nobody_is_everybody() -> None:
+    assert "allUsers" not in ALL
+    assert "allAuthenticatedUsers" not in ALL
+    assert re.search(r'invoker_iam_disabled\s+= var\.push_auth == "oidc"', TERRAFORM["service.tf"])
+    assert len(re.findall(r'"roles/run\.invoker"', ALL)) == 1
+
+
+@pytest.mark.parametrize("ending", Ending)
+def test_the_metric_counts_every_outcome_by_its_first_word(ending: Ending) -> None:
+    [counted] = set(re.findall(r"\^\(([A-Za-z|]+)\)", TERRAFORM["metrics.tf"]))
+
+    assert ending in counted.split("|")
+    assert len(counted.split("|")) == len(Ending)
+
+
+def test_the_emulated_subscription_of_the_tests_is_the_deployed_one() -> None:
+    world = (ROOT / "service" / "local" / "world.py").read_text()
+
+    for name in ("ack_deadline_seconds", "retry_min_seconds", "retry_max_seconds", "retry_attempts"):
+        value = int(number(name, TERRAFORM["clocks.tf"]))
+        assert re.search(rf"\D{value}\D", world), f"{name} is {value}, and service/local/world.py has another"
+
+
+def test_tiles_of_the_dashboard_do_not_overlap() -> None:
+    places = [
+        (tile.get("xPos", 0) + x, tile.get("yPos", 0) + y)
+        for tile in TILES
+        for x, y in itertools.product(range(tile["width"]), range(tile["height"]))
+    ]
+
+    assert len(places) == len(set(places))
+    assert max(x for x, _ in places) < DASHBOARD["mosaicLayout"]["columns"]
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "logging.googleapis.com/user/commercetools-segment/messages",
+        "pubsub.googleapis.com/subscription/push_request_latencies",
+        "pubsub.googleapis.com/subscription/oldest_unacked_message_age",
+        "pubsub.googleapis.com/subscription/num_undelivered_messages",
+        "run.googleapis.com/container/instance_count",
+    ],
+)
+def test_the_dashboard_shows(metric: str) -> None:
+    assert any(metric in json.dumps(tile) for tile in TILES)
+
+
+def test_every_alert_names_a_section_of_the_operators_page() -> None:
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    sections = re.findall(r"^## (.+)$", operations, re.MULTILINE)
+    named = re.findall(r"docs/operations\.md, ([^\"]+)\.\"", TERRAFORM["alerts.tf"])
+
+    assert len(named) == ALL.count('resource "google_monitoring_alert_policy"')
+    assert set(named) <= set(sections)
+
+
+def test_queries_ask_for_fields_that_lines_have() -> None:
+    text = ALL + "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+
+    assert set(re.findall(r"jsonPayload\.([a-z_]+)", text)) <= {"message", *FIELDS}
+
+
+def test_the_dockerfile_satisfies_hadolint() -> None:
+    found = subprocess.run(  # noqa: S603  # a tool of ours
+        [tool("hadolint"), "Dockerfile"], check=False, cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert found.returncode == 0, found.stdout
+
+
+def test_the_image_runs_as_nobody_and_gunicorn_is_its_first_process() -> None:
+    assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)[-1] not in {"0", "root"}
+    assert json.loads(re.findall(r"^CMD (.+)$", DOCKERFILE, re.MULTILINE)[-1])[-1] == "python:service.gunicorn_conf"
+
+
+def test_the_image_gets_nothing_but_what_serving_needs() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+
+    assert lines[0] == "*"
+    assert {line for line in lines if line.startswith("!")} == {
+        "!requirements.txt",
+        "!service",
+    }
+    assert {"service/local", "service/operations", "service/cli.py"} <= set(lines)
+    assert "COPY requirements.txt /" in DOCKERFILE
+    assert "requirements-dev" not in DOCKERFILE
+
+
+def test_the_build_fits_the_schema_of_cloud_build() -> None:
+    found = subprocess.run(  # noqa: S603  # a tool of ours
+        [tool("check-jsonschema"), "--builtin-schema", "vendor.cloudbuild", "cloudbuild.yaml"],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert found.returncode == 0, found.stdout
+
+
+def test_the_build_deploys_by_digest_as_an_account_of_its_own_what_terraform_has_made() -> None:
+    build = (ROOT / "cloudbuild.yaml").read_text()
+
+    assert "commercetools-segment-build@" in build
+    assert 'account_id   = "commercetools-segment-build"' in TERRAFORM["accounts.tf"]
+    assert "RepoDigests" in build
+    assert 'gcloud run deploy commercetools-segment --image "$(cat /workspace/image)"' in build
+    assert re.search(r'name = "commercetools-segment"', TERRAFORM["service.tf"])
+    assert re.search(r"ignore_changes = \[template\[0\]\.containers\[0\]\.image", TERRAFORM["service.tf"])
+
+
+# Each rule of infra/tests is broken once, in a copy; a test must say so.
+
+FAULTS = [
+    pytest.param(
+        "pubsub.tf", "audience              = local.address", 'audience = "https://elsewhere.run.app"',
+        "wiring", "the token's audience is not the service's address", id="another audience",
+    ),
+    pytest.param(
+        "pubsub.tf", "push_endpoint = local.address", 'push_endpoint = "https://elsewhere.run.app"',
+        "wiring", "it is pushed elsewhere than the token is for", id="another endpoint",
+    ),
+    pytest.param(
+        "service.tf", 'run.app"', 'run.example"',
+        "wiring", "Cloud Run did not give the service the address", id="an address that is not the service's",
+    ),
+    pytest.param(
+        "accounts.tf", "service-${data.google_project.this.number}@", "service-${var.project}@",
+        "wiring", "that is not Pub/Sub's own account in this project", id="the agent's member string",
+    ),
+    pytest.param(
+        "pubsub.tf", "topic                      = google_pubsub_topic.dead_letters.id",
+        "topic = google_pubsub_topic.customers.id",
+        "wiring", "the dead-letter topic has no subscription: it keeps nothing", id="dead letters that nobody keeps",
+    ),
+    pytest.param(
+        "clocks.tf", "upstream_seconds     = 10", "upstream_seconds = 30",
+        "clocks", "a request ends before its call to an upstream", id="upstream > request",
+    ),
+    pytest.param(
+        "clocks.tf", "timeout_seconds      = 45", "timeout_seconds = 25",
+        "clocks", "Cloud Run ends a request before the service does", id="request > Cloud Run",
+    ),
+    pytest.param(
+        "clocks.tf", "ack_deadline_seconds = 60", "ack_deadline_seconds = 40",
+        "clocks", "Pub/Sub sends a message again while its first delivery still works", id="Cloud Run > ack deadline",
+    ),
+    pytest.param(
+        "service.tf", "member   = google_service_account.push.member", 'member = "allUsers"',
+        "access", "another than the push account may call the service", id="allUsers",
+    ),
+    pytest.param(
+        "service.tf", 'invoker_iam_disabled = var.push_auth == "oidc"', "invoker_iam_disabled = true",
+        "access", "anybody can call the service", id="public without oidc",
+    ),
+    pytest.param(
+        "service.tf", "          name = env.key\n          value_source {\n            secret_key_ref {\n"
+        "              secret  = env.value.secret_id\n"
+        "              version = tostring(lookup(var.secret_versions, env.key, 1))\n            }\n          }\n",
+        '          name = env.key\n          value = "a-secret"\n',
+        "secrets", "a secret's value is in an attribute", id="a secret's value",
+    ),
+]  # fmt: skip
+
+
+@needs_terraform
+@pytest.mark.parametrize(("file", "right", "wrong", "tests", "said"), FAULTS)
+def test_a_fault_does_not_stay_unnoticed(  # noqa: PLR0917  # a row of the table
+    tmp_path: Path, file: str, right: str, wrong: str, tests: str, said: str
+) -> None:
+    copy = tmp_path / "infra"
+    shutil.copytree(INFRA, copy, ignore=shutil.ignore_patterns(".terraform*"))
+    assert TERRAFORM[file].count(right) == 1
+    (copy / file).write_text(TERRAFORM[file].replace(right, wrong))
+
+    tested = subprocess.run(  # noqa: S603  # a script of ours
+        [ROOT / "scripts" / "check-infra", "terraform", "test", copy, "-no-color", f"-filter=tests/{tests}.tftest.hcl"],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert tested.returncode != 0
+    assert said in " ".join((tested.stdout + tested.stderr).replace("│", " ").split())
