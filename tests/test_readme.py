@@ -61,7 +61,8 @@ def test_the_service_started_by_hand_answers_as_readme_shows() -> None:
     *settings, make, serve = the_command("make serve")
     curl, json_option, body, address = the_command("curl")
     assert (make, serve, curl, json_option, address) == ("make", "serve", "curl", "--json", "localhost:8080/")
-    [answer] = re.findall(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    answer = re.search(r"^curl .*?^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert answer is not None
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with subprocess.Popen(  # noqa: S603  # README's own command
@@ -83,7 +84,7 @@ def test_the_service_started_by_hand_answers_as_readme_shows() -> None:
             output = service.communicate(timeout=20)[0]
 
     assert response.status_code == 400
-    assert response.json() == json.loads(answer)
+    assert response.json() == json.loads(answer[1])
     assert "Refused: the message's data is not JSON" in output
 
 

@@ -1,0 +1,106 @@
+"""The speed and the memory of a backfill, against stand-ins in processes of their own.
+
+python -m bench.backfill [--customers N] [--latency SECONDS] [--lanes N] [--all-cores]
+
+The backfill is held to one core. Customers a second are of the wall clock; on a machine where the stand-ins have no
+core of their own, the customers for each second of the backfill's own CPU time tell what one core can do.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+_KIBI = 1024
+_PROJECT = "bench-shop"
+_KEY = "bench-write-key"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One backfill: seconds of the wall clock and of its CPU, MiB at the most."""
+
+    customers: int
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"{self.customers:,} customers in {self.seconds:.1f} s: {self.customers / self.seconds:,.0f} a second, "
+            f"{self.customers / self.cpu_seconds:,.0f} for each second of CPU, {self.peak_mib:.0f} MiB at the most"
+        )
+
+
+def measure(customers: int, *, latency: float = 0.05, lanes: int = 8, one_core: bool = True) -> Figures:
+    """Backfill so many made-up customers, each answer of the stand-ins `latency` seconds late."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        segment = stack.enter_context(_stand_in("segment", latency, "--write-key", _KEY))
+        shop = ("--customers", str(customers), "--project-key", _PROJECT)
+        commercetools = stack.enter_context(_stand_in("commercetools", latency, *shop))
+        environment = {
+            "SEGMENT_WRITE_KEY": _KEY,
+            "SEGMENT_HOST": segment,
+            "SEGMENT_USER_ID": "id",
+            "CTP_PROJECT_KEY": _PROJECT,
+            "CTP_CLIENT_ID": "stand-in-client",
+            "CTP_CLIENT_SECRET": "stand-in-secret",
+            "CTP_AUTH_URL": commercetools,
+            "CTP_API_URL": commercetools,
+            "CTP_SCOPES": f"view_customers:{_PROJECT}",
+        }
+        command = [sys.executable, "-m", "service.cli", "backfill", "--lanes", str(lanes)]
+        command += ["--checkpoint", str(folder / "backfill.checkpoint.json")]
+        return _measured(command, environment, customers, one_core=one_core)
+
+
+def _measured(command: list[str], environment: Mapping[str, str], customers: int, *, one_core: bool) -> Figures:
+    began = perf_counter()
+    process = subprocess.Popen(  # noqa: S603  # our own command
+        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL
+    )
+    if one_core and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"The backfill ended with {process.returncode}.")
+    return Figures(customers, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / _KIBI)
+
+
+@contextmanager
+def _stand_in(name: str, latency: float, *options: str) -> Iterator[str]:
+    """Run a stand-in; its address."""
+    command = [sys.executable, "-m", f"service.local.{name}", "--latency", str(latency), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own command
+        try:
+            if process.stdout is None:
+                raise RuntimeError("the stand-in says nothing")
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+            process.communicate()  # its last word
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="python -m bench.backfill", description=main.__doc__)
+    options.add_argument("--customers", type=int, default=100_000)
+    options.add_argument("--latency", type=float, default=0.05)
+    options.add_argument("--lanes", type=int, default=8)
+    options.add_argument("--all-cores", action="store_true", help="do not hold the backfill to one core")
+    chosen = options.parse_args()
+    figures = measure(chosen.customers, latency=chosen.latency, lanes=chosen.lanes, one_core=not chosen.all_cores)
+    sys.stdout.write(f"backfill: {figures.sentence}\n")
+
+
+if __name__ == "__main__":
+    main()

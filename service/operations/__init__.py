@@ -1,0 +1,106 @@
+"""The operator's jobs, each a command of commercetools-segment: what they share.
+
+They stand on the same rooms as the service, and nothing in the service knows them.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from http import HTTPStatus
+
+from rich.console import Console
+from rich.text import Text
+
+from service.commercetools.client import RequestRefused
+from service.commercetools.customer import CannotRead
+from service.config import CommercetoolsSettings, ConfigError, Settings, settings_from
+
+
+class Exit(IntEnum):
+    """What the exit code of a command means, the same for all of them."""
+
+    DONE = 0
+    ATTENTION = 1
+    """It ran to its end, and something it found needs a look."""
+    UNUSABLE = 2
+    """The command line or the configuration will not do; nothing was done."""
+    STOPPED = 3
+    """An outside party, or the disk, did not play along; what was done is kept, and the same command goes on."""
+    INTERRUPTED = 130
+    """Ctrl-C; as STOPPED."""
+
+
+class Trouble(Exception):
+    """A command cannot go on. The text says why and what to do, and quotes no personal data and no secret."""
+
+    def __init__(self, message: str, exit_code: Exit = Exit.STOPPED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a command speaks: results to `results` (one JSON document there with `as_json`), all else to `remarks`."""
+
+    results: Console
+    remarks: Console
+    as_json: bool = False
+
+    def document(self, document: object) -> None:
+        """Write the one JSON document of a command."""
+        self.results.print(
+            json.dumps(document, indent=2, ensure_ascii=False), markup=False, highlight=False, soft_wrap=True
+        )
+
+    def remark(self, text: str, style: str = "") -> None:
+        self.remarks.print(Text(plain(text), style), soft_wrap=True)
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but for tab and line feed
+
+
+def plain(text: str) -> str:
+    """Return what somebody else wrote as it may go to a terminal, which obeys control characters."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def command_settings(environment: Mapping[str, str] | None = None, **instead: str) -> Settings:
+    """Read the service's settings for a command that takes no pushes: PUSH_AUTH need not be there.
+
+    `instead` gives values for what else the command can do without. Raises ConfigError.
+    """
+    found = os.environ if environment is None else environment
+    present = {name: value for name, value in found.items() if value.strip()}
+    return settings_from({"PUSH_AUTH": "none", **instead, **present})
+
+
+def cannot_read(problem: CannotRead) -> Trouble:
+    """Say that commercetools did not answer as asked, and what to do."""
+    return Trouble(f"{problem}. {what_to_do(problem)}")
+
+
+def what_to_do(problem: CannotRead) -> str:
+    """Return one sentence: where the mistake may be, if asking again is of no use."""
+    if isinstance(problem, RequestRefused):
+        return _TODO.get(problem.status, _TODO[HTTPStatus.UNAUTHORIZED])
+    return "The same command may go through later."
+
+
+_TODO: Mapping[int, str] = {
+    HTTPStatus.BAD_REQUEST: "It may be CTP_SCOPES: an API client gets no token for scopes that it does not have.",
+    HTTPStatus.UNAUTHORIZED: "It may be CTP_CLIENT_ID, CTP_CLIENT_SECRET, or an address in CTP_AUTH_URL, CTP_API_URL.",
+    HTTPStatus.FORBIDDEN: "CTP_SCOPES must have view_customers:PROJECT_KEY.",
+    HTTPStatus.NOT_FOUND: "It may be CTP_PROJECT_KEY, or an address in CTP_AUTH_URL, CTP_API_URL.",
+}
+
+
+def commercetools_of(settings: Settings) -> CommercetoolsSettings:
+    """Return the commercetools API client, or raise ConfigError: this command does nothing without."""
+    if settings.commercetools is None:
+        raise ConfigError(
+            "CTP_PROJECT_KEY, CTP_CLIENT_ID, CTP_CLIENT_SECRET, CTP_AUTH_URL, CTP_API_URL and CTP_SCOPES must be set."
+        )
+    return settings.commercetools

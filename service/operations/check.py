@@ -1,0 +1,577 @@
+"""check: the configuration and the world around it, one line each: ok, warning, failed, or that it cannot be told."""
+
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from service.commercetools.client import CommercetoolsProject
+from service.commercetools.customer import CannotRead
+from service.config import ConfigError, Erasure, PushAuth, Settings, UserIdField, settings_from
+from service.operations import Exit, Output, Trouble, command_settings, plain, what_to_do
+from service.operations.subscription import (
+    PUBLISHER,
+    NotAllowed,
+    differences,
+    found_subscription,
+    wanted_subscription,
+)
+from service.segment.client import SegmentClient, create_segment_client
+from service.segment.types import NotDelivered
+
+TEST_USER_ID = "commercetools-segment-check"
+
+_PUSH_SECONDS = 30  # within which the service answers a push; see "Numbers that nest" in docs/decisions.md
+_ACK_DEADLINE = 60
+_PUSH = "push subscription"
+_FEWEST_ATTEMPTS = 20  # deliveries; fewer are over before a longer failure of Segment is
+_CALL_SECONDS = 10.0
+_AGENT = re.compile(r"serviceAccount:service-\d+@gcp-sa-pubsub\.iam\.gserviceaccount\.com")
+_TOPIC = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
+_SUBSCRIPTION = re.compile(r"projects/[^/\s]+/subscriptions/[^/\s]+")
+
+
+class Status(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    UNKNOWN = "cannot tell"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, how it is, and what to do about it ("" where nothing is to be done)."""
+
+    what: str
+    status: Status
+    text: str
+    todo: str = ""
+
+
+Findings = Iterator[Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the settings do not name. The full names of Google's resources; the Subscription by its key."""
+
+    topic: str | None
+    subscription: str | None
+    key: str
+
+
+def run(output: Output, environment: Mapping[str, str], names: Names, *, send_test_event: bool) -> Exit:
+    """Look at everything; FAILED findings make it ATTENTION. Raises ConfigError only for bad names."""
+    for name, form in ((names.topic, _TOPIC), (names.subscription, _SUBSCRIPTION)):
+        if name is not None and not form.fullmatch(name):
+            raise ConfigError("Names have the form projects/PROJECT/topics/TOPIC, projects/PROJECT/subscriptions/NAME.")
+    findings = []
+    for finding in _all(environment, names, send_test_event=send_test_event):
+        findings.append(finding)
+        if not output.as_json:
+            _print(finding, output)
+    if output.as_json:
+        output.document(
+            [
+                {"what": each.what, "status": each.status, "text": each.text, "todo": each.todo or None}
+                for each in findings
+            ]
+        )
+    failed = any(finding.status is Status.FAILED for finding in findings)
+    return Exit.ATTENTION if failed else Exit.DONE
+
+
+_STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "bold red", Status.UNKNOWN: "cyan"}
+
+
+def _print(finding: Finding, output: Output) -> None:
+    line = Table.grid(padding=(0, 2, 0, 0))
+    line.add_column(width=11)
+    line.add_column(width=24)
+    line.add_column(overflow="fold")
+    text = Text(plain(finding.text))
+    if finding.todo:
+        text.append(f"\n→ {finding.todo}", "bold")
+    line.add_row(Text(finding.status, _STYLES[finding.status]), Text(finding.what), text)
+    output.results.print(line)
+
+
+def _all(environment: Mapping[str, str], names: Names, *, send_test_event: bool) -> Findings:
+    yield from _of_the_environment(environment)
+    try:
+        settings = settings_from(environment)
+    except ConfigError:
+        try:
+            # What is wrong with the push's own settings keeps nobody from looking at the rest.
+            settings = command_settings({**environment, "PUSH_AUTH": ""})
+        except ConfigError:
+            return
+    yield from _of_the_settings(settings)
+    project = CommercetoolsProject(settings.commercetools) if settings.commercetools else None
+    if project is not None and settings.commercetools is not None:
+        yield from _of_commercetools(project, settings.commercetools.project_key)
+    yield from _of_segment(settings, send_test_event=send_test_event)
+    topic = names.topic
+    if project is not None:
+        found, finding = _found(project, names.key)
+        topic = topic or _topic_of(found)
+        yield from finding
+        if found is not None:
+            yield from _of_the_subscription(found, settings, topic, names.key)
+    yield from _Google(settings, topic, names.subscription).findings()
+
+
+# Settings
+
+
+def _of_the_environment(environment: Mapping[str, str]) -> Findings:
+    try:
+        settings = settings_from(environment)
+    except ConfigError as error:
+        yield Finding("settings", Status.FAILED, str(error), "The service does not start before that is set right.")
+        return
+    yield Finding("settings", Status.OK, "complete")
+    if settings.push_auth is PushAuth.NONE:
+        yield Finding(
+            "PUSH_AUTH", Status.WARNING, "none: whoever finds the address can push", "Set PUSH_AUTH to iam or oidc."
+        )
+
+
+def _of_the_settings(settings: Settings) -> Findings:
+    if settings.commercetools is None:
+        yield Finding(
+            "CTP_ settings",
+            Status.WARNING,
+            "none: only notifications that bring the customer can be delivered, and they may be stale",
+            "Set CTP_PROJECT_KEY, CTP_CLIENT_ID, CTP_CLIENT_SECRET, CTP_AUTH_URL, CTP_API_URL and CTP_SCOPES.",
+        )
+    if settings.dead_letter_topic is None:
+        yield Finding(
+            "DEAD_LETTER_TOPIC",
+            Status.WARNING,
+            "not set: what nobody can read is pushed again until Pub/Sub gives up",
+            "Set it to projects/PROJECT/topics/TOPIC.",
+        )
+    if settings.segment_user_id is UserIdField.EMAIL and settings.erasure is Erasure.REQUESTED:
+        yield Finding(
+            "ERASURE",
+            Status.WARNING,
+            "requested, with e-mail addresses as userIds: commercetools' notification of an erasure carries no address",
+            "Set SEGMENT_USER_ID to id, or ERASURE to every; else each erasure becomes a dead letter.",
+        )
+
+
+# commercetools
+
+
+def _of_commercetools(project: CommercetoolsProject, key: str) -> Findings:
+    try:
+        scopes = project.granted_scopes()
+    except CannotRead as problem:
+        yield Finding("commercetools token", Status.FAILED, str(problem), what_to_do(problem))
+        return
+    named = ", ".join(sorted(scopes)) or "not told"
+    yield Finding("commercetools token", Status.OK, f"scopes: {named}")
+    try:
+        project.customers_after("")
+        yield Finding("commercetools customers", Status.OK, f"of the project {key} can be read")
+    except CannotRead as problem:
+        yield Finding("commercetools customers", Status.FAILED, str(problem), what_to_do(problem))
+    manages = {f"manage_customers:{key}", f"manage_project:{key}"} & scopes
+    if manages:
+        yield Finding(
+            "commercetools scopes",
+            Status.WARNING,
+            f"{', '.join(sorted(manages))}: more than the service needs",
+            f"view_customers:{key} will do (and view_customer_groups:{key} for the key of a group).",
+        )
+
+
+def _found(project: CommercetoolsProject, key: str) -> tuple[Mapping[str, Any] | None, Sequence[Finding]]:
+    """Return the Subscription, or None and what to say instead."""
+    what = "Subscription"
+    try:
+        found = found_subscription(project, key)
+    except CannotRead as problem:
+        return None, [Finding(what, Status.FAILED, str(problem), what_to_do(problem))]
+    except NotAllowed:
+        todo = "To look at it takes an API client with manage_subscriptions, which the service itself does not need."
+        return None, [Finding(what, Status.UNKNOWN, "commercetools does not let this API client look at it", todo)]
+    except Trouble as trouble:
+        return None, [Finding(what, Status.FAILED, str(trouble))]
+    if found is None:
+        todo = "Make it: commercetools-segment subscribe (or name it with --subscription-key)."
+        return None, [Finding(what, Status.FAILED, f"commercetools has none with the key {key}", todo)]
+    return found, []
+
+
+_HEALTH = {
+    "Healthy": (Status.OK, ""),
+    "TemporaryError": (
+        Status.WARNING,
+        "commercetools tries again by itself; if it lasts, see Google's status page.",
+    ),
+    "ConfigurationError": (
+        Status.FAILED,
+        f"Repair the topic and its grant of roles/pubsub.publisher to {PUBLISHER}; what waits then comes.",
+    ),
+    "ConfigurationErrorDeliveryStopped": (
+        Status.FAILED,
+        (
+            "This does not heal by itself, and what happens meanwhile is lost: repair the topic and its grant, run "
+            "commercetools-segment subscribe, then commercetools-segment backfill --since the day it stopped."
+        ),
+    ),
+    "ManuallySuspended": (
+        Status.FAILED,
+        "Only commercetools' support can end this; then commercetools-segment backfill --since the day it stopped.",
+    ),
+}
+
+
+def _of_the_subscription(found: Mapping[str, Any], settings: Settings, topic: str | None, key: str) -> Findings:
+    health = str(found.get("status"))
+    status, todo = _HEALTH.get(health, (Status.WARNING, "An unknown status: see commercetools' documentation."))
+    yield Finding("Subscription", status, f"{key}: {health}", todo)
+    if topic is None:
+        yield Finding(
+            "Subscription's topic", Status.FAILED, "is none of Google Pub/Sub", "See commercetools-segment subscribe."
+        )
+        return
+    changes = [
+        change for change in differences(found, wanted_subscription(settings, topic, key)) if change.what != "status"
+    ]
+    if changes:
+        text = "; ".join(f"{change.what}: {change.now} instead of {change.wanted}" for change in changes)
+        yield Finding(
+            "Subscription's contents", Status.WARNING, text, "commercetools-segment subscribe --dry-run shows it."
+        )
+    else:
+        yield Finding("Subscription's contents", Status.OK, "what this configuration needs")
+
+
+def _topic_of(found: Mapping[str, Any] | None) -> str | None:
+    destination = (found or {}).get("destination")
+    if not isinstance(destination, dict) or destination.get("type") != "GoogleCloudPubSub":
+        return None
+    name = f"projects/{destination.get('projectId')}/topics/{destination.get('topic')}"
+    return name if _TOPIC.fullmatch(name) else None
+
+
+# Segment
+
+
+def _of_segment(settings: Settings, *, send_test_event: bool) -> Findings:
+    client = create_segment_client(settings.segment.write_key, settings.segment.host)
+    error = client.post([])
+    what = f"Segment ({settings.segment.region})"
+    if error is not None and not error.refused:
+        yield Finding(
+            what, Status.FAILED, error.message, "Look at SEGMENT_REGION and SEGMENT_HOST, and at the network."
+        )
+        return
+    yield Finding(what, Status.OK, f"{settings.segment.host} answers")
+    if not send_test_event:
+        yield Finding(
+            "Segment write key",
+            Status.UNKNOWN,
+            "Segment answers 200 even to a key it does not know, and in the wrong region",
+            "Run check --send-test-event, and look for the event in the source's debugger.",
+        )
+        return
+    yield _test_event(client)
+
+
+def _test_event(client: SegmentClient) -> Finding:
+    mark = f"check-{secrets.token_hex(4)}"
+    try:
+        client.identify(TEST_USER_ID, {"commercetoolsSegmentCheck": mark}, message_id=mark, context={"active": False})
+    except NotDelivered as not_delivered:
+        todo = "Look at SEGMENT_WRITE_KEY, SEGMENT_REGION and SEGMENT_HOST."
+        return Finding("Segment test event", Status.FAILED, str(not_delivered), todo)
+    return Finding(
+        "Segment test event",
+        Status.OK,
+        f"userId {TEST_USER_ID}, trait commercetoolsSegmentCheck = {mark}",
+        "If it is not in the source's debugger within a minute, the write key or the region is wrong.",
+    )
+
+
+# Google
+
+
+class _CannotTell(Exception):
+    """Google did not say, for lack of a grant, of credentials or of the feature. The text says which."""
+
+
+class _Google:
+    """The topic, the push subscription and their grants."""
+
+    def __init__(self, settings: Settings, topic: str | None, subscription: str | None) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._subscription = subscription
+
+    def findings(self) -> Findings:
+        if self._topic is None and self._subscription is None:
+            yield Finding(
+                "topic", Status.UNKNOWN, "its name is not known", "Name it with --topic, the push with --subscription."
+            )
+            return
+        try:
+            with _told():
+                from google.cloud import pubsub_v1  # noqa: PLC0415  # 0.4 s, which no other command needs to wait for
+
+                publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
+        except _CannotTell as reason:
+            yield Finding("Google Pub/Sub", Status.UNKNOWN, str(reason))
+            return
+        try:
+            yield from self._of_both(publisher, subscriber)
+        finally:
+            publisher.stop()
+            publisher.transport.close()
+            subscriber.close()
+
+    def _of_both(self, publisher: Any, subscriber: Any) -> Findings:  # noqa: ANN401  # they come without types
+        config, problems = self._config(publisher, subscriber)
+        topic = self._topic or (config.topic if config else None)
+        if topic is not None:
+            yield from self._of_the_topic(publisher, topic)
+        yield from problems
+        if config is not None:
+            yield from self._of_the_push(config, topic)
+            yield from self._of_dead_letters(publisher, subscriber, config)
+        elif self._settings.dead_letter_topic is not None:
+            yield from _of_a_dead_letter_topic(publisher, self._settings.dead_letter_topic)
+
+    def _config(self, publisher: Any, subscriber: Any) -> tuple[Any, Sequence[Finding]]:  # noqa: ANN401  # as above
+        """Return the push subscription's configuration, or None and what to say instead."""
+        try:
+            if self._subscription is not None:
+                config = _ask(subscriber.get_subscription, subscription=self._subscription)
+                return self._pushing(config, self._subscription)
+            of_topic = _subscriptions(publisher, self._topic or "") or ()
+            configs = [_ask(subscriber.get_subscription, subscription=name) for name in of_topic]
+        except _CannotTell as reason:
+            return None, [Finding(_PUSH, Status.UNKNOWN, str(reason))]
+        pushing = [config for config in configs if config is not None and config.push_config.push_endpoint]
+        if len(pushing) == 1:
+            return pushing[0], []
+        if pushing:
+            text = f"{len(pushing)} subscriptions of the topic push"
+            return None, [Finding(_PUSH, Status.UNKNOWN, text, "Name the one that is meant with --subscription.")]
+        return None, [Finding(_PUSH, Status.FAILED, "no subscription of the topic pushes", "Make one, to the service.")]
+
+    def _pushing(self, config: Any, name: str) -> tuple[Any, Sequence[Finding]]:  # noqa: ANN401  # as above
+        if config is None:
+            return None, [Finding(_PUSH, Status.FAILED, f"there is no {name}", "Make one, to the service.")]
+        if not config.push_config.push_endpoint:
+            return None, [
+                Finding(_PUSH, Status.FAILED, f"{name} has no push endpoint", "Set it: the service's address.")
+            ]
+        return config, []
+
+    def _of_the_topic(self, publisher: Any, topic: str) -> Findings:  # noqa: ANN401  # as above
+        try:
+            if _ask(publisher.get_topic, topic=topic) is None:
+                yield Finding("topic", Status.FAILED, f"there is no {topic}", "Make it, then commercetools' grant.")
+                return
+            yield Finding("topic", Status.OK, topic)
+        except _CannotTell as reason:
+            yield Finding("topic", Status.UNKNOWN, str(reason))
+        yield _grant(
+            "topic's grant",
+            publisher,
+            topic,
+            "roles/pubsub.publisher",
+            to=lambda member: member == PUBLISHER,
+            todo=f"commercetools cannot publish: grant roles/pubsub.publisher to {PUBLISHER}.",
+        )
+
+    def _of_the_push(self, config: Any, topic: str | None) -> Findings:  # noqa: ANN401  # as above
+        endpoint = config.push_config.push_endpoint
+        if topic is not None and config.topic != topic:
+            todo = f"It must be a subscription of {topic}, to which commercetools publishes."
+            yield Finding(_PUSH, Status.FAILED, f"{config.name} is one of {config.topic}", todo)
+        else:
+            yield Finding(_PUSH, Status.OK, f"{config.name} pushes to {endpoint}")
+        yield self._of_the_token(config.push_config)
+        yield _of_the_ack_deadline(config.ack_deadline_seconds)
+        yield _of_the_retry_policy(config)
+        if "expiration_policy" in config and config.expiration_policy.ttl:
+            yield Finding(
+                "push expiration",
+                Status.WARNING,
+                f"the subscription vanishes when nobody used it for {config.expiration_policy.ttl.days} days",
+                "Set its expiration to never.",
+            )
+
+    def _of_the_token(self, push: Any) -> Finding:  # noqa: ANN401  # as above
+        what = "push token"
+        token = push.oidc_token if "oidc_token" in push else None
+        if token is None:
+            if self._settings.push_auth is PushAuth.NONE:
+                return Finding(what, Status.WARNING, "none, and PUSH_AUTH takes pushes without")
+            todo = "Set a service account (and an audience) on the push subscription."
+            return Finding(what, Status.FAILED, "none: each push is turned away", todo)
+        audience = token.audience or push.push_endpoint
+        for name, said, wanted in (
+            ("PUSH_AUDIENCE", audience, self._settings.push_audience),
+            ("PUSH_SERVICE_ACCOUNT", token.service_account_email, self._settings.push_service_account),
+        ):
+            if wanted is not None and said != wanted:
+                todo = "One of the two must change: each push is turned away."
+                return Finding(what, Status.FAILED, f"says {said}, but {name} is {wanted}", todo)
+        return Finding(what, Status.OK, f"for {audience}, as {token.service_account_email}")
+
+    def _of_dead_letters(self, publisher: Any, subscriber: Any, config: Any) -> Findings:  # noqa: ANN401  # as above
+        what = "dead letters"
+        if "dead_letter_policy" not in config or not config.dead_letter_policy.dead_letter_topic:
+            todo = "Give the push subscription a dead-letter topic and 100 attempts."
+            yield Finding(what, Status.WARNING, "no policy: what never goes through is tried until it is lost", todo)
+            return
+        topic, attempts = config.dead_letter_policy.dead_letter_topic, config.dead_letter_policy.max_delivery_attempts
+        yield Finding(
+            what,
+            Status.OK if attempts >= _FEWEST_ATTEMPTS else Status.WARNING,
+            f"{topic} after {attempts} attempts",
+            "" if attempts >= _FEWEST_ATTEMPTS else "100 attempts last for most of a day of failures.",
+        )
+        if self._settings.dead_letter_topic not in {None, topic}:
+            todo = "Let both be the same, so that there is one place to look."
+            yield Finding(
+                what, Status.WARNING, f"DEAD_LETTER_TOPIC is another: {self._settings.dead_letter_topic}", todo
+            )
+        yield from _of_a_dead_letter_topic(publisher, topic)
+        agent = "Pub/Sub's own service account (service-NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com)"
+        yield _grant(
+            "dead-letter grants",
+            publisher,
+            topic,
+            "roles/pubsub.publisher",
+            to=_AGENT.fullmatch,
+            todo=f"Grant roles/pubsub.publisher on {topic} to {agent}: without, nothing is ever set aside.",
+        )
+        yield _grant(
+            "dead-letter grants",
+            subscriber,
+            config.name,
+            "roles/pubsub.subscriber",
+            to=_AGENT.fullmatch,
+            todo=f"Grant roles/pubsub.subscriber on {config.name} to {agent}: without, nothing is ever set aside.",
+        )
+
+
+def _of_the_ack_deadline(seconds: int) -> Finding:
+    what, text = "push ack deadline", f"{seconds} s"
+    if seconds < _PUSH_SECONDS:
+        todo = f"Set it to {_ACK_DEADLINE} s: Pub/Sub gives up on pushes that the service is still working at."
+        return Finding(what, Status.FAILED, text, todo)
+    if seconds < _ACK_DEADLINE:
+        return Finding(what, Status.WARNING, text, f"Set it to {_ACK_DEADLINE} s, above Cloud Run's request timeout.")
+    return Finding(what, Status.OK, text)
+
+
+def _of_the_retry_policy(config: Any) -> Finding:  # noqa: ANN401  # as above
+    what = "push retry policy"
+    if "retry_policy" not in config:
+        todo = "Set an exponential backoff from 10 s to 600 s."
+        return Finding(what, Status.WARNING, "none: what fails comes again at once", todo)
+    least, most = config.retry_policy.minimum_backoff, config.retry_policy.maximum_backoff
+    text = f"from {least.total_seconds():.0f} s to {most.total_seconds():.0f} s"
+    if most < timedelta(seconds=_ACK_DEADLINE):
+        return Finding(what, Status.WARNING, text, "Up to 600 s is kinder to a Segment that fails.")
+    return Finding(what, Status.OK, text)
+
+
+def _of_a_dead_letter_topic(publisher: Any, topic: str) -> Findings:  # noqa: ANN401  # as above
+    try:
+        subscriptions = _subscriptions(publisher, topic)
+    except _CannotTell as reason:
+        yield Finding("dead-letter subscription", Status.UNKNOWN, str(reason))
+        return
+    if subscriptions is None:
+        yield Finding("dead-letter topic", Status.FAILED, f"there is no {topic}", "Make it, and a subscription to it.")
+    elif subscriptions:
+        yield Finding("dead-letter subscription", Status.OK, ", ".join(subscriptions))
+    else:
+        todo = "Make one, kept for 31 days: a topic alone keeps nothing."
+        yield Finding("dead-letter subscription", Status.FAILED, f"{topic} has none: dead letters are lost", todo)
+
+
+def _subscriptions(publisher: Any, topic: str) -> Sequence[str] | None:  # noqa: ANN401  # as above
+    """Return the names of a topic's subscriptions, None if there is no such topic. Raises _CannotTell."""
+
+    def listed(**request: object) -> list[str]:
+        return list(publisher.list_topic_subscriptions(**request))  # page after page
+
+    names: list[str] | None = _ask(listed, topic=topic)
+    return names
+
+
+def _grant(
+    what: str,
+    client: Any,  # noqa: ANN401  # as above
+    resource: str,
+    role: str,
+    *,
+    to: Callable[[str], object],
+    todo: str,
+) -> Finding:
+    try:
+        policy = _ask(client.get_iam_policy, request={"resource": resource})
+    except _CannotTell as reason:
+        return Finding(what, Status.UNKNOWN, f"who may what on {resource}: {reason}")
+    members = [
+        member
+        for binding in (policy.bindings if policy is not None else ())
+        if binding.role == role and not binding.condition.expression
+        for member in binding.members
+    ]
+    if any(to(member) for member in members):
+        return Finding(what, Status.OK, f"{role} on {resource}")
+    # A grant on the project counts too, and does not show here.
+    return Finding(
+        what, Status.WARNING, f"{role} is not granted on {resource} itself", f"If not by the project: {todo}"
+    )
+
+
+def _ask(method: Callable[..., Any], **request: object) -> Any:  # noqa: ANN401  # as above
+    """Return what Google answers, or None if there is no such thing. Raises _CannotTell."""
+    with _told():
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415  # as above
+
+        try:
+            return method(**request, retry=None, timeout=_CALL_SECONDS)
+        except NotFound:
+            return None
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Make of Google's errors what can be told of them."""
+    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415  # 0.2 s, for this and dead letters alone
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415  # as above
+
+    try:
+        yield
+    except GoogleAuthError:
+        raise _CannotTell("there are no Google credentials here: gcloud auth application-default login") from None
+    except GoogleAPICallError as error:
+        raise _CannotTell(_REASONS.get(type(error).__name__, type(error).__name__)) from None
+
+
+_REASONS = {
+    "PermissionDenied": "not allowed to look",
+    "MethodNotImplemented": "this Pub/Sub (an emulator) knows no grants",
+    "ServiceUnavailable": "Pub/Sub was not reached",
+    "DeadlineExceeded": "Pub/Sub did not answer in time",
+}

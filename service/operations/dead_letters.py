@@ -1,0 +1,459 @@
+"""dead-letters: what waits in the dead-letter subscription, shown, published again, or dropped.
+
+All four take the messages by pull and hold them while they work. What they do not acknowledge they let go in the end,
+so that it waits on. https://cloud.google.com/pubsub/docs/pull, https://cloud.google.com/pubsub/docs/handling-failures
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from service.commercetools.notification import Notification, read_notification
+from service.config import ConfigError
+from service.decoding import Malformed
+from service.operations import Exit, Output, Trouble, plain
+
+_OURS = ("reason", "source_subscription", "source_message_id")  # what service.pubsub.dead_letter adds
+_GOOGLES = "CloudPubSubDeadLetter"  # what Pub/Sub adds when it gives up: https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts
+_ATTEMPTS = "CloudPubSubDeadLetterSourceDeliveryCount"
+
+_CALL_SECONDS = 30.0
+_HELD_SECONDS = 600  # the longest that Pub/Sub lets a pulled message be held
+_SURELY_HELD_SECONDS = 570.0
+_PULLED_AT_ONCE = 100
+_ACKNOWLEDGED_AT_ONCE = 500
+_PUBLISHED_AT_ONCE = 100
+_PUBLISHED_BYTES = 5_000_000  # of the 10 MB of a publish request
+_LONGEST_REASON = 80
+
+_SUBSCRIPTION = re.compile(r"projects/[^/\s]+/subscriptions/[^/\s]+")
+_TOPIC = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which dead letters are meant: at most `limit`, with `reason` in their reason, with these ids if there are any."""
+
+    limit: int
+    reason: str = ""
+    message_ids: frozenset[str] = frozenset()
+
+    def takes(self, letter: "DeadLetter") -> bool:
+        return self.reason.lower() in letter.reason.lower() and (
+            not self.message_ids or letter.message_id in self.message_ids
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message in the dead-letter subscription. `published` is when it came there."""
+
+    ack_id: str
+    message_id: str
+    data: bytes
+    attributes: Mapping[str, str]
+    ordering_key: str
+    published: datetime
+
+    @property
+    def reason(self) -> str:
+        """Why it is here: what the service said, or that Pub/Sub gave up."""
+        given_up = f"Pub/Sub gave up after {self.attempts} deliveries" if self.attempts else "unknown"
+        return self.attributes.get("reason") or given_up
+
+    @property
+    def attempts(self) -> int | None:
+        """How often it was delivered before Pub/Sub gave up; None if the service set it aside at once."""
+        count = self.attributes.get(_ATTEMPTS, "")
+        return int(count) if count.isascii() and count.isdigit() else None
+
+    @property
+    def notification(self) -> Notification | None:
+        try:
+            return read_notification(self.data)
+        except Malformed:
+            return None
+
+    @property
+    def kind(self) -> str:
+        """What it tells of, as far as it can be read; no personal data."""
+        notification = self.notification
+        if notification is None:
+            return "unreadable" if self.data else "no data"
+        kind = notification.message_type or notification.notification_type
+        return kind if _WORD.fullmatch(kind) else "unknown"
+
+    @property
+    def original_attributes(self) -> dict[str, str]:
+        """The attributes that it had before it became a dead letter."""
+        return {
+            name: value
+            for name, value in self.attributes.items()
+            if name not in _OURS and not name.startswith(_GOOGLES)
+        }
+
+    def about(self, *, data: bool) -> dict[str, Any]:
+        """Return what may be shown; with `data` what was published too, personal data included."""
+        notification = self.notification
+        about: dict[str, Any] = {
+            "message_id": self.message_id,
+            "reason": self.reason,
+            "kind": self.kind,
+            "attempts": self.attempts,
+            "published": self.published.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "bytes": len(self.data),
+            "source_message_id": self.attributes.get("source_message_id"),
+            "source_subscription": self.attributes.get("source_subscription")
+            or self.attributes.get("CloudPubSubDeadLetterSourceSubscription"),
+            "resource_type": _word(notification.resource_type) if notification else None,
+            "resource_id": _word(notification.resource_id) if notification else None,
+            "version": notification.version if notification else None,
+        }
+        if data:
+            about["attributes"] = self.original_attributes
+            about["data"] = self.data.decode(errors="backslashreplace")
+        return about
+
+
+def _word(text: str) -> str | None:
+    return text if _WORD.fullmatch(text) else None
+
+
+class Mailbox:
+    """The dead-letter subscription, and the topic to publish to again. Made of Pub/Sub's own clients."""
+
+    def __init__(self, subscription: str) -> None:
+        if not _SUBSCRIPTION.fullmatch(subscription):
+            raise ConfigError("The subscription must have the form projects/PROJECT/subscriptions/SUBSCRIPTION.")
+        self._subscription = subscription
+        with _explained("Pub/Sub"):
+            from google import pubsub_v1 as rpcs  # noqa: PLC0415  # 0.4 s, which no other command needs to wait for
+            from google.cloud import pubsub_v1  # noqa: PLC0415  # as above
+
+            self._subscriber = pubsub_v1.SubscriberClient()
+            self._publisher = pubsub_v1.PublisherClient()
+        # The client's own `publish` leaves the message to a thread that gathers many.
+        self._publish: Callable[..., Any] = partial(rpcs.PublisherClient.publish, self._publisher)
+        self._held: set[str] = set()  # ack ids
+        self._held_since = time.monotonic()
+
+    def take(self, choice: Choice, wait: float) -> list[DeadLetter]:
+        """Pull and hold messages until there are as many as meant, or none has come for `wait` seconds.
+
+        Raises Trouble if Pub/Sub does not answer or does not allow it.
+        """
+        letters: dict[str, DeadLetter] = {}
+        seen: set[str] = set()
+        while len(letters) < choice.limit:
+            some = bool(choice.reason or choice.message_ids)
+            pulled = self._pull(_PULLED_AT_ONCE if some else min(choice.limit - len(letters), _PULLED_AT_ONCE), wait)
+            news = [letter for letter in pulled if letter.message_id not in seen]
+            for letter in pulled:
+                if letter.message_id in letters:  # delivered again, and the new ack id counts
+                    letters[letter.message_id] = letter
+            seen.update(letter.message_id for letter in news)
+            letters.update({letter.message_id: letter for letter in news if choice.takes(letter)})
+            if not news or (choice.message_ids and choice.message_ids <= letters.keys()):
+                break
+        oldest_first = sorted(letters.values(), key=lambda letter: letter.published)
+        return oldest_first[: choice.limit]
+
+    def _pull(self, at_most: int, wait: float) -> list[DeadLetter]:
+        from google.api_core.exceptions import DeadlineExceeded  # noqa: PLC0415  # as above
+
+        with _explained(self._subscription):
+            try:
+                pulled = self._subscriber.pull(
+                    subscription=self._subscription, max_messages=at_most, retry=None, timeout=wait
+                ).received_messages
+            except DeadlineExceeded:
+                return []  # nothing came
+            ack_ids = [received.ack_id for received in pulled]
+            self._held.update(ack_ids)
+            if ack_ids:
+                self._subscriber.modify_ack_deadline(
+                    subscription=self._subscription,
+                    ack_ids=ack_ids,
+                    ack_deadline_seconds=_HELD_SECONDS,
+                    retry=None,
+                    timeout=_CALL_SECONDS,
+                )
+        return [_dead_letter(received) for received in pulled]
+
+    @property
+    def still_holds(self) -> bool:
+        """Whether what was taken is certainly still held: Pub/Sub gives it to others after ten minutes."""
+        return time.monotonic() - self._held_since < _SURELY_HELD_SECONDS
+
+    def acknowledge(self, letters: Sequence[DeadLetter]) -> None:
+        """Have these forgotten. Raises Trouble."""
+        ack_ids = [letter.ack_id for letter in letters]
+        with _explained(self._subscription):
+            for part in _parts(ack_ids, _ACKNOWLEDGED_AT_ONCE):
+                self._subscriber.acknowledge(
+                    subscription=self._subscription, ack_ids=part, retry=None, timeout=_CALL_SECONDS
+                )
+                self._held.difference_update(part)
+
+    def publish(self, topic: str, letters: Sequence[DeadLetter]) -> None:
+        """Publish these as they were before they became dead letters; return when that is confirmed. Raises Trouble."""
+        with _explained(topic):
+            self._publish(
+                topic=topic,
+                messages=[
+                    {
+                        "data": letter.data,
+                        "attributes": letter.original_attributes,
+                        "ordering_key": letter.ordering_key,
+                    }
+                    for letter in letters
+                ],
+                retry=None,
+                timeout=_CALL_SECONDS,
+            )
+
+    def let_go(self) -> None:
+        """Give back all that is still held: others may have it at once."""
+        held, self._held = sorted(self._held), set()
+        with _explained(self._subscription):
+            for part in _parts(held, _ACKNOWLEDGED_AT_ONCE):
+                self._subscriber.modify_ack_deadline(
+                    subscription=self._subscription,
+                    ack_ids=part,
+                    ack_deadline_seconds=0,
+                    retry=None,
+                    timeout=_CALL_SECONDS,
+                )
+
+    def close(self) -> None:
+        self._subscriber.close()
+        self._publisher.stop()
+        self._publisher.transport.close()
+
+
+@contextmanager
+def open_mailbox(subscription: str) -> Iterator[Mailbox]:
+    """Open the mailbox; at the end, whatever it is, let go of what was not acknowledged."""
+    mailbox = Mailbox(subscription)
+    try:
+        yield mailbox
+    finally:
+        try:
+            mailbox.let_go()
+        finally:
+            mailbox.close()
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415  # 0.2 s, for this and `check` alone
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415  # as above
+
+    try:
+        yield
+    except GoogleAuthError:
+        raise Trouble(
+            "There are no Google credentials here. Run: gcloud auth application-default login "
+            "(or set PUBSUB_EMULATOR_HOST for an emulator)."
+        ) from None
+    except GoogleAPICallError as error:
+        raise Trouble(f"{name}: {_TODO.get(type(error).__name__, type(error).__name__)}.") from None
+
+
+_TODO = {
+    "NotFound": "there is no such thing in Pub/Sub",
+    "PermissionDenied": "not allowed; it takes roles/pubsub.subscriber there, and to replay roles/pubsub.publisher "
+    "on the topic",
+    "DeadlineExceeded": "Pub/Sub did not answer in time",
+    "ServiceUnavailable": "Pub/Sub was not reached",
+    "InvalidArgument": "Pub/Sub does not take it",
+}
+
+
+def _dead_letter(received: Any) -> DeadLetter:  # noqa: ANN401  # google-cloud-pubsub comes without types
+    message = received.message
+    return DeadLetter(
+        ack_id=received.ack_id,
+        message_id=message.message_id,
+        data=message.data,
+        attributes=dict(message.attributes),
+        ordering_key=message.ordering_key,
+        published=message.publish_time.replace(tzinfo=UTC) if message.publish_time else datetime.now(UTC),
+    )
+
+
+def _parts(items: Sequence[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
+
+
+# The commands
+
+
+def run_list(output: Output, subscription: str, choice: Choice, *, wait: float, show_data: bool) -> Exit:
+    """List what is there; nothing is acknowledged. Raises ConfigError and Trouble."""
+    with open_mailbox(subscription) as mailbox:
+        letters = mailbox.take(choice, wait)
+    if output.as_json:
+        output.document([letter.about(data=show_data) for letter in letters])
+    elif not letters:
+        output.results.print(_none(choice))
+    else:
+        output.results.print(_table(letters))
+        if show_data:
+            for letter in letters:
+                output.results.print()
+                _print_whole(output, letter, show_data=True)
+    return Exit.DONE
+
+
+def run_show(output: Output, subscription: str, choice: Choice, *, wait: float, show_data: bool) -> Exit:
+    """Show each in full, but for its data unless `show_data`. ATTENTION if one that was asked for is not there."""
+    with open_mailbox(subscription) as mailbox:
+        letters = mailbox.take(choice, wait)
+    if output.as_json:
+        output.document([letter.about(data=show_data) for letter in letters])
+    elif not letters:
+        output.results.print(_none(choice))
+    else:
+        for number, letter in enumerate(letters):
+            if number:
+                output.results.print()
+            _print_whole(output, letter, show_data=show_data)
+    return _missing(output, choice, letters)
+
+
+def run_replay(output: Output, subscription: str, choice: Choice, *, topic: str, wait: float, dry_run: bool) -> Exit:
+    """Publish to `topic` again, and acknowledge what is confirmed. Raises ConfigError and Trouble."""
+    if not _TOPIC.fullmatch(topic):
+        raise ConfigError("The topic must have the form projects/PROJECT/topics/TOPIC.")
+    replayed = 0
+    with open_mailbox(subscription) as mailbox:
+        letters = mailbox.take(choice, wait)
+        empty = [letter for letter in letters if not letter.data and not letter.original_attributes]
+        full = [letter for letter in letters if letter.data or letter.original_attributes]
+        try:
+            for part in _publishable(full):
+                if not dry_run:
+                    mailbox.publish(topic, part)
+                    mailbox.acknowledge(part)
+                replayed += len(part)
+        finally:
+            _report(output, "replayed", letters, replayed, choice, dry_run=dry_run)
+    if empty:
+        output.remark(f"{len(empty)} have neither data nor attributes: nothing can be published; see drop.", "yellow")
+    return max(_missing(output, choice, letters), Exit.ATTENTION if empty else Exit.DONE)
+
+
+def _publishable(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
+    part: list[DeadLetter] = []
+    size = 0
+    for letter in letters:
+        if part and (len(part) == _PUBLISHED_AT_ONCE or size + len(letter.data) > _PUBLISHED_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(letter)
+        size += len(letter.data)
+    if part:
+        yield part
+
+
+def run_drop(
+    output: Output,
+    subscription: str,
+    choice: Choice,
+    *,
+    wait: float,
+    dry_run: bool,
+    agreed: Callable[[int], bool],
+) -> Exit:
+    """Acknowledge without publishing: they are gone for good. `agreed` is asked with their number first."""
+    with open_mailbox(subscription) as mailbox:
+        letters = mailbox.take(choice, wait)
+        if letters and not output.as_json:
+            output.remarks.print(_table(letters))
+        drops = bool(letters) and not dry_run and agreed(len(letters))
+        if drops and not mailbox.still_holds:
+            raise Trouble("The answer came too late: Pub/Sub has given the messages back. Run the command again.")
+        if drops:
+            mailbox.acknowledge(letters)
+        _report(output, "dropped", letters, len(letters) if drops or dry_run else 0, choice, dry_run=dry_run)
+    if letters and not drops and not dry_run:
+        return Exit.ATTENTION
+    return _missing(output, choice, letters)
+
+
+def _missing(output: Output, choice: Choice, letters: Sequence[DeadLetter]) -> Exit:
+    missing = choice.message_ids - {letter.message_id for letter in letters}
+    if missing:
+        output.remark(f"Not found, or held by somebody else for the moment: {', '.join(sorted(missing))}", "yellow")
+    return Exit.ATTENTION if missing else Exit.DONE
+
+
+def _report(
+    output: Output, done: str, letters: Sequence[DeadLetter], number: int, choice: Choice, *, dry_run: bool
+) -> None:
+    if output.as_json:
+        ids = [letter.message_id for letter in letters]
+        output.document({done: 0 if dry_run else number, "found": len(letters), "dry_run": dry_run, "message_ids": ids})
+    elif not letters:
+        output.results.print(_none(choice))
+    else:
+        would = "would be " if dry_run else ""
+        output.results.print(f"{number} of {len(letters)} dead letters {would}{done}.", highlight=False)
+
+
+def _none(choice: Choice) -> str:
+    of = " like that" if choice.reason or choice.message_ids else ""
+    return f"No dead letters{of}."
+
+
+def _table(letters: Sequence[DeadLetter]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column, justify in (("message", "left"), ("age", "right"), ("attempts", "right"), ("kind", "left")):
+        table.add_column(column, justify="right" if justify == "right" else "left", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for letter in letters:
+        reason = letter.reason if len(letter.reason) <= _LONGEST_REASON else f"{letter.reason[:_LONGEST_REASON]}…"
+        attempts = "·" if letter.attempts is None else str(letter.attempts)
+        cells = (letter.message_id, _age(letter.published), attempts, letter.kind, reason)
+        table.add_row(*(Text(plain(cell)) for cell in cells))
+    return table
+
+
+def _print_whole(output: Output, letter: DeadLetter, *, show_data: bool) -> None:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, value in letter.about(data=False).items():
+        if value is not None:
+            table.add_row(Text(name, "bold"), Text(plain(str(value))))
+    if show_data:
+        for name, value in letter.original_attributes.items():
+            table.add_row(Text("attribute", "bold"), Text(plain(f"{name}={value}")))
+    output.results.print(table)
+    if show_data:
+        output.results.print(Text(plain(_pretty(letter.data))), soft_wrap=True)
+
+
+def _pretty(data: bytes) -> str:
+    try:
+        return json.dumps(json.loads(data), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return data.decode(errors="backslashreplace")
+
+
+def _age(moment: datetime) -> str:
+    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

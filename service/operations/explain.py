@@ -1,0 +1,314 @@
+"""explain: what a push, a notification or a customer is, how it would end, and what exactly Segment would get.
+
+The way is the service's own (service.integration), with the send at its end replaced by one that only notes it.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from service.commercetools.client import CustomerReader
+from service.commercetools.customer import Customer
+from service.commercetools.notification import CUSTOMER, Notification, read_notification
+from service.config import ClearTraits, Settings
+from service.decoding import Malformed, json_object
+from service.deliveries import Deliveries
+from service.integration import Ending, Integration, Outcome, customer_inside, integration_by
+from service.operations import Exit, Output, command_settings, commercetools_of, plain
+from service.pubsub.envelope import PushMessage, open_envelope
+from service.segment.client import create_segment_client
+from service.segment.types import NotDelivered, SegmentIdentifyPayload, SegmentIntegrationResult
+from service.transformation import transform_customer_to_segment
+from service.transformation.address import chosen_address
+
+_READ_SECONDS = 28.0  # as long as the service gives a push
+_NO_KEY = "explain-without-a-write-key"
+
+# Where each trait comes from, in words; the rules themselves are the transformation's.
+SOURCES = {
+    "email": "email",
+    "firstName": "firstName",
+    "lastName": "lastName",
+    "name": "firstName and lastName",
+    "phone": "mobile, else phone, of the chosen address",
+    "address": "the chosen address",
+    "company": "companyName, else the chosen address's company",
+    "birthday": "dateOfBirth",
+    "createdAt": "createdAt",
+    "customerNumber": "customerNumber",
+    "externalId": "externalId",
+    "commercetoolsId": "id",
+    "isEmailVerified": "isEmailVerified",
+    "customerGroup": "customerGroup, its key where it was read, else its id",
+    "stores": "stores, their keys",
+}
+
+
+class _NotRead(Exception):
+    """The service would read the customer now, and `explain` was not told to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that `explain` has to say. `ending` is None where only reading the customer would tell."""
+
+    what: list[tuple[str, str]]
+    ending: Ending | None
+    reason: str
+    event: Mapping[str, Any] | None
+    traits: list[tuple[str, object, str]]  # name, value, where it comes from or why it is not there
+    erased: str | None
+    notes: list[str]
+
+    @property
+    def exit_code(self) -> Exit:
+        return Exit.DONE if self.ending in {Ending.DELIVERED, Ending.IGNORED} else Exit.ATTENTION
+
+
+def run(body: bytes, output: Output, *, read: bool) -> Exit:
+    """Explain `body`; with `read`, read the customer from commercetools as the service does.
+
+    Raises ConfigError if the settings contradict themselves, or lack what `read` needs.
+    """
+    write_key_is_set = bool(os.environ.get("SEGMENT_WRITE_KEY", "").strip())
+    settings = command_settings(SEGMENT_WRITE_KEY=_NO_KEY)
+    if read:
+        commercetools_of(settings)
+    explanation = explained(body, settings, read=read, write_key_is_set=write_key_is_set)
+    if output.as_json:
+        sent = explanation.event["traits"] if explanation.event else {}
+        output.document(
+            {
+                "what": dict(explanation.what),
+                "outcome": str(explanation.ending or "Unknown").lower(),
+                "reason": explanation.reason,
+                "event": explanation.event,
+                "traits": [
+                    {"trait": name, "value": value, "why": why, "sent": name in sent}
+                    for name, value, why in explanation.traits
+                ],
+                "erased": explanation.erased,
+                "notes": explanation.notes,
+            }
+        )
+    else:
+        _print(explanation, output)
+    return explanation.exit_code
+
+
+def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: bool = True) -> Explanation:
+    """Have the service's own code handle `body`, and tell what it did. Nothing is sent; `read` alone reads."""
+    customer = _customer_in(body)
+    noted = _Noting(settings, read=read, customer_given=customer is not None)
+    integration = noted.in_place_of_the_ends_of(integration_by(settings))
+    given = body if customer is None else _as_notification(customer, integration.project_key)
+    ending: Ending | None
+    try:
+        outcome = integration.handle(given, {}, time.monotonic() + _READ_SECONDS)
+        ending, reason = outcome.ending, outcome.reason
+    except _NotRead as not_read:
+        ending, reason, outcome = None, str(not_read), _opened(given)
+    if noted.event is not None:
+        noted.notes += _doubts_about_the_message_id(settings, customer, write_key_is_set=write_key_is_set)
+    what = [("given", "a customer")] if customer is not None else _what(given, outcome)
+    traits: list[tuple[str, object, str]] = []
+    if noted.customer is not None and noted.event is not None:
+        traits = _traits(noted.customer, noted.event["traits"])
+        noted.notes += _what_could_be_cleared(noted.customer, noted.event["traits"], integration)
+    return Explanation(what, ending, reason, noted.event, traits, noted.erased, noted.notes)
+
+
+def _opened(body: bytes) -> Outcome:
+    """Return what there is to tell of a message that was opened and read, and whose end is open."""
+    message = open_envelope(body, {})
+    return Outcome(Ending.FAILED, message=message, notification=read_notification(message.data))
+
+
+class _Noting:
+    """Stands in for the ends of an integration: notes what it would send and erase, and finds the customer."""
+
+    def __init__(self, settings: Settings, *, read: bool, customer_given: bool) -> None:
+        self._builder = create_segment_client(settings.segment.write_key, settings.segment.host)
+        self._commercetools = settings.commercetools
+        self._read = read
+        self._customer_given = customer_given
+        self.customer: Customer | None = None
+        self.event: dict[str, Any] | None = None
+        self.erased: str | None = None
+        self.notes: list[str] = []
+
+    def in_place_of_the_ends_of(self, integration: Integration) -> Integration:
+        return replace(
+            integration,
+            send=self._send,
+            customer_now=self._customer_now,
+            erase=self._erase if integration.erase is not None else None,
+            set_aside=self._set_aside if integration.set_aside is not None else None,
+            deliveries=Deliveries(),
+        )
+
+    def _send(self, payload: SegmentIdentifyPayload, _deadline: float) -> SegmentIntegrationResult:
+        try:
+            event, _ = self._builder.event_for(
+                payload["user_id"],
+                payload["traits"],
+                payload.get("timestamp"),
+                payload.get("message_id"),
+                payload.get("context"),
+            )
+        except NotDelivered as refused:
+            return SegmentIntegrationResult(refused.error)
+        self.event = json.loads(json.dumps(event, default=str))
+        return SegmentIntegrationResult()
+
+    def _erase(self, user_id: str, _deadline: float) -> SegmentIntegrationResult:
+        self.erased = user_id
+        return SegmentIntegrationResult()
+
+    def _set_aside(self, _message: PushMessage, _reason: str, _deadline: float) -> None:
+        self.notes.append("The message would be acknowledged once it is in the dead-letter topic, with this reason.")
+
+    def _customer_now(self, notification: Notification, deadline: float) -> Customer | None:
+        self.customer = self._found(notification, deadline)
+        return self.customer
+
+    def _found(self, notification: Notification, deadline: float) -> Customer | None:
+        if self._commercetools is not None and self._read:
+            return CustomerReader(self._commercetools).customer_now(notification, deadline)
+        if self._customer_given:
+            return customer_inside(notification, deadline)
+        if self._commercetools is None:
+            self.notes.append("Without CTP_ settings the service uses the customer inside the notification.")
+            return customer_inside(notification, deadline)
+        if notification.customer is None:
+            raise _NotRead("the service reads the customer from commercetools now; --read does so here")
+        self.notes.append(
+            "This is the customer inside the notification; the service reads the customer as it is now, as --read does."
+        )
+        return customer_inside(notification, deadline)
+
+
+def _customer_in(body: bytes) -> Mapping[str, Any] | None:
+    """Return the customer that was given bare, if that is what was given."""
+    try:
+        document = json_object(body, "what was given")
+    except Malformed:
+        return None
+    foreign = {"message", "notificationType", "specversion", "resource"}
+    return document if {"id", "version"} <= document.keys() and foreign.isdisjoint(document) else None
+
+
+def _as_notification(customer: Mapping[str, Any], project_key: str | None) -> bytes:
+    """Wrap a customer as the CustomerCreated that commercetools would publish of it, so that it takes the whole way."""
+    return json.dumps(
+        {
+            "notificationType": "Message",
+            "type": "CustomerCreated",
+            "projectKey": project_key or "no-project",
+            "resource": {"typeId": CUSTOMER, "id": str(customer["id"])},
+            "resourceVersion": customer["version"] if isinstance(customer["version"], int) else None,
+            "customer": dict(customer),
+        }
+    ).encode()
+
+
+def _what(body: bytes, outcome: Outcome) -> list[tuple[str, str]]:
+    message, notification = outcome.message, outcome.notification
+    what = []
+    if message is None:
+        what.append(("given", "nothing that could be opened"))
+    elif message.data == body:
+        what.append(("given", "a bare message: a notification, or the body of an unwrapped push"))
+    else:
+        of = [("message", message.message_id), ("subscription", message.subscription)]
+        what.append(("given", "the body of a push"))
+        what += [(name, value) for name, value in of if value]
+        if message.delivery_attempt is not None:
+            what.append(("attempt", str(message.delivery_attempt)))
+    if message is not None and notification is not None:
+        is_cloud_event = "specversion" in json_object(message.data, "the message's data")
+        kind = "CloudEvents" if is_cloud_event else "Platform"
+        words = (notification.notification_type, notification.message_type)
+        what.append(("notification", f"{' '.join(word for word in words if word)}, in {kind} format"))
+        what.append(("event", notification.event_type))
+        if notification.resource_id:
+            about = f"{notification.resource_type} {notification.resource_id}"
+            what.append(("about", about + (f", version {notification.version}" if notification.version else "")))
+        if notification.project_key:
+            what.append(("project", notification.project_key))
+    return what
+
+
+def _what_could_be_cleared(customer: Customer, sent: Mapping[str, object], integration: Integration) -> list[str]:
+    everything = replace(integration.rules, clear=ClearTraits.ALL)
+    names = [name for name in transform_customer_to_segment(customer, everything)["traits"] if name not in sent]
+    return [f"SEGMENT_CLEAR_TRAITS=all would clear what is not sent: {', '.join(names)}."] if names else []
+
+
+def _traits(customer: Customer, sent: Mapping[str, object]) -> list[tuple[str, object, str]]:
+    """Return each trait there can be, in the README's order, with its value and its origin or the reason it lacks."""
+    address = chosen_address(customer)
+    chosen = f" ({address.id or 'it has no id'})" if customer.addresses else " (there is no address)"
+    rows: list[tuple[str, object, str]] = []
+    for name, source in SOURCES.items():
+        origin = source.replace("the chosen address", f"the chosen address{chosen}", 1)
+        if name not in sent:
+            rows.append((name, None, f"{origin}: absent; not sent, Segment keeps its own"))
+        elif sent[name] is None:
+            rows.append((name, None, f"{origin}: absent; null, Segment clears it"))
+        else:
+            rows.append((name, sent[name], origin))
+    return rows
+
+
+def _doubts_about_the_message_id(
+    settings: Settings, customer: Mapping[str, Any] | None, *, write_key_is_set: bool
+) -> list[str]:
+    missing = [] if write_key_is_set else ["SEGMENT_WRITE_KEY"]
+    if customer is not None and settings.commercetools is None:
+        missing.append("the CTP_ settings")
+    if not missing:
+        return []
+    return [f"The messageId is not that of live events, for want of {' and '.join(missing)}."]
+
+
+def _print(explanation: Explanation, output: Output) -> None:
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    for name, value in explanation.what:
+        facts.add_row(Text(name, "bold"), Text(plain(value)))
+    styles = {Ending.DELIVERED: "green", Ending.IGNORED: "yellow"}
+    ending = str(explanation.ending or "Unknown")
+    style = styles.get(explanation.ending, "red") if explanation.ending else "yellow"
+    sentence = f"{ending}: {explanation.reason}" if explanation.reason else ending
+    facts.add_row(Text("outcome", "bold"), Text(plain(sentence), style))
+    if explanation.erased is not None:
+        facts.add_row(Text("erased", "bold"), Text(plain(f"userId {explanation.erased}, suppressed and deleted")))
+    for note in explanation.notes:
+        facts.add_row(Text("note", "bold"), Text(note))
+    output.results.print(facts)
+    if explanation.traits:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        table.add_column("trait", no_wrap=True)
+        table.add_column("value", overflow="fold")
+        table.add_column("commercetools' field", overflow="fold")
+        for name, trait, why in explanation.traits:
+            dim = "dim" if trait is None else ""
+            table.add_row(Text(name, dim), Text(plain(_shown(trait)), dim), Text(plain(why), "dim"))
+        output.results.print()
+        output.results.print(table)
+    if explanation.event is not None:
+        output.results.print()
+        output.results.print(Text("What Segment gets", "bold"))
+        output.document(explanation.event)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return "·" if value is None else json.dumps(value, ensure_ascii=False)

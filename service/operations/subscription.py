@@ -1,0 +1,236 @@
+"""subscribe: the commercetools Subscription that feeds the topic, made or brought up to date by its key.
+
+https://docs.commercetools.com/api/projects/subscriptions
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from service.commercetools.client import CommercetoolsProject
+from service.commercetools.customer import CannotRead
+from service.config import ConfigError, Erasure, Settings, UserIdField
+from service.operations import Exit, Output, Trouble, cannot_read, command_settings, commercetools_of, plain
+
+DEFAULT_KEY = "commercetools-segment"
+PUBLISHER = "serviceAccount:subscriptions@commercetools-platform.iam.gserviceaccount.com"
+"""Who publishes in commercetools' name: https://docs.commercetools.com/api/projects/subscriptions#google-cloud-pubsub-destination"""
+STOPPED = frozenset({"ConfigurationErrorDeliveryStopped", "ManuallySuspended"})
+"""The statuses in which notifications are lost, and which do not heal by themselves."""
+
+_TOPIC = re.compile(r"projects/([^/\s]+)/topics/([^/\s]+)")
+_KEY = re.compile(r"[A-Za-z0-9_-]{2,256}")
+
+Document = Mapping[str, Any]
+
+
+class Format(StrEnum):
+    """How notifications are written; the service reads both."""
+
+    PLATFORM = "Platform"
+    CLOUD_EVENTS = "CloudEvents"
+
+
+class NotAllowed(Trouble):
+    """The API client may not look at Subscriptions or change them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing to change: what it is, how it is now and is to be, and commercetools' update action for it."""
+
+    what: str
+    now: str
+    wanted: str
+    action: Document
+
+
+def wanted_subscription(settings: Settings, topic: str, key: str, format_: Format | None = None) -> dict[str, Any]:
+    """Return the draft of the Subscription that this configuration needs. Raises ConfigError for a bad name.
+
+    All changes of customers; and CustomerDeleted where erasure needs the e-mail address, which only that message has.
+    """
+    name = _TOPIC.fullmatch(topic)
+    if name is None:
+        raise ConfigError("The topic must have the form projects/PROJECT/topics/TOPIC.")
+    if not _KEY.fullmatch(key):
+        raise ConfigError("The key of a Subscription has 2 to 256 letters, digits, hyphens and underscores.")
+    by_email = settings.erasure is not Erasure.OFF and settings.segment_user_id is UserIdField.EMAIL
+    return {
+        "key": key,
+        "destination": {"type": "GoogleCloudPubSub", "projectId": name[1], "topic": name[2]},
+        "changes": [{"resourceTypeId": "customer"}],
+        "messages": [{"resourceTypeId": "customer", "types": ["CustomerDeleted"]}] if by_email else [],
+        "format": _FORMATS[format_ or Format.PLATFORM],
+    }
+
+
+_FORMATS: Mapping[Format, Document] = {
+    Format.PLATFORM: {"type": "Platform"},
+    Format.CLOUD_EVENTS: {"type": "CloudEvents", "cloudEventsVersion": "1.0"},
+}
+
+
+def differences(found: Document, wanted: Document) -> list[Difference]:
+    """Return what must change in the Subscription that was found, but for its format, which cannot."""
+    changes = []
+    here, there = _destination(found.get("destination")), _destination(wanted["destination"])
+    stopped = found.get("status") in STOPPED
+    if here != there or stopped:
+        action = {"action": "changeDestination", "destination": wanted["destination"]}
+        if here != there:
+            changes.append(Difference("destination", here, there, action))
+        else:
+            changes.append(Difference("status", str(found.get("status")), "Healthy, by setting the topic anew", action))
+    for field, words in (("changes", _changes), ("messages", _messages)):
+        here, there = words(found.get(field)), words(wanted[field])
+        if here != there:
+            action = {"action": f"set{field.capitalize()}", field: wanted[field]}
+            changes.append(Difference(field, here, there, action))
+    return changes
+
+
+def _destination(destination: object) -> str:
+    if not isinstance(destination, dict):
+        return "·"
+    if destination.get("type") != "GoogleCloudPubSub":
+        return str(destination.get("type"))
+    return f"projects/{destination.get('projectId')}/topics/{destination.get('topic')}"
+
+
+def _changes(changes: object) -> str:
+    return ", ".join(sorted(str(each.get("resourceTypeId")) for each in _objects(changes))) or "·"
+
+
+def _messages(messages: object) -> str:
+    texts = []
+    for each in _objects(messages):
+        types = each.get("types")
+        of = ", ".join(sorted(map(str, types))) if isinstance(types, list) and types else "all"
+        texts.append(f"{each.get('resourceTypeId')}: {of}")
+    return "; ".join(sorted(texts)) or "·"
+
+
+def _objects(found: object) -> Sequence[Document]:
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def found_subscription(project: CommercetoolsProject, key: str) -> Document | None:
+    """Return the Subscription with this key, or None if there is none. Raises CannotRead, or Trouble if not allowed."""
+    status, document = project.ask("GET", f"/subscriptions/key={key}")
+    if status == HTTPStatus.NOT_FOUND and _code(document) == "ResourceNotFound":
+        return None
+    if status != HTTPStatus.OK:
+        raise _refusal(status, document, "")
+    return document
+
+
+def run(output: Output, *, topic: str, key: str, format_: Format | None, dry_run: bool) -> Exit:
+    """Create or update the Subscription; with `dry_run` only tell what would change. Raises ConfigError and Trouble."""
+    settings = command_settings(SEGMENT_WRITE_KEY="not-needed-here")
+    wanted = wanted_subscription(settings, topic, key, format_)
+    project = CommercetoolsProject(commercetools_of(settings))
+    try:
+        found = found_subscription(project, key)
+        changes = _drafted(wanted) if found is None else differences(found, wanted)
+        if found is not None and format_ is not None and _format(found) != format_:
+            raise Trouble(
+                f"The Subscription {key} has the format {_format(found)}, which commercetools cannot change. "
+                "Delete it there first, or choose another --key (and delete the old one when the new one delivers).",
+                Exit.UNUSABLE,
+            )
+        if changes and not dry_run:
+            _apply(project, found, wanted, changes, topic)
+    except CannotRead as problem:
+        raise cannot_read(problem) from None
+    _report(output, key, found, changes, dry_run=dry_run)
+    return Exit.ATTENTION if dry_run and changes else Exit.DONE
+
+
+def _drafted(wanted: Document) -> list[Difference]:
+    rows = (
+        ("destination", _destination(wanted["destination"])),
+        ("changes", _changes(wanted["changes"])),
+        ("messages", _messages(wanted["messages"])),
+        ("format", str(wanted["format"]["type"])),
+    )
+    return [Difference(what, "·", there, {}) for what, there in rows if there != "·"]
+
+
+def _apply(
+    project: CommercetoolsProject,
+    found: Document | None,
+    wanted: Document,
+    changes: Sequence[Difference],
+    topic: str,
+) -> None:
+    if found is None:
+        status, answer = project.ask("POST", "/subscriptions", document=wanted)
+    else:
+        update = {"version": found.get("version"), "actions": [change.action for change in changes]}
+        status, answer = project.ask("POST", f"/subscriptions/{found.get('id')}", document=update)
+    if status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
+        raise _refusal(status, answer, topic)
+
+
+def _refusal(status: int, document: Document, topic: str) -> Trouble:
+    """Explain an answer of the Subscriptions API that is none of the good ones."""
+    message = str(document.get("message", ""))
+    if status == HTTPStatus.FORBIDDEN:
+        return NotAllowed(
+            "commercetools answered 403: the API client may not manage Subscriptions. Give this command one whose "
+            "scopes have manage_subscriptions:PROJECT_KEY, in CTP_CLIENT_ID, CTP_CLIENT_SECRET and CTP_SCOPES."
+        )
+    if status == HTTPStatus.BAD_REQUEST and "test message could not be delivered" in message:
+        project, _, name = topic.removeprefix("projects/").partition("/topics/")
+        return Trouble(
+            f"commercetools could not publish its test message to {topic}, so nothing was changed. Either there is no "
+            "such topic, or it lacks the publisher grant for commercetools. The grant:\n"
+            f"  gcloud pubsub topics add-iam-policy-binding {name} --project={project} \\\n"
+            f"    --member={PUBLISHER} --role=roles/pubsub.publisher"
+        )
+    if status == HTTPStatus.CONFLICT:
+        return Trouble("Somebody else changed the Subscription meanwhile. Nothing was changed; run the command again.")
+    code = _code(document)
+    return Trouble(f"commercetools answered {status}{f' {code}' if code else ''}: {plain(message)}".rstrip(": ") + ".")
+
+
+def _code(document: Document) -> str:
+    errors = _objects(document.get("errors"))
+    return str(errors[0].get("code", "")) if errors else ""
+
+
+def _format(found: Document) -> str:
+    format_ = found.get("format")
+    return str(format_.get("type")) if isinstance(format_, dict) else Format.PLATFORM
+
+
+def _report(output: Output, key: str, found: Document | None, changes: Sequence[Difference], *, dry_run: bool) -> None:
+    if output.as_json:
+        rows = [{"what": change.what, "now": change.now, "wanted": change.wanted} for change in changes]
+        output.document(
+            {"key": key, "existed": found is not None, "changes": rows, "applied": bool(changes) and not dry_run}
+        )
+        return
+    would = "would be " if dry_run else "was "
+    if not changes:
+        output.results.print(Text(f"The Subscription {key} is as it should be.", "green"))
+        return
+    output.results.print(Text(f"The Subscription {key} {would}{'created' if found is None else 'changed'}:", "bold"))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("what", "now", "wanted"):
+        table.add_column(column, overflow="fold")
+    for change in changes:
+        table.add_row(*(Text(plain(text)) for text in (change.what, change.now, change.wanted)))
+    output.results.print(table)
+    if dry_run:
+        return
+    output.remark("It takes up to a minute until notifications come.")
+    if found is None or any(change.action.get("action") == "changeDestination" for change in changes):
+        output.remark("What changed in the shop before that is missing in Segment: commercetools-segment backfill.")

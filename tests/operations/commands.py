@@ -1,0 +1,88 @@
+"""commercetools-segment as an operator runs it: a process of its own, with an environment of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.local.commercetools import CommercetoolsStandIn
+from service.local.segment import SegmentStandIn
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 100.0  # within which a command ends; far more than any takes
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended: its exit code, what it said on stdout and on stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:  # noqa: ANN401  # any JSON
+        """The one JSON document that --json makes of stdout."""
+        return json.loads(self.out)
+
+    @property
+    def said(self) -> str:
+        """Everything, with its lines joined as if the terminal were wide."""
+        return " ".join((self.out + self.err).split())
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-W", "error", "-m", "service.cli", *arguments]
+
+
+def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment with these settings and none of the tests' own."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return {**kept, "PYTHONPATH": str(ROOT), **settings}
+
+
+def run(
+    *arguments: str,
+    settings: Mapping[str, str] | None = None,
+    given: str | bytes = b"",
+    terminal: int | None = None,
+    cwd: Path | None = None,
+) -> Ended:
+    """Run a command to its end; `given` is its standard input, unless that is a terminal, by its file descriptor."""
+    source: dict[str, Any] = (
+        {"input": given.encode() if isinstance(given, str) else given} if terminal is None else {"stdin": terminal}
+    )
+    ended: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: S603  # our own command
+        command(*arguments),
+        **source,
+        env=environment_of(settings or {}),
+        cwd=cwd,
+        capture_output=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+
+def settings_for(
+    segment: SegmentStandIn | None = None, commercetools: CommercetoolsStandIn | None = None, **more: str
+) -> dict[str, str]:
+    """Return the settings of a command that is to talk to these stand-ins."""
+    settings = {"SEGMENT_WRITE_KEY": "example-write-key", "SEGMENT_USER_ID": "id"}
+    if segment is not None:
+        settings |= {"SEGMENT_WRITE_KEY": segment.write_key, "SEGMENT_HOST": segment.url}
+    if commercetools is not None:
+        key = commercetools.shop.project_key
+        settings |= {
+            "CTP_PROJECT_KEY": key,
+            "CTP_CLIENT_ID": commercetools.client_id,
+            "CTP_CLIENT_SECRET": commercetools.client_secret,
+            "CTP_AUTH_URL": commercetools.url,
+            "CTP_API_URL": commercetools.url,
+            "CTP_SCOPES": f"view_customers:{key} manage_subscriptions:{key}",
+        }
+    return settings | more

@@ -1,0 +1,521 @@
+"""backfill: exactly the shop's state in Segment, whatever happens on the way, and nothing counted twice."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.config import ClearTraits, UserIdField
+from service.integration import Ending, integration_by
+from service.local.commercetools import CommercetoolsStandIn
+from service.local.segment import SegmentStandIn
+from service.local.shop import Shop
+from service.local.stand_in import RESET_AFTER_READ, answer
+from service.operations import Exit, command_settings
+from service.operations.backfill import lanes_for
+from service.transformation import IdentifyRules, transform_customer_to_segment
+from tests.builders import a_change, a_push
+from tests.operations.commands import Ended, command, environment_of, run, settings_for
+
+LANES = 8
+LONG = 60.0
+THREE_BATCHES = 1_300  # customers of whom the third batch has come, so that the first of a lane is in the checkpoint
+
+
+class World:
+    """A shop and Segment, and the backfill between them."""
+
+    def __init__(
+        self, segment: SegmentStandIn, commercetools: CommercetoolsStandIn, published: deque[bytes], folder: Path
+    ) -> None:
+        self.published = published
+        self.segment = segment
+        self.commercetools = commercetools
+        self.shop = commercetools.shop
+        self.folder = folder
+        self.checkpoint = folder / "backfill.checkpoint.json"
+        self.rejects = folder / "backfill.rejects.jsonl"
+
+    def settings(self, **more: str) -> dict[str, str]:
+        return settings_for(self.segment, self.commercetools, **{"SEGMENT_CLEAR_TRAITS": "all", **more})
+
+    def run(self, *arguments: str, **settings: str) -> Ended:
+        return run("backfill", "--json", *arguments, settings=self.settings(**settings), cwd=self.folder)
+
+    @contextmanager
+    def begun(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        with subprocess.Popen(  # noqa: S603  # our own command
+            command("backfill", *arguments),
+            env=environment_of(self.settings()),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def differences(self) -> list[str]:
+        """Return the ids of customers whose profile in Segment is not exactly the transformed customer."""
+        rules = IdentifyRules(user_id=UserIdField.ID, clear=ClearTraits.ALL)
+        profiles = dict(self.segment.profiles_by_timestamp)
+        different = []
+        for customer_id, customer in self.shop.customers.items():
+            traits = transform_customer_to_segment(self.expanded(customer), rules)["traits"]
+            if profiles.pop(customer_id, None) != {name: trait for name, trait in traits.items() if trait is not None}:
+                different.append(customer_id)
+        return [*different, *profiles]
+
+    def expanded(self, customer: Mapping[str, Any]) -> dict[str, Any]:
+        reference = customer.get("customerGroup")
+        group = {"customerGroup": {**reference, "obj": self.shop.groups[reference["id"]]}} if reference else {}
+        return {**customer, **group}
+
+    def batches(self) -> list[list[str]]:
+        """Return the messageIds of each call that brought a batch."""
+        return [[event["messageId"] for event in call.json()["batch"]] for call in self.segment.calls]
+
+    def repeated(self) -> int:
+        """Count the calls that brought something that an earlier one had brought."""
+        seen: set[str] = set()
+        repeated = 0
+        for batch in self.batches():
+            repeated += not seen.isdisjoint(batch)
+            seen.update(batch)
+        return repeated
+
+
+@contextmanager
+def a_world(folder: Path, population: int = 0, latency: float = 0.0) -> Iterator[World]:
+    published: deque[bytes] = deque()
+    shop = Shop(publish=lambda data, _attributes: published.append(data), population=population)
+    with (
+        SegmentStandIn(latency=latency) as segment,
+        CommercetoolsStandIn(shop, latency=latency, remember=5_000) as commercetools,
+    ):
+        yield World(segment, commercetools, published, folder)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with a_world(tmp_path) as world:
+        yield world
+
+
+def peopled(world: World, number: int = 20) -> list[str]:
+    return [world.shop.create(firstName=f"Person {n}")["id"] for n in range(number)]
+
+
+@pytest.mark.parametrize(
+    "population", [pytest.param(10_000, id="10,000"), pytest.param(100_000, id="100,000", marks=pytest.mark.long)]
+)
+@pytest.mark.timeout(300)
+def test_a_backfill_killed_in_the_middle_and_begun_again_while_segment_fails_brings_exactly_the_shops_state(
+    tmp_path: Path, population: int
+) -> None:
+    with a_world(tmp_path, population, latency=0.02) as world:
+        with world.begun() as process:
+            assert world.segment.wait_for_events(population // 2, LONG)  # beyond the first batch of a lane
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        assert world.checkpoint.exists()
+        done_before = world.segment.accepted
+        calls_before = world.segment.call_count
+        world.commercetools.revoke_tokens()
+        world.commercetools.fail_next(answer(502), 3)
+        world.segment.fail(answer(503))
+        with world.begun("--json") as process:
+            assert world.segment.wait_for_calls(calls_before + 2 * LANES, LONG)
+            world.segment.fail_next(RESET_AFTER_READ.after_effect(), 2)
+            world.segment.fail(None)
+            out, _ = process.communicate(timeout=200)
+        assert process.returncode == Exit.DONE, out
+
+        assert world.differences() == []
+        assert 0 < done_before < population
+        assert world.segment.accepted == population
+        assert not world.segment.dropped
+        assert not world.checkpoint.exists()
+        assert not world.rejects.exists()
+        assert b"Going on from" in out
+        counts = json.loads(out[out.index(b"{") :])
+        assert (counts["read"], counts["sent"], counts["rejected"], counts["skipped"]) == (population, population, 0, 0)
+
+
+def test_a_kill_has_at_most_the_batches_in_flight_sent_again(tmp_path: Path) -> None:
+    with a_world(tmp_path, 4_000, latency=0.02) as world:
+        with world.begun("--lanes", "2") as process:
+            assert world.segment.wait_for_events(THREE_BATCHES, LONG)
+            process.kill()
+            process.wait()
+        ended = world.run()
+
+        assert ended.code == Exit.DONE, ended.err
+        assert world.segment.accepted == 4_000
+        assert world.repeated() <= 2
+        assert "Going on from" in ended.err
+
+
+def test_batches_are_full_but_for_the_last_of_each_lane(tmp_path: Path) -> None:
+    with a_world(tmp_path, 3_000) as world:
+        assert world.run("--lanes", "1").code == Exit.DONE
+
+        sizes = [len(call.body) for call in world.segment.calls]
+        assert max(sizes) <= 475_000
+        assert min(sizes[:-1]) > 430_000
+        pages = [call for call in world.commercetools.calls if call.path.endswith("/customers")]
+        assert len(pages) == 7
+        assert all(call.query["limit"] == ["500"] and call.query["sort"] == ["id asc"] for call in pages)
+        assert pages[1].query["where"] == [f'id > "{list(world.shop.customers)[499]}"']
+
+
+def test_ctrl_c_leaves_it_resumable(tmp_path: Path) -> None:
+    with a_world(tmp_path, 4_000, latency=0.02) as world:
+        with world.begun("--lanes", "2") as process:
+            assert world.segment.wait_for_events(THREE_BATCHES, LONG)
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=LONG)
+        assert process.returncode == Exit.INTERRUPTED
+        assert b"the same command goes on" in out
+        assert b"Traceback" not in out
+
+        assert world.run().code == Exit.DONE
+
+        assert world.differences() == []
+        assert world.segment.duplicates == 0  # what was under way ended before it stopped
+
+
+def test_the_message_id_is_the_one_of_live_events(world: World) -> None:
+    customer_id = peopled(world, 1)[0]
+    about = {"resource": {"typeId": "customer", "id": customer_id}, "projectKey": world.shop.project_key, "version": 1}
+    live = integration_by(command_settings(world.settings()))
+    outcome = live.handle(a_push(a_change(**about)), {}, time.monotonic() + LONG)
+    assert outcome.ending is Ending.DELIVERED
+
+    ended = world.run()
+
+    assert ended.code == Exit.DONE
+    assert (world.segment.accepted, world.segment.duplicates) == (1, 1)
+    first, again = world.segment.received
+    assert {**first, "timestamp": 0} == {**again, "timestamp": 0}
+    assert first["timestamp"] == again["timestamp"]
+
+
+def test_beside_live_traffic_nothing_newer_is_overwritten(tmp_path: Path) -> None:
+    with a_world(tmp_path, 2_000, latency=0.01) as world:
+        live = integration_by(command_settings(world.settings()))
+        with world.begun() as process:
+            while process.poll() is None:
+                world.shop.random_change()
+                while world.published:
+                    live.handle(a_push(world.published.popleft()), {}, time.monotonic() + LONG)
+        assert process.returncode == Exit.DONE
+
+        # Segment keeps those who were deleted meanwhile: nobody asked for their erasure.
+        assert [customer_id for customer_id in world.differences() if world.shop.exists(customer_id)] == []
+
+
+def test_a_bad_customer_goes_to_the_rejects_with_its_reason_and_the_run_goes_on(world: World) -> None:
+    peopled(world)
+    bad = world.shop.create(firstName=7, lastName="Canary")["id"]
+    large = world.shop.create(companyName="Canary " * 5_000)["id"]
+
+    ended = world.run()
+
+    assert ended.code == Exit.ATTENTION
+    assert (ended.document["read"], ended.document["sent"], ended.document["rejected"]) == (22, 20, 2)
+    rejects = {line["id"]: line for line in map(json.loads, world.rejects.read_text().splitlines())}
+    assert rejects == {
+        bad: {"id": bad, "version": 1, "reason": "the customer is not valid: firstName: Not a valid string"},
+        large: {"id": large, "version": 1, "reason": "the event is larger than Segment's 32 KiB"},
+    }
+    assert "Canary" not in ended.said + world.rejects.read_text()
+    assert "example.com" not in ended.said
+
+
+def test_rejects_hold_the_customer_only_when_asked_to(world: World) -> None:
+    world.shop.create(firstName=7, lastName="Canary")
+
+    world.run("--rejects-with-data", "--rejects", "elsewhere.jsonl")
+
+    (line,) = (world.folder / "elsewhere.jsonl").read_text().splitlines()
+    assert json.loads(line)["customer"]["lastName"] == "Canary"
+
+
+def test_an_event_that_segment_refuses_is_found_and_its_neighbours_are_sent(world: World) -> None:
+    ids = sorted(peopled(world, 12))
+    refused = ids[5]
+    respond = world.segment.respond
+    world.segment.respond = lambda call: (  # type: ignore[method-assign]  # a Segment that dislikes this one
+        world.segment.refusal(400, None) if refused.encode() in call.body else respond(call)
+    )
+
+    ended = world.run("--lanes", "1")
+
+    assert ended.code == Exit.ATTENTION
+    assert (ended.document["sent"], ended.document["rejected"]) == (11, 1)
+    assert json.loads(world.rejects.read_text()) == {"id": refused, "version": 1, "reason": "Segment answered 400"}
+
+
+def test_when_segment_refuses_everything_it_is_not_the_customers(world: World) -> None:
+    peopled(world, 40)
+    world.segment.fail(answer(400))
+
+    ended = world.run("--lanes", "1")
+
+    assert ended.code == Exit.STOPPED
+    assert "Look at SEGMENT_WRITE_KEY" in ended.said
+    assert world.checkpoint.exists()
+
+
+def test_customers_without_the_chosen_user_id_are_skipped_and_counted(world: World) -> None:
+    peopled(world, 5)
+    world.shop.create(key="with-a-key")
+
+    ended = world.run(SEGMENT_USER_ID="key")
+
+    assert ended.code == Exit.DONE
+    assert (ended.document["sent"], ended.document["skipped"]) == (1, 5)
+    assert list(world.segment.profiles) == ["with-a-key"]
+
+
+def test_since_takes_who_changed_since(tmp_path: Path) -> None:
+    with a_world(tmp_path, 1_200) as world:  # born a second apart, the last one now
+        moment = list(world.shop.customers.values())[700]["lastModifiedAt"]
+
+        ended = world.run("--since", moment)
+
+        assert ended.code == Exit.DONE
+        assert ended.document["sent"] == 500
+        pages = [call.query["where"] for call in world.commercetools.calls if call.path.endswith("/customers")]
+        assert all(f'lastModifiedAt >= "{moment}"' in where for where in pages)
+
+
+def test_where_takes_those_for_whom_the_predicate_holds(world: World) -> None:
+    peopled(world)
+    world.shop.create(email="Wanted@example.com")
+
+    ended = world.run("--where", 'lowercaseEmail = "wanted@example.com"')
+
+    assert ended.code == Exit.DONE
+    assert [profile["email"] for profile in world.segment.profiles.values()] == ["Wanted@example.com"]
+    assert "wanted@example.com" not in ended.said
+
+
+def test_the_checkpoint_holds_nothing_of_a_person_and_no_secret(world: World) -> None:
+    peopled(world)
+    world.shop.create(email="canary@example.com", firstName="Canary")
+    world.segment.fail(answer(500))
+
+    ended = world.run("--patience", "0", "--where", 'email = "canary@example.com"')
+
+    text = world.checkpoint.read_text()
+    assert ended.code == Exit.STOPPED
+    assert "anary" not in text
+    assert world.segment.write_key not in text
+    assert world.commercetools.client_secret not in text
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Return a world whose backfill has stopped in the middle, since Segment failed, with nothing recorded."""
+    with a_world(tmp_path_factory.mktemp("stopped"), 2_500, latency=0.05) as world:
+        with world.begun("--lanes", "1", "--patience", "0") as process:
+            assert world.segment.wait_for_events(1, LONG)
+            with world.segment.failing(answer(500)):
+                assert process.wait(LONG) == Exit.STOPPED
+        world.segment.forget()
+        yield world
+
+
+def test_a_mistaken_predicate_is_no_reason_to_refuse_the_right_one(world: World) -> None:
+    peopled(world, 3)
+    assert world.run("--where", "shoe = 38").code == Exit.UNUSABLE
+
+    ended = world.run("--where", 'id > "0"')
+
+    assert ended.code == Exit.DONE
+    assert ended.document["sent"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "named"),
+    [
+        pytest.param(["--where", 'id > "1"'], {}, "another --where", id="where"),
+        pytest.param(["--since", "2026-01-01"], {}, "another --since", id="since"),
+        pytest.param([], {"SEGMENT_USER_ID": "email"}, "another SEGMENT_USER_ID", id="the user id"),
+        pytest.param([], {"SEGMENT_WRITE_KEY": "staging"}, "another SEGMENT_WRITE_KEY", id="the write key"),
+        pytest.param(["--rejects", "other"], {}, "another --rejects", id="the rejects"),
+    ],
+)
+def test_it_does_not_go_on_with_other_settings(
+    stopped: World, arguments: list[str], settings: dict[str, str], named: str
+) -> None:
+    before = stopped.checkpoint.read_text()
+
+    ended = stopped.run(*arguments, **settings)
+
+    assert ended.code == Exit.UNUSABLE
+    assert f"belongs to a backfill with {named}." in ended.said
+    assert stopped.segment.accepted == 0
+    assert stopped.checkpoint.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "text", ["", "not JSON", "{}", "[]", '{"format": 1, "settings": 5, "lanes": [], "rejects_bytes": 0}']
+)
+def test_a_file_that_is_no_checkpoint_is_left_alone(world: World, text: str) -> None:
+    peopled(world, 1)
+    world.checkpoint.write_text(text)
+
+    ended = world.run()
+
+    assert ended.code == Exit.UNUSABLE
+    assert "backfill.checkpoint.json" in ended.err
+    assert world.checkpoint.read_text() == text
+    assert world.segment.call_count == 0
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_it_before_anything_is_sent(world: World) -> None:
+    peopled(world, 1)
+
+    ended = world.run("--checkpoint", "no/such/folder/checkpoint.json")
+
+    assert ended.code == Exit.UNUSABLE
+    assert "cannot be written: No such file or directory" in ended.said
+    assert world.segment.call_count == 0
+
+
+def test_a_full_disk_ends_it_with_a_sentence_and_what_was_noted_is_kept(tmp_path: Path) -> None:
+    with a_world(tmp_path, 300) as world:
+        bad = world.shop.create(firstName=7)["id"]
+        world.segment.fail(answer(500))
+        assert world.run("--patience", "0").code == Exit.STOPPED
+        world.segment.fail(None)
+        whole = world.checkpoint.read_text()
+        # Where a file can grow no more, writing fails as it does on a full disk.
+        limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))"
+        limited = f"import os, resource, sys; {limit}; os.execv(sys.argv[1], sys.argv[1:])"
+        ended = subprocess.run(  # noqa: S603  # our own command
+            [sys.executable, "-c", limited, *command("backfill")],
+            env=environment_of(world.settings()),
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+
+        assert len(whole) > 1_000
+        assert ended.returncode == Exit.UNUSABLE
+        assert "cannot be written: File too large" in " ".join(ended.stderr.split())
+        assert "Traceback" not in ended.stderr
+        assert world.checkpoint.read_text() == whole
+        assert world.run().code == Exit.ATTENTION
+        assert world.rejects.read_text().count(bad) == 1
+
+
+def test_two_backfills_do_not_share_a_checkpoint(tmp_path: Path) -> None:
+    with a_world(tmp_path, 3_000, latency=0.02) as world:
+        world.segment.fail(answer(503, retry_after=300))
+        with world.begun():
+            assert world.segment.wait_for_calls(1, LONG)
+            ended = world.run()
+
+    assert ended.code == Exit.UNUSABLE
+    assert "Another backfill is writing" in ended.said
+
+
+def test_a_pause_that_segment_asks_for_is_kept(world: World) -> None:
+    peopled(world, 40)
+    world.segment.fail_next(answer(429, retry_after=1))
+
+    ended = world.run("--lanes", "1")
+
+    assert ended.code == Exit.DONE
+    first, second = (call.at for call in world.segment.calls)
+    assert second - first >= 1
+    assert "Segment answered 429; trying again" in ended.said
+
+
+def test_a_pause_that_commercetools_asks_for_is_kept(world: World) -> None:
+    peopled(world, 3)
+    world.commercetools.fail_next(answer(503, retry_after=1), on=f"/{world.shop.project_key}")
+
+    ended = world.run("--lanes", "1")
+
+    assert ended.code == Exit.DONE
+    first, second = (call.at for call in world.commercetools.calls if call.path.endswith("/customers"))
+    assert second - first >= 1
+
+
+def test_rate_bounds_the_calls_to_commercetools(tmp_path: Path) -> None:
+    with a_world(tmp_path, 100) as world:
+        assert world.run("--rate", "20", "--lanes", "8").code == Exit.DONE
+
+        moments = [call.at for call in world.commercetools.calls if call.path.endswith("/customers")]
+        assert len(moments) == 8
+        assert moments[-1] - moments[0] >= 7 / 20 * 0.8  # a call may be on its way longer than the next one
+
+
+@pytest.mark.parametrize(
+    ("status", "named"), [(401, "CTP_CLIENT_ID"), (403, "view_customers"), (404, "CTP_PROJECT_KEY")]
+)
+def test_what_asking_again_cannot_mend_stops_it_at_once(world: World, status: int, named: str) -> None:
+    peopled(world, 1)
+    world.commercetools.fail(answer(status), on=f"/{world.shop.project_key}")
+
+    ended = world.run("--lanes", "1")
+
+    assert ended.code == Exit.STOPPED
+    assert f"commercetools answered {status}" in ended.said
+    assert named in ended.said
+
+
+def test_a_predicate_that_commercetools_does_not_understand_is_named(world: World) -> None:
+    ended = world.run("--where", "shoe = 38")
+
+    assert ended.code == Exit.UNUSABLE
+    assert "the predicate of --where" in ended.said
+
+
+def test_a_date_that_is_none_is_refused(world: World) -> None:
+    ended = world.run("--since", "yesterday")
+
+    assert ended.code == Exit.UNUSABLE
+    assert "2026-01-01" in ended.said
+
+
+def test_pages_that_are_not_in_order_stop_it(world: World) -> None:
+    peopled(world, 3)
+    world.commercetools.add_to_query({**next(iter(world.shop.customers.values()))})
+
+    ended = world.run("--lanes", "1", "--patience", "0")
+
+    assert ended.code == Exit.STOPPED
+    assert "in the order of their ids" in ended.said
+
+
+def test_without_an_api_client_there_is_nothing_to_read() -> None:
+    ended = run("backfill", settings=settings_for())
+
+    assert ended.code == Exit.UNUSABLE
+    assert "CTP_PROJECT_KEY" in ended.err
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8, 32])
+def test_the_lanes_leave_no_id_out_and_none_to_two(number: int) -> None:
+    lanes = lanes_for(number)
+
+    assert lanes[0].after == lanes[-1].upto == ""
+    assert [lane.upto for lane in lanes[:-1]] == [lane.after for lane in lanes[1:]]
+    assert sorted(lane.after for lane in lanes) == [lane.after for lane in lanes]
+    assert sum(lane.share_left for lane in lanes) == pytest.approx(1)

@@ -1,0 +1,333 @@
+"""check: what is right, what is wrong and what to do, and what it cannot tell."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from google.pubsub_v1 import types
+from rich.console import Console
+
+from service.local.commercetools import CommercetoolsStandIn
+from service.local.pubsub import PubSubEmulator
+from service.local.segment import SegmentStandIn
+from service.local.shop import Shop
+from service.local.stand_in import FOREIGN, answer
+from service.local.world import emulated
+from service.operations import Exit, Output, check
+from service.operations.subscription import PUBLISHER
+from tests.local.pubsub_services import clients_of
+from tests.operations.commands import Ended, run, settings_for
+from tests.operations.google_stand_in import GoogleStandIn
+
+PROJECT = "projects/example-project"
+TOPIC = f"{PROJECT}/topics/customers"
+PUSH = f"{PROJECT}/subscriptions/customers-to-segment"
+DEAD = f"{PROJECT}/topics/dead-letters"
+AGENT = "serviceAccount:service-123456789@gcp-sa-pubsub.iam.gserviceaccount.com"
+AUDIENCE = "https://service.example.com"
+ACCOUNT = "push@example-project.iam.gserviceaccount.com"
+
+
+def a_push_subscription(**changes: Any) -> types.Subscription:  # noqa: ANN401  # any field
+    fields = {
+        "name": PUSH,
+        "topic": TOPIC,
+        "ack_deadline_seconds": 60,
+        "push_config": {
+            "push_endpoint": AUDIENCE,
+            "oidc_token": {"service_account_email": ACCOUNT, "audience": AUDIENCE},
+        },
+        "retry_policy": {"minimum_backoff": timedelta(seconds=10), "maximum_backoff": timedelta(seconds=600)},
+        "dead_letter_policy": {"dead_letter_topic": DEAD, "max_delivery_attempts": 100},
+    }
+    return types.Subscription({name: value for name, value in {**fields, **changes}.items() if value is not None})
+
+
+class World:
+    """Everything that is looked at, all of it right until a test changes it."""
+
+    def __init__(self, segment: SegmentStandIn, commercetools: CommercetoolsStandIn, google: GoogleStandIn) -> None:
+        self.segment = segment
+        self.commercetools = commercetools
+        self.google = google
+        google.topics |= {TOPIC, DEAD}
+        kept = types.Subscription(name=f"{PROJECT}/subscriptions/dead-letters", topic=DEAD)
+        google.subscriptions |= {PUSH: a_push_subscription(), kept.name: kept}
+        google.grants |= {
+            TOPIC: [("roles/pubsub.publisher", PUBLISHER)],
+            DEAD: [("roles/pubsub.publisher", AGENT)],
+            PUSH: [("roles/pubsub.subscriber", AGENT)],
+        }
+        commercetools.subscriptions["1"] = {
+            "id": "1",
+            "version": 1,
+            "key": "commercetools-segment",
+            "destination": {"type": "GoogleCloudPubSub", "projectId": "example-project", "topic": "customers"},
+            "changes": [{"resourceTypeId": "customer"}],
+            "messages": [],
+            "events": [],
+            "format": {"type": "Platform"},
+            "status": "Healthy",
+        }
+
+    @property
+    def subscription(self) -> dict[str, Any]:
+        return self.commercetools.subscriptions["1"]
+
+    def settings(self, **more: str) -> dict[str, str]:
+        ours = {
+            "PUSH_AUTH": "iam",
+            "PUSH_AUDIENCE": AUDIENCE,
+            "PUSH_SERVICE_ACCOUNT": ACCOUNT,
+            "DEAD_LETTER_TOPIC": DEAD,
+            "PUBSUB_EMULATOR_HOST": self.google.host,
+        }
+        return settings_for(self.segment, self.commercetools, **{**ours, **more})
+
+    def check(
+        self, *, topic: str | None = None, subscription: str | None = None, send_test_event: bool = False, **more: str
+    ) -> Ended:
+        """Check as the command does, in this process: most of a command's time is its start."""
+        settings = self.settings(**more)
+        names = check.Names(topic=topic, subscription=subscription, key="commercetools-segment")
+        out = StringIO()
+        output = Output(Console(file=out, width=200), Console(file=out), as_json=True)
+        with emulated(settings["PUBSUB_EMULATOR_HOST"]):
+            code = check.run(output, settings, names, send_test_event=send_test_event)
+        return Ended(code, out.getvalue(), "")
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with SegmentStandIn() as segment, CommercetoolsStandIn(Shop()) as commercetools, GoogleStandIn() as google:
+        yield World(segment, commercetools, google)
+
+
+def lines(ended: Ended, *statuses: str) -> dict[str, str]:
+    """Return what was found with these statuses: text and what to do, by what was looked at."""
+    return {
+        line["what"]: f"{line['text']} {line['todo'] or ''}".strip()
+        for line in ended.document
+        if not statuses or line["status"] in statuses
+    }
+
+
+def test_where_all_is_right_it_says_so_and_only_doubts_the_write_key(world: World) -> None:
+    ended = run("check", "--json", settings=world.settings())
+
+    assert ended.code == Exit.DONE
+    assert lines(ended, "failed", "warning") == {}
+    assert list(lines(ended, "cannot tell")) == ["Segment write key"]
+    for what in ("settings", "commercetools token", "Segment (us)", "Subscription", "topic's grant", "push token"):
+        assert what in lines(ended, "ok")
+
+
+def test_a_person_reads_one_line_for_each_and_no_secret(world: World) -> None:
+    ended = run("check", settings=world.settings())
+
+    assert ended.code == Exit.DONE
+    assert "ok settings complete" in ended.said
+    assert "ok Subscription commercetools-segment: Healthy" in ended.said
+    for secret in (world.segment.write_key, world.commercetools.client_secret):
+        assert secret not in ended.said
+
+
+def test_a_test_event_is_sent_only_when_asked_for_and_is_marked(world: World) -> None:
+    world.check()
+    assert world.segment.received == []
+
+    ended = world.check(send_test_event=True)
+
+    (event,) = world.segment.events
+    assert event["userId"] == "commercetools-segment-check"
+    assert event["traits"]["commercetoolsSegmentCheck"] in lines(ended)["Segment test event"]
+
+
+def test_settings_that_will_not_do_are_named_and_the_rest_is_still_looked_at(world: World) -> None:
+    ended = world.check(PUSH_AUTH="perhaps")
+
+    assert ended.code == Exit.ATTENTION
+    assert lines(ended, "failed")["settings"].startswith("PUSH_AUTH must be one of iam, oidc, none.")
+    assert "topic" in lines(ended, "ok")
+
+
+@pytest.mark.parametrize(
+    ("settings", "what", "status"),
+    [
+        pytest.param({"PUSH_AUTH": "none"}, "PUSH_AUTH", "warning", id="nobody checks pushes"),
+        pytest.param({"DEAD_LETTER_TOPIC": ""}, "DEAD_LETTER_TOPIC", "warning", id="no dead letters"),
+        pytest.param(
+            {"ERASURE": "requested", "SEGMENT_USER_ID": "email", "SEGMENT_PUBLIC_API_TOKEN": "x"},
+            "ERASURE",
+            "warning",
+            id="erasure by an address that nobody tells",
+        ),
+        pytest.param({"CTP_CLIENT_SECRET": "wrong"}, "commercetools token", "failed", id="a wrong secret"),
+        pytest.param({"SEGMENT_HOST": "http://127.0.0.1:9"}, "Segment (us)", "failed", id="nobody at Segment's host"),
+        pytest.param({"PUSH_AUDIENCE": "https://other.example.com"}, "push token", "failed", id="another audience"),
+        pytest.param({"PUSH_SERVICE_ACCOUNT": "other@example.com"}, "push token", "failed", id="another account"),
+        pytest.param(
+            {"DEAD_LETTER_TOPIC": f"{PROJECT}/topics/others"}, "dead letters", "warning", id="two dead-letter topics"
+        ),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_found(world: World, settings: dict[str, str], what: str, status: str) -> None:
+    assert what in lines(world.check(topic=None, subscription=None, send_test_event=False, **settings), status)
+
+
+def test_without_an_api_client_it_warns_of_stale_data(world: World) -> None:
+    settings = {name: value for name, value in world.settings().items() if not name.startswith("CTP_")}
+    ended = run("check", "--json", "--topic", TOPIC, settings=settings)
+
+    assert ended.code == Exit.DONE
+    assert "may be stale" in lines(ended, "warning")["CTP_ settings"]
+    assert "push subscription" in lines(ended, "ok")
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "status"),
+    [
+        pytest.param({"ack_deadline_seconds": 10}, "push ack deadline", "failed", id="pushes given up too early"),
+        pytest.param({"ack_deadline_seconds": 40}, "push ack deadline", "warning", id="a short ack deadline"),
+        pytest.param({"retry_policy": None}, "push retry policy", "warning", id="no retry policy"),
+        pytest.param({"dead_letter_policy": None}, "dead letters", "warning", id="no dead-letter policy"),
+        pytest.param(
+            {"dead_letter_policy": {"dead_letter_topic": DEAD, "max_delivery_attempts": 5}},
+            "dead letters",
+            "warning",
+            id="few attempts",
+        ),
+        pytest.param({"push_config": {"push_endpoint": AUDIENCE}}, "push token", "failed", id="no token"),
+        pytest.param({"push_config": None}, "push subscription", "failed", id="nobody pushes"),
+        pytest.param({"topic": DEAD}, "push subscription", "failed", id="another topic"),
+        pytest.param({"expiration_policy": {"ttl": timedelta(days=31)}}, "push expiration", "warning", id="it expires"),
+    ],
+)
+def test_a_push_subscription_that_will_not_do_is_found(
+    world: World, changes: Mapping[str, Any], what: str, status: str
+) -> None:
+    world.google.subscriptions[PUSH] = a_push_subscription(**changes)
+
+    assert what in lines(world.check(subscription=PUSH), status)
+
+
+@pytest.mark.parametrize("resource", [TOPIC, DEAD, PUSH])
+def test_a_missing_grant_is_found_and_named(world: World, resource: str) -> None:
+    world.google.grants[resource] = [("roles/viewer", AGENT)]
+
+    ended = world.check()
+
+    (text,) = lines(ended, "warning").values()
+    assert resource in text
+    assert "roles/pubsub." in text
+
+
+def test_what_it_may_not_look_at_it_cannot_tell(world: World) -> None:
+    world.google.forbidden |= {TOPIC, PUSH, DEAD, f"policy of {TOPIC}"}
+
+    ended = world.check(subscription=PUSH, CTP_SCOPES="view_customers:demo-shop")
+
+    assert ended.code == Exit.DONE
+    assert lines(ended, "failed") == {}
+    for what in ("push subscription", "dead-letter subscription", "Subscription"):
+        assert what in lines(ended, "cannot tell")
+
+
+@pytest.mark.parametrize(
+    ("gone", "what"),
+    [
+        pytest.param("topic", "topic", id="no topic"),
+        pytest.param("push", "push subscription", id="no push subscription"),
+        pytest.param("dead topic", "dead-letter topic", id="no dead-letter topic"),
+        pytest.param("dead subscription", "dead-letter subscription", id="nothing keeps dead letters"),
+    ],
+)
+def test_what_is_not_there_is_a_failure(world: World, gone: str, what: str) -> None:
+    match gone:
+        case "topic":
+            world.google.topics.remove(TOPIC)
+        case "push":
+            del world.google.subscriptions[PUSH]
+        case "dead topic":
+            world.google.topics.remove(DEAD)
+        case _:
+            del world.google.subscriptions[f"{PROJECT}/subscriptions/dead-letters"]
+
+    ended = world.check(subscription=PUSH)
+
+    assert ended.code == Exit.ATTENTION
+    assert what in lines(ended, "failed")
+
+
+@pytest.mark.parametrize(
+    ("health", "status", "todo"),
+    [
+        ("TemporaryError", "warning", "tries again by itself"),
+        ("ConfigurationError", "failed", "roles/pubsub.publisher"),
+        ("ConfigurationErrorDeliveryStopped", "failed", "does not heal by itself"),
+        ("ManuallySuspended", "failed", "support"),
+        ("SomethingNew", "warning", "documentation"),
+    ],
+)
+def test_the_subscriptions_health_is_told_with_what_to_do(world: World, health: str, status: str, todo: str) -> None:
+    world.subscription["status"] = health
+
+    ended = world.check()
+
+    assert todo in lines(ended, status)["Subscription"]
+
+
+def test_a_subscription_that_lacks_what_the_configuration_needs_is_found(world: World) -> None:
+    world.subscription["changes"] = []
+
+    assert "changes: · instead of customer" in lines(world.check(), "warning")["Subscription's contents"]
+
+
+def test_without_a_subscription_it_says_how_to_make_one(world: World) -> None:
+    world.commercetools.subscriptions.clear()
+
+    ended = world.check()
+
+    assert ended.code == Exit.ATTENTION
+    assert "commercetools-segment subscribe" in lines(ended, "failed")["Subscription"]
+    assert "topic" in lines(ended, "cannot tell")
+
+
+def test_an_api_client_that_may_not_read_customers_is_found(world: World) -> None:
+    ended = world.check(CTP_SCOPES="manage_subscriptions:demo-shop")
+
+    assert "view_customers" in lines(ended, "failed")["commercetools customers"]
+
+
+@pytest.mark.parametrize("fault", [FOREIGN, answer(403)])
+def test_what_is_not_segment_is_not_taken_for_it(world: World, fault: Any) -> None:  # noqa: ANN401  # any fault
+    world.segment.fail(fault)
+
+    assert "Segment (us)" in lines(world.check(), "failed")
+
+
+def test_an_emulator_knows_no_grants_and_everything_else(world: World) -> None:
+    with PubSubEmulator() as emulator, clients_of(emulator) as pubsub:
+        topic, dead = pubsub.topic(), pubsub.topic()
+        kept = pubsub.subscription(dead)
+        pubsub.subscription(topic, AUDIENCE, dead_letter_policy={"dead_letter_topic": dead})
+        ended = world.check(topic=topic, PUBSUB_EMULATOR_HOST=emulator.host, DEAD_LETTER_TOPIC=dead)
+
+    assert "knows no grants" in lines(ended, "cannot tell")["topic's grant"]
+    assert lines(ended, "ok")["dead-letter subscription"] == kept
+    assert "push token" in lines(ended, "failed")
+
+
+def test_nobody_at_googles_address_is_no_failure_of_ours(world: World) -> None:
+    ended = world.check(PUBSUB_EMULATOR_HOST="127.0.0.1:9")
+
+    assert ended.code == Exit.DONE
+    assert "was not reached" in lines(ended, "cannot tell")["topic"]
+
+
+def test_a_name_that_is_none_is_refused() -> None:
+    ended = run("check", "--topic", "customers")
+
+    assert ended.code == Exit.UNUSABLE

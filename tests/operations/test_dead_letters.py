@@ -1,0 +1,306 @@
+"""dead-letters: looked at without a loss, replayed as they were, dropped only on purpose."""
+
+import json
+import os
+import pty
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from google.pubsub_v1 import types
+
+from service.local.pubsub import PubSubEmulator
+from service.operations import Exit
+from tests.builders import a_message
+from tests.local.pubsub_services import Service, clients_of, googles_emulator
+from tests.operations.commands import Ended, run
+
+# The only way to look into a subscription without waiting.
+pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated:DeprecationWarning")
+
+WAIT = 0.5  # for what is there already
+GIVEN_UP = {
+    "CloudPubSubDeadLetterSourceDeliveryCount": "100",
+    "CloudPubSubDeadLetterSourceSubscription": "customers-to-segment",
+    "CloudPubSubDeadLetterSourceSubscriptionProject": "demo",
+    "CloudPubSubDeadLetterSourceTopicPublishTime": "2026-01-02T03:04:05.678+00:00",
+}
+SET_ASIDE = {
+    "reason": "the message's data is not JSON",
+    "source_subscription": "projects/demo/subscriptions/customers-to-segment",
+    "source_message_id": "17",
+}
+
+
+@contextmanager
+def our_emulator() -> Iterator[Service]:
+    with PubSubEmulator() as emulator, clients_of(emulator) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def pubsub() -> Iterator[Service]:
+    with our_emulator() as service:
+        yield service
+
+
+class Letters:
+    """A dead-letter topic with its subscription, and the topic that letters are replayed to."""
+
+    def __init__(self, pubsub: Service) -> None:
+        self.pubsub = pubsub
+        self.dead = pubsub.topic()
+        self.subscription = pubsub.subscription(self.dead)
+        self.topic = pubsub.topic()
+        self._arrivals = pubsub.subscription(self.topic)
+
+    def put(self, data: bytes, **attributes: str) -> str:
+        return self.pubsub.publish(self.dead, data, **attributes)
+
+    def waiting(self) -> list[str]:
+        """Return the ids of what is to be had from the subscription now, and leave it there."""
+        pulled = self._pulled(self.subscription)
+        if pulled:
+            self.pubsub.subscriber.modify_ack_deadline(
+                subscription=self.subscription, ack_ids=[each.ack_id for each in pulled], ack_deadline_seconds=0
+            )
+        return sorted(each.message.message_id for each in pulled)
+
+    def arrived(self) -> list[tuple[bytes, dict[str, str]]]:
+        """Return data and attributes of what was published to the topic."""
+        return [(each.message.data, dict(each.message.attributes)) for each in self._pulled(self._arrivals)]
+
+    def _pulled(self, subscription: str) -> list[types.ReceivedMessage]:
+        answer = self.pubsub.subscriber.pull(
+            subscription=subscription, max_messages=1000, return_immediately=True, timeout=30
+        )
+        return list(answer.received_messages)
+
+    def run(self, *arguments: str, terminal: int | None = None) -> Ended:
+        settings = {
+            "PUBSUB_EMULATOR_HOST": self.pubsub.host,
+            "DEAD_LETTER_SUBSCRIPTION": self.subscription,
+            "PUBSUB_TOPIC": self.topic,
+        }
+        return run("dead-letters", *arguments, "--wait", str(WAIT), settings=settings, terminal=terminal)
+
+
+@pytest.fixture
+def letters(pubsub: Service) -> Letters:
+    return Letters(pubsub)
+
+
+def test_list_tells_reason_age_attempts_and_kind_and_nothing_of_a_person(letters: Letters) -> None:
+    first = letters.put(b"not JSON", **SET_ASIDE)
+    second = letters.put(json.dumps(a_message()).encode(), **GIVEN_UP)
+
+    ended = letters.run("list", "--json")
+
+    assert ended.code == Exit.DONE
+    by_id = {letter["message_id"]: letter for letter in ended.document}
+    assert by_id.keys() == {first, second}
+    assert by_id[first] | {"published": ""} == {
+        "message_id": first,
+        "reason": "the message's data is not JSON",
+        "kind": "unreadable",
+        "attempts": None,
+        "published": "",
+        "bytes": 8,
+        "source_message_id": "17",
+        "source_subscription": "projects/demo/subscriptions/customers-to-segment",
+        "resource_type": None,
+        "resource_id": None,
+        "version": None,
+    }
+    assert by_id[second]["reason"] == "Pub/Sub gave up after 100 deliveries"
+    assert (by_id[second]["kind"], by_id[second]["attempts"], by_id[second]["version"]) == ("CustomerCreated", 100, 1)
+    assert "Mira" not in ended.said
+    table = letters.run("list")
+    assert "CustomerCreated Pub/Sub gave up after 100 deliveries" in table.said
+    assert "Mira" not in table.said
+    assert letters.waiting() == sorted([first, second])
+
+
+def test_googles_emulator_is_served_as_well() -> None:
+    with googles_emulator() as pubsub:
+        letters = Letters(pubsub)
+        kept = letters.put(b"one", kind="original", **SET_ASIDE)
+        letters.put(b"two", **GIVEN_UP)
+
+        listed = letters.run("list", "--json")
+        replayed = letters.run("replay", "--reason", "gave up")
+
+        assert len(listed.document) == 2
+        assert replayed.code == Exit.DONE
+        assert letters.arrived() == [(b"two", {})]
+        assert letters.waiting() == [kept]
+        assert letters.run("drop", "--yes").code == Exit.DONE
+        assert letters.waiting() == []
+
+
+def test_show_gives_the_data_only_when_asked_to(letters: Letters) -> None:
+    shown = letters.put(json.dumps(a_message()).encode(), tenant="canary-tenant", **SET_ASIDE)
+    letters.put(b"another")
+
+    without = letters.run("show", shown)
+    whole = letters.run("show", shown, "--show-data")
+
+    assert without.code == whole.code == Exit.DONE
+    assert "Mira" not in without.said
+    assert "canary-tenant" not in without.said
+    assert "another" not in whole.said
+    assert '"firstName": "Mira"' in whole.said
+    assert "tenant=canary-tenant" in whole.said
+    assert len(letters.waiting()) == 2
+
+
+def test_show_says_what_is_not_there(letters: Letters) -> None:
+    ended = letters.run("show", "404")
+
+    assert ended.code == Exit.ATTENTION
+    assert "404" in ended.err
+
+
+def test_replay_publishes_it_as_it_was_and_then_it_is_gone(letters: Letters) -> None:
+    letters.put(b"one", kind="original", **SET_ASIDE)
+    letters.put(b"two", **GIVEN_UP)
+
+    ended = letters.run("replay", "--json")
+
+    assert ended.code == Exit.DONE
+    assert ended.document["replayed"] == 2
+    assert sorted(letters.arrived(), key=lambda each: each[0]) == [(b"one", {"kind": "original"}), (b"two", {})]
+    assert letters.waiting() == []
+
+
+def test_replay_chooses_by_reason_by_id_and_by_number(letters: Letters) -> None:
+    chosen = letters.put(b"one", **SET_ASIDE)
+    others = [letters.put(b"two", reason="too large"), letters.put(b"three", **GIVEN_UP)]
+
+    assert letters.run("replay", "--reason", "not json").code == Exit.DONE
+    assert [data for data, _ in letters.arrived()] == [b"one"]
+    assert letters.waiting() == sorted(others)
+    assert letters.run("replay", others[0]).code == Exit.DONE
+    assert letters.waiting() == [others[1]]
+    more = [letters.put(b"four"), letters.put(b"five")]
+    assert letters.run("replay", "--limit", "1").code == Exit.DONE
+    assert len(letters.waiting()) == 2
+    assert chosen not in more
+
+
+def test_a_letter_whose_replay_is_not_confirmed_stays(letters: Letters) -> None:
+    kept = letters.put(b"one", **SET_ASIDE)
+
+    ended = letters.run("replay", "--topic", "projects/demo/topics/nowhere")
+
+    assert ended.code == Exit.STOPPED
+    assert "there is no such thing in Pub/Sub" in ended.said
+    assert letters.waiting() == [kept]
+
+
+def test_an_empty_letter_cannot_be_replayed_and_keeps_no_other_from_it(letters: Letters) -> None:
+    empty = letters.put(b"", **SET_ASIDE)
+    letters.put(b"one", **SET_ASIDE)
+
+    ended = letters.run("replay")
+
+    assert ended.code == Exit.ATTENTION
+    assert "1 of 2 dead letters replayed" in ended.said
+    assert letters.waiting() == [empty]
+
+
+@pytest.mark.parametrize("arguments", [["replay", "--dry-run"], ["drop", "--dry-run"]])
+def test_dry_run_leaves_everything_where_it_is(letters: Letters, arguments: list[str]) -> None:
+    kept = letters.put(b"one", **SET_ASIDE)
+
+    ended = letters.run(*arguments)
+
+    assert ended.code == Exit.DONE
+    assert "1 of 1 dead letters would be" in ended.said
+    assert letters.arrived() == []
+    assert letters.waiting() == [kept]
+
+
+def test_drop_takes_them_away_without_publishing(letters: Letters) -> None:
+    letters.put(b"one", **SET_ASIDE)
+    kept = letters.put(b"two", **GIVEN_UP)
+
+    ended = letters.run("drop", "--yes", "--reason", "JSON")
+
+    assert ended.code == Exit.DONE
+    assert letters.waiting() == [kept]
+    assert letters.arrived() == []
+
+
+def test_drop_does_nothing_where_nobody_can_be_asked(letters: Letters) -> None:
+    kept = letters.put(b"one", **SET_ASIDE)
+
+    ended = letters.run("drop")
+
+    assert ended.code == Exit.UNUSABLE
+    assert "--yes" in ended.said
+    assert letters.waiting() == [kept]
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("n", Exit.ATTENTION, 1), ("y", Exit.DONE, 0)])
+def test_drop_asks_whoever_is_there(letters: Letters, answer: str, code: Exit, left: int) -> None:
+    letters.put(b"one", **SET_ASIDE)
+    terminal, end = pty.openpty()
+    try:
+        os.write(terminal, f"{answer}\n".encode())
+
+        ended = letters.run("drop", terminal=end)
+    finally:
+        os.close(terminal)
+        os.close(end)
+
+    assert ended.code == code
+    assert "Drop 1 for good?" in ended.err
+    assert len(letters.waiting()) == left
+
+
+def test_many_are_replayed_each_once(letters: Letters) -> None:
+    sent = {f"{number}".encode() for number in range(250)}
+    futures = [letters.pubsub.publisher.publish(letters.dead, data, **SET_ASIDE) for data in sent]
+    for future in futures:
+        future.result(30)
+
+    assert letters.run("replay").code == Exit.DONE
+
+    arrived: list[bytes] = []
+    while more := letters.arrived():
+        arrived += [data for data, _ in more]
+    assert sorted(arrived) == sorted(sent)
+    assert letters.waiting() == []
+
+
+def test_what_is_written_there_does_not_command_the_terminal(letters: Letters) -> None:
+    letters.put(b"\x1b[2J[red]", reason="\x1b[2J[red]canary[/red]")
+
+    ended = letters.run("list", "--show-data")
+
+    assert "\x1b" not in ended.out + ended.err
+    assert "[red]canary[/red]" in ended.said
+
+
+def test_nothing_there_is_said(letters: Letters) -> None:
+    ended = letters.run("list")
+
+    assert (ended.code, ended.out) == (Exit.DONE, "No dead letters.\n")
+
+
+@pytest.mark.parametrize(
+    ("subscription", "code", "words"),
+    [
+        ("projects/demo/subscriptions/nowhere", Exit.STOPPED, "there is no such thing"),
+        ("nowhere", Exit.UNUSABLE, "projects/PROJECT/subscriptions/SUBSCRIPTION"),
+    ],
+)
+def test_a_subscription_that_is_not_there_is_a_sentence(
+    letters: Letters, subscription: str, code: Exit, words: str
+) -> None:
+    ended = letters.run("list", "--subscription", subscription)
+
+    assert ended.code == code
+    assert words in ended.said
+    assert "Traceback" not in ended.said

@@ -1,0 +1,189 @@
+"""subscribe: the Subscription that the configuration needs, made or mended, and the reasons why it cannot be."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from service.local.commercetools import CommercetoolsStandIn
+from service.local.shop import Shop
+from service.local.stand_in import answer
+from service.operations import Exit
+from tests.operations.commands import Ended, run, settings_for
+
+TOPIC = "projects/example-project/topics/customers"
+KEY = "commercetools-segment"
+
+
+class Topic:
+    """What the stand-in publishes its test message to: takes it, unless it lacks the grant."""
+
+    def __init__(self) -> None:
+        self.lacks_the_grant = False
+
+    def publish(self, _data: bytes, _attributes: Mapping[str, str]) -> None:
+        if self.lacks_the_grant:
+            raise PermissionError
+
+
+@pytest.fixture
+def topic() -> Topic:
+    return Topic()
+
+
+@pytest.fixture
+def commercetools(topic: Topic) -> Iterator[CommercetoolsStandIn]:
+    with CommercetoolsStandIn(Shop(publish=topic.publish)) as stand_in:
+        yield stand_in
+
+
+def subscribe(commercetools: CommercetoolsStandIn, *arguments: str, **settings: str) -> Ended:
+    given = settings_for(None, commercetools, **settings)
+    return run("subscribe", "--topic", TOPIC, *arguments, settings=given)
+
+
+def only(commercetools: CommercetoolsStandIn) -> dict[str, Any]:
+    (subscription,) = commercetools.subscriptions.values()
+    return subscription
+
+
+def test_it_makes_one_for_the_changes_of_customers(commercetools: CommercetoolsStandIn) -> None:
+    ended = subscribe(commercetools)
+
+    made = only(commercetools)
+    assert ended.code == Exit.DONE
+    assert made["key"] == KEY
+    assert made["destination"] == {"type": "GoogleCloudPubSub", "projectId": "example-project", "topic": "customers"}
+    assert made["changes"] == [{"resourceTypeId": "customer"}]
+    assert made["messages"] == []
+    assert made["format"] == {"type": "Platform"}
+    assert "was created" in ended.said
+    assert "commercetools-segment backfill" in ended.said
+
+
+def test_a_second_time_there_is_nothing_to_do(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+
+    ended = subscribe(commercetools, "--json")
+
+    assert ended.code == Exit.DONE
+    assert ended.document == {"key": KEY, "existed": True, "changes": [], "applied": False}
+    assert only(commercetools)["version"] == 1
+
+
+def test_erasure_by_address_needs_the_message_that_carries_it(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+
+    ended = subscribe(commercetools, SEGMENT_USER_ID="email", ERASURE="every", SEGMENT_PUBLIC_API_TOKEN="canary-token")
+
+    assert ended.code == Exit.DONE
+    assert only(commercetools)["messages"] == [{"resourceTypeId": "customer", "types": ["CustomerDeleted"]}]
+    assert "customer: CustomerDeleted" in ended.said
+    assert "canary-token" not in ended.said
+
+
+def test_cloud_events_are_to_be_had_and_the_format_stays(commercetools: CommercetoolsStandIn) -> None:
+    assert subscribe(commercetools, "--format", "cloudevents").code == Exit.DONE
+    assert only(commercetools)["format"] == {"type": "CloudEvents", "cloudEventsVersion": "1.0"}
+    assert subscribe(commercetools).code == Exit.DONE  # which says nothing of a format
+
+    ended = subscribe(commercetools, "--format", "Platform")
+
+    assert ended.code == Exit.UNUSABLE
+    assert "commercetools cannot change" in ended.said
+
+
+def test_dry_run_shows_the_difference_and_makes_none(commercetools: CommercetoolsStandIn) -> None:
+    first = subscribe(commercetools, "--dry-run")
+    assert first.code == Exit.ATTENTION
+    assert commercetools.subscriptions == {}
+    subscribe(commercetools)
+    only(commercetools)["changes"] = [{"resourceTypeId": "order"}]
+
+    ended = subscribe(commercetools, "--dry-run", "--json")
+
+    assert ended.code == Exit.ATTENTION
+    assert ended.document["changes"] == [{"what": "changes", "now": "order", "wanted": "customer"}]
+    assert ended.document["applied"] is False
+    assert only(commercetools)["changes"] == [{"resourceTypeId": "order"}]
+    assert subscribe(commercetools).code == Exit.DONE
+    assert only(commercetools)["changes"] == [{"resourceTypeId": "customer"}]
+
+
+@pytest.mark.parametrize("status", ["ConfigurationErrorDeliveryStopped", "ManuallySuspended"])
+def test_one_whose_delivery_has_stopped_is_set_going_again(commercetools: CommercetoolsStandIn, status: str) -> None:
+    subscribe(commercetools)
+    only(commercetools)["status"] = status
+
+    ended = subscribe(commercetools)
+
+    assert ended.code == Exit.DONE
+    assert only(commercetools)["status"] == "Healthy"
+    assert "backfill" in ended.said
+
+
+def test_a_topic_without_the_grant_is_explained_as_that(commercetools: CommercetoolsStandIn, topic: Topic) -> None:
+    topic.lacks_the_grant = True
+
+    ended = subscribe(commercetools)
+
+    assert ended.code == Exit.STOPPED
+    assert "lacks the publisher grant" in ended.said
+    assert "gcloud pubsub topics add-iam-policy-binding customers --project=example-project" in ended.said
+    assert "serviceAccount:subscriptions@commercetools-platform.iam.gserviceaccount.com" in ended.said
+    assert commercetools.subscriptions == {}
+
+
+def test_an_api_client_that_may_not_is_told_which_scope_it_lacks(commercetools: CommercetoolsStandIn) -> None:
+    ended = subscribe(commercetools, CTP_SCOPES="view_customers:demo-shop")
+
+    assert ended.code == Exit.STOPPED
+    assert "manage_subscriptions" in ended.said
+
+
+def test_a_wrong_secret_is_said_to_be_that_and_is_not_shown(commercetools: CommercetoolsStandIn) -> None:
+    ended = subscribe(commercetools, CTP_CLIENT_SECRET="canary-secret")
+
+    assert ended.code == Exit.STOPPED
+    assert "token endpoint answered 401" in ended.said
+    assert "CTP_CLIENT_SECRET" in ended.said
+    assert "canary" not in ended.said
+
+
+def test_somebody_elses_change_in_between_is_not_overwritten(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+    made = only(commercetools)
+    made["changes"] = [{"resourceTypeId": "order"}]
+    commercetools.fail_next(answer(409), on=f"/demo-shop/subscriptions/{made['id']}")
+
+    ended = subscribe(commercetools)
+
+    assert ended.code == Exit.STOPPED
+    assert "Somebody else changed the Subscription" in ended.said
+
+
+def test_a_failing_commercetools_leaves_a_sentence(commercetools: CommercetoolsStandIn) -> None:
+    commercetools.fail(answer(502), on="/demo-shop/subscriptions")
+
+    ended = subscribe(commercetools)
+
+    assert ended.code == Exit.STOPPED
+    assert "commercetools answered 502" in ended.said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--topic", "customers"], id="a topic without its project"),
+        pytest.param(["--key", "x"], id="a key too short"),
+        pytest.param(["--format", "XML"], id="another format"),
+    ],
+)
+def test_what_is_no_name_is_refused_before_anybody_is_asked(
+    commercetools: CommercetoolsStandIn, arguments: list[str]
+) -> None:
+    ended = subscribe(commercetools, *arguments)
+
+    assert ended.code == Exit.UNUSABLE
+    assert ended.err.startswith("Error: ")
+    assert commercetools.calls == []

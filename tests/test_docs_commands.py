@@ -1,0 +1,168 @@
+"""The commands of docs/deploy.md and docs/operations.md can be typed as they stand, in their order, in one shell.
+
+Each page is run whole by bash, with programs in place of gcloud, terraform, curl and our own command that only note how
+they were called. So what is held against each program's own grammar is what it would really get: variables, quotes,
+pipes and all.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from service.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["deploy", "operations"]
+NOTED = ("gcloud", "terraform", "curl", "make", "commercetools-segment")
+COMMANDS_OF_TERRAFORM = {"init": {"-backend-config"}, "apply": {"-target"}, "plan": set(), "destroy": set()}
+
+NOTE = """#!{python}
+import json, os, pathlib, sys
+name = pathlib.Path(sys.argv[0]).name
+with open(os.environ["NOTES"], "a") as notes:
+    print(json.dumps([name, *sys.argv[1:]]), file=notes)
+if name == "curl":
+    print('{{"access_token": "token", "version": 3}}')
+"""
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def page(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def typed(page: str, tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    """Type a page's commands in a folder like the repository's; return what the programs were called with."""
+    folder = tmp_path_factory.mktemp(page)
+    shutil.copytree(ROOT / "infra", folder / "infra", ignore=shutil.ignore_patterns(".terraform*", "tests"))
+    programs = folder / "programs"
+    programs.mkdir()
+    for name in NOTED:
+        program = programs / name
+        program.write_text(NOTE.format(python=sys.executable))
+        program.chmod(0o755)
+    notes = folder / "notes"
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    script = folder / "page.sh"
+    script.write_text("set -euo pipefail\n" + "\n".join(blocks))
+
+    run = subprocess.run(  # noqa: S603  # our own page, without the programs that reach out
+        ["bash", str(script)],  # noqa: S607  # whose page is for a shell
+        check=False,
+        cwd=folder,
+        env={"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(folder), "NOTES": str(notes)},
+        input="typed-by-hand\n" * 9,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert run.returncode == 0, run.stderr
+    return [json.loads(line) for line in notes.read_text().splitlines()]
+
+
+def of(program: str, typed: list[list[str]]) -> list[list[str]]:
+    return [arguments for name, *arguments in typed if name == program]
+
+
+def test_every_block_of_a_page_is_a_kind_that_is_checked(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+
+    assert set(re.findall(r"^```(.*)$", text, re.MULTILINE)[::2]) <= {"sh", "query"}
+
+
+def test_a_page_uses_no_secret_as_an_argument(typed: list[list[str]]) -> None:
+    assert not [call for call in typed if "typed-by-hand" in call]
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="there is no gcloud")
+def test_gcloud_knows_every_command_and_every_flag(typed: list[list[str]], tmp_path: Path) -> None:
+    commands = tmp_path / "commands.json"
+    calls = [" ".join(["gcloud", *map(_quoted, arguments)]) for arguments in of("gcloud", typed)]
+    quoted = list(dict.fromkeys(calls))
+    commands.write_text(json.dumps([{"command_string": command} for command in quoted]))
+
+    linted = subprocess.run(  # noqa: S603  # gcloud's own lint, offline
+        ["gcloud", "meta", "lint-gcloud-commands", f"--commands-file={commands}"],  # noqa: S607  # from the PATH
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+
+    found = json.loads(linted.stdout)
+    assert quoted
+    assert len(found) == len(quoted)
+    assert not [(each["command_string"], each["error_message"]) for each in found if not each["success"]]
+
+
+def test_terraform_is_asked_for_what_is_there(typed: list[list[str]]) -> None:
+    resources = "\n".join(path.read_text() for path in (ROOT / "infra").glob("*.tf"))
+
+    for folder, command, *options in of("terraform", typed):
+        assert folder == "-chdir=infra"
+        for option in options:
+            name, _, value = option.partition("=")
+            assert name in COMMANDS_OF_TERRAFORM[command]
+            if name == "-target":
+                kind, _, resource = value.partition(".")
+                assert f'resource "{kind}" "{resource}"' in resources
+
+
+def test_our_own_command_takes_what_it_is_given(typed: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEAD_LETTER_SUBSCRIPTION", "projects/p/subscriptions/s")  # exported on the operator's page
+    monkeypatch.setenv("PUBSUB_TOPIC", "projects/p/topics/t")
+    calls = of("commercetools-segment", typed)
+
+    assert calls
+    for arguments in calls:
+        _parse(typer.main.get_command(app), arguments)
+
+
+def test_make_knows_its_targets(typed: list[list[str]]) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+
+    assert all(f"\n{target}:" in makefile for targets in of("make", typed) for target in targets)
+
+
+def test_curl_speaks_to_commercetools_and_fails_when_it_is_refused(typed: list[list[str]]) -> None:
+    for arguments in of("curl", typed):
+        address = arguments[-1]
+        assert re.match(r"https://(auth|api)\.europe-west1\.gcp\.commercetools\.com/", address)
+        assert "--fail" in arguments
+
+
+def test_the_names_in_a_page_are_those_that_terraform_gives(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    infra = "\n".join(path.read_text() for path in (ROOT / "infra").glob("*.tf"))
+    named = set(re.findall(r"/(?:topics|subscriptions)/([a-z-]+)", text)) | set(
+        re.findall(
+            r"(?:modify-push-config|versions add|--secret=|--service=|run deploy|--to-service)[ =]?([a-z-]+)", text
+        )
+    )
+
+    assert named
+    assert not {name for name in named if f'"{name}"' not in infra}
+
+
+def _quoted(argument: str) -> str:
+    return argument if re.fullmatch(r"[\w./:=@,+-]+", argument) else "'" + argument.replace("'", "'\\''") + "'"
+
+
+def _parse(command: Any, arguments: list[str], parent: Any = None) -> None:  # noqa: ANN401  # typer's own click
+    """Let a command line be read as far as it would be before anything runs. Raises what it would say."""
+    context = command.make_context(command.name or "commercetools-segment", list(arguments), parent=parent)
+    if hasattr(command, "resolve_command"):
+        rest = [*context._protected_args, *context.args]  # noqa: SLF001  # as a group does it itself
+        _, chosen, rest = command.resolve_command(context, rest)
+        _parse(chosen, rest, context)
