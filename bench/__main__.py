@@ -7,12 +7,10 @@ machine. A figure counts only beside another of the same run.
 import argparse
 import json
 import os
-import platform
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -133,7 +131,7 @@ def _rss(pid: int) -> int:
     return max(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _measured(name: str, app: str, kind: str, connections: int, seconds: float, ids: Path, **extra: str) -> Figures:
+def _measured(name: str, app: str, kind: str, *, connections: int, seconds: float, ids: Path, **extra: str) -> Figures:
     reads = kind == "updated"
     with ExitStack() as stack:
         segment, segment_calls = stack.enter_context(
@@ -200,7 +198,11 @@ def main() -> None:
         ids.write_text("\n".join(customer_ids))
         for name, (app, kind) in _RUNS.items():
             if not chosen.only or name[0] in chosen.only:
-                print(*_measured(name, app, kind, CONNECTIONS, chosen.seconds, ids).row, sep="  ", flush=True)
+                print(
+                    *_measured(name, app, kind, connections=CONNECTIONS, seconds=chosen.seconds, ids=ids).row,
+                    sep="  ",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

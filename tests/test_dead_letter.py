@@ -86,6 +86,7 @@ def test_a_message_is_there_when_the_call_returns_as_it_was_with_its_reason_and_
                 "reason": "the message's data is not JSON",
                 "source_subscription": "projects/example/subscriptions/push",
                 "source_message_id": "2070443601311540",
+                "source_delivery_attempt": "7",
             },
         )
     ]

@@ -22,7 +22,8 @@ from service.config import ConfigError
 from service.decoding import Malformed
 from service.operations import Exit, Output, Trouble, plain
 
-_OURS = ("reason", "source_subscription", "source_message_id")  # what service.pubsub.dead_letter adds
+# What service.pubsub.dead_letter adds.
+_OURS = ("reason", "source_subscription", "source_message_id", "source_delivery_attempt")
 _GOOGLES = "CloudPubSubDeadLetter"  # what Pub/Sub adds when it gives up: https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts
 _ATTEMPTS = "CloudPubSubDeadLetterSourceDeliveryCount"
 
@@ -68,13 +69,13 @@ class DeadLetter:
     @property
     def reason(self) -> str:
         """Why it is here: what the service said, or that Pub/Sub gave up."""
-        given_up = f"Pub/Sub gave up after {self.attempts} deliveries" if self.attempts else "unknown"
+        given_up = f"Pub/Sub gave up after {self.attempts} deliveries" if _ATTEMPTS in self.attributes else "unknown"
         return self.attributes.get("reason") or given_up
 
     @property
     def attempts(self) -> int | None:
-        """How often it was delivered before Pub/Sub gave up; None if the service set it aside at once."""
-        count = self.attributes.get(_ATTEMPTS, "")
+        """How often it was delivered before it was given up or set aside; None where nobody counted."""
+        count = self.attributes.get(_ATTEMPTS) or self.attributes.get("source_delivery_attempt", "")
         return int(count) if count.isascii() and count.isdigit() else None
 
     @property

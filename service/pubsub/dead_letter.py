@@ -42,6 +42,7 @@ class DeadLetterTopic:
             "reason": _shortened(reason),
             "source_subscription": message.subscription,
             "source_message_id": message.message_id,
+            "source_delivery_attempt": str(message.delivery_attempt or ""),
         }
         attributes = {**message.attributes, **{name: value for name, value in ours.items() if value}}
         if not self._turns.acquire(timeout=self._left(deadline)):
