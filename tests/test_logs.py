@@ -56,6 +56,7 @@ def test_every_field_on_the_list_gets_out(written: StringIO) -> None:
     assert only_line(written) == {
         "severity": "INFO",
         "message": "Delivered",
+        "events": "the events",
         "message_id": "the message_id",
         "delivery_attempt": "the delivery_attempt",
         "subscription": "the subscription",

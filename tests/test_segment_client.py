@@ -466,3 +466,18 @@ def test_a_caller_without_time_left_makes_no_call(segment: SegmentStandIn) -> No
         client_of(segment).by(time.monotonic() + 1).identify(**an_identify())
 
     assert segment.calls == []
+
+
+def test_each_confirmed_call_leaves_one_line_with_the_number_of_its_events(
+    segment: SegmentStandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    segment.latency = 0.05
+    segment.fail_next(answer(500))
+
+    with caplog.at_level("INFO", logger="service.segment.client"):
+        results = send_all(client_of(segment), [an_identify(n) for n in range(30)])
+
+    confirmed = sum(result.success for result in results)
+    assert 0 < confirmed < 30
+    assert [record.message for record in caplog.records] == ["Told Segment"] * (len(segment.calls) - 1)
+    assert sum(record.__dict__["events"] for record in caplog.records) == confirmed
