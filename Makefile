@@ -29,6 +29,10 @@ lint: setup  ## style, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+.PHONY: bench
+bench: setup  ## the cost of one message: bench/results.md
+	@$(BIN)/python -m bench
+
 .PHONY: check-infra check-image
 check-infra: setup  ## image, build, Terraform and documented commands, with the tools that are here
 	@scripts/check-infra
