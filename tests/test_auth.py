@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config import PushAuth, Settings
+from service.local.stand_in import HANG, Answer, Call, StandIn, json_answer
 from service.pubsub.auth import (
     Authenticate,
     CannotVerify,
@@ -552,3 +554,36 @@ def test_where_nobody_answers_nothing_can_be_verified() -> None:
 
     with pytest.raises(CannotVerify, match="Google's certificates cannot be fetched"):
         Certificates(f"http://127.0.0.1:{port}/certs", Clock()).for_key(KEY_ID)
+
+
+class CertificatesPage(StandIn):
+    def respond(self, _call: Call) -> Answer:
+        return json_answer(200, {"key": "a certificate"}, {"Cache-Control": "max-age=60"})
+
+
+def test_pushes_that_arrive_during_the_first_fetch_wait_for_it_and_share_it() -> None:
+    with CertificatesPage(latency=0.3) as page:
+        certificates = Certificates(page.url)
+
+        with ThreadPoolExecutor(20) as pool:
+            fetched = list(pool.map(certificates.for_key, ["key"] * 20))
+
+        assert fetched == [{"key": "a certificate"}] * 20
+        assert len(page.calls) == 1
+
+
+def test_nobody_who_knows_a_key_waits_while_stale_certificates_are_fetched_again() -> None:
+    now = [1000.0]
+    with CertificatesPage() as page:
+        certificates = Certificates(page.url, clock=lambda: now[0])
+        certificates.for_key("key")
+        now[0] += 61
+        with page.failing(HANG), ThreadPoolExecutor(1) as pool:
+            renewing = pool.submit(certificates.for_key, "key")
+            page.wait_for_calls(2, timeout=10)
+
+            assert certificates.for_key("key") == {"key": "a certificate"}
+
+            assert not renewing.done()
+            page.fail(None)
+        assert renewing.result() == {"key": "a certificate"}

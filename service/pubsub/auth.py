@@ -130,17 +130,19 @@ class Certificates:
 
     def for_key(self, key_id: str) -> Mapping[str, str]:
         """Return the certificates, fetched anew if they are stale or lack this key. Raises CannotVerify without any."""
-        if self._lacks(key_id):
-            with self._fetching:
-                if self._lacks(key_id):
+        # Who needs a key that is not there waits for the fetch under way; with one that is, nobody waits for another.
+        if self._wants_fetch(key_id) and self._fetching.acquire(blocking=key_id not in self._by_key):
+            try:
+                if self._wants_fetch(key_id) and self._clock() >= self._next_fetch:
                     self._fetch()
+            finally:
+                self._fetching.release()
         if not self._by_key:
             raise CannotVerify("Google's certificates cannot be fetched")
         return self._by_key
 
-    def _lacks(self, key_id: str) -> bool:
-        now = self._clock()
-        return (now >= self._fresh_until or key_id not in self._by_key) and now >= self._next_fetch
+    def _wants_fetch(self, key_id: str) -> bool:
+        return key_id not in self._by_key or self._clock() >= self._fresh_until
 
     def _fetch(self) -> None:
         self._next_fetch = self._clock() + _REFETCH_SECONDS
