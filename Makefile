@@ -29,6 +29,10 @@ lint: setup  ## style, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+.PHONY: chaos
+chaos: setup  ## the promise, while everything fails; SEED and CHANGES choose the run
+	@$(BIN)/python -m tests.emulation.chaos --seed $(or $(SEED),1) --changes $(or $(CHANGES),3000)
+
 .PHONY: bench
 bench: setup  ## the cost of one message: bench/results.md
 	@$(BIN)/python -m bench

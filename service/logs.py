@@ -55,3 +55,4 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("service").setLevel(level)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a kept-alive connection that died is no news
