@@ -36,6 +36,7 @@ chaos: setup  ## the promise, while everything fails; SEED and CHANGES choose th
 .PHONY: bench
 bench: setup  ## the cost of one message: bench/results.md
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.backfill
 
 .PHONY: check-infra check-image
 check-infra: setup  ## image, build, Terraform and documented commands, with the tools that are here

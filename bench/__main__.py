@@ -289,7 +289,7 @@ for each message. A figure counts only beside another of the same run.
 
 {verdicts}
 
-A backfill is measured apart: `python -m bench.backfill`.
+A backfill is measured after this, and printed: `python -m bench.backfill`, with `--customers 1000000` for its memory.
 """
     (HERE / "results.md").write_text(page)
     (HERE / "results.svg").write_text(_chart(rows))
