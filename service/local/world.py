@@ -2,27 +2,31 @@
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import requests
 from google.cloud import pubsub_v1
 
-from service.commercetools.client import CustomerReader
+from service.commercetools.client import CommercetoolsProject
 from service.config import ClearTraits, CommercetoolsSettings, UserIdField
 from service.local.commercetools import CommercetoolsStandIn
 from service.local.pubsub import PubSubEmulator, Push
 from service.local.segment import SegmentPublicApiStandIn, SegmentStandIn
 from service.local.shop import Shop
 from service.transformation import IdentifyRules, transform_customer_to_segment
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 PROJECT = "demo"
 TOPIC = f"projects/{PROJECT}/topics/customers"
@@ -94,6 +98,20 @@ class Service:
             os.kill(child, signal.SIGKILL)
         self.stop(signal.SIGKILL)
 
+    def kill_worker(self, has_ended: Callable[[], object] = lambda: None) -> None:
+        """End what serves and leave the first process, which starts another; return when that answers.
+
+        `has_ended` is called between the one and the other.
+        """
+        for child in _children(self.pid):
+            ended = os.pidfd_open(child)
+            os.kill(child, signal.SIGKILL)
+            select.select([ended], [], [], _STOP_SECONDS)
+            os.close(ended)
+        has_ended()
+        if self._process is not None:
+            self._wait_until_it_answers(self._process)
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -138,7 +156,8 @@ class LocalWorld:
     """Everything there is around the service, and the service. A context manager.
 
     `environment` adds to or replaces the service's settings. `speed` divides Pub/Sub's waits. The push subscription
-    has the retry and dead-letter policy of infra/, and push tokens that the service verifies.
+    has the retry and dead-letter policy of infra/, and push tokens that the service verifies. With `in_batches` the
+    shop does not wait until each message is published; `settle` does for all of them.
     """
 
     def __init__(
@@ -151,6 +170,7 @@ class LocalWorld:
         latency: float = 0.0,
         environment: Mapping[str, str] | None = None,
         shop_options: Mapping[str, Any] | None = None,
+        in_batches: bool = False,
         on_push: Callable[[Push], None] | None = None,
         on_line: Callable[[Line], None] | None = None,
     ) -> None:
@@ -161,6 +181,10 @@ class LocalWorld:
         self.commercetools = CommercetoolsStandIn(self.shop, latency=latency)
         self.published: list[str] = []
         """The id of each published message, in order."""
+        self.said = 0
+        """How many messages the shop has said, published or about to be."""
+        self._in_batches = in_batches
+        self._being_published: "deque[Future[str]]" = deque()
         self._environment = dict(environment or {})
         self._on_line = on_line
         self._stack = ExitStack()
@@ -210,12 +234,22 @@ class LocalWorld:
 
     def publish(self, data: bytes, **attributes: str) -> str:
         """Publish through the real client; return the message's id when Pub/Sub has it."""
+        self.said += 1
         message_id = str(self.publisher.publish(TOPIC, data, **attributes).result(timeout=30))
         self.published.append(message_id)
         return message_id
 
+    def settle(self) -> None:
+        """Return when everything that the shop has said so far is published, and in `published`."""
+        while self._being_published:
+            self.published.append(str(self._being_published.popleft().result(timeout=30)))
+
     def _publish(self, data: bytes, attributes: Mapping[str, str]) -> None:
-        self.publish(data, **attributes)
+        if self._in_batches:
+            self.said += 1
+            self._being_published.append(self.publisher.publish(TOPIC, data, **attributes))
+        else:
+            self.publish(data, **attributes)
 
     def dead_letters(self) -> list[pubsub_v1.types.PubsubMessage]:
         """Take what is in the dead-letter topic's subscription."""
@@ -232,8 +266,17 @@ class LocalWorld:
 
     def differences(self) -> list[str]:
         """Compare Segment with the shop: the ids of customers whose traits there are not exactly the shop's state."""
+        profiles, expected = self.segment.profiles, self.expected_profiles()
+        return [
+            customer_id
+            for customer_id in sorted({*expected, *profiles})
+            if expected.get(customer_id) != profiles.get(customer_id)
+        ]
+
+    def expected_profiles(self) -> dict[str, dict[str, Any]]:
+        """Return what Segment should hold: the traits of each customer of the shop, by id, none of them null."""
         rules = IdentifyRules(user_id=UserIdField.ID, clear=ClearTraits.ALL)
-        reader = CustomerReader(
+        project = CommercetoolsProject(
             CommercetoolsSettings(
                 project_key=self.shop.project_key,
                 client_id=self.commercetools.client_id,
@@ -243,18 +286,14 @@ class LocalWorld:
                 scopes="",
             )
         )
-        profiles = self.segment.profiles
         expected: dict[str, dict[str, Any]] = {}
-        for customer_id in self.shop.customers:
-            document = reader.read(customer_id, None, deadline=float("inf"))
-            if document is not None:
+        page = project.customers_after("")
+        while page:
+            for document in page:
                 traits = transform_customer_to_segment(document, rules)["traits"]
-                expected[customer_id] = {name: trait for name, trait in traits.items() if trait is not None}
-        return [
-            customer_id
-            for customer_id in sorted({*expected, *profiles})
-            if expected.get(customer_id) != profiles.get(customer_id)
-        ]
+                expected[document["id"]] = {name: trait for name, trait in traits.items() if trait is not None}
+            page = project.customers_after(page[-1]["id"])
+        return expected
 
     def doubled(self) -> int:
         """Count the events that tell Segment of one version of one customer again under another messageId."""
