@@ -184,7 +184,7 @@ class LocalWorld:
         self.said = 0
         """How many messages the shop has said, published or about to be."""
         self._in_batches = in_batches
-        self._being_published: "deque[Future[str]]" = deque()
+        self._being_published: deque[Future[str]] = deque()
         self._environment = dict(environment or {})
         self._on_line = on_line
         self._stack = ExitStack()
