@@ -33,6 +33,11 @@ lint: setup  ## style, types
 chaos: setup  ## the promise, while everything fails; SEED and CHANGES choose the run
 	@$(BIN)/python -m tests.emulation.chaos --seed $(or $(SEED),1) --changes $(or $(CHANGES),3000)
 
+.PHONY: fuzz
+fuzz: setup  ## bytes that look for a way through decoding, for SECONDS (60)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r tests/fuzz/requirements.txt
+	@$(BIN)/python -m tests.fuzz.fuzz_decode -max_total_time=$(or $(SECONDS),60) -print_final_stats=1
+
 .PHONY: bench
 bench: setup  ## the cost of one message: bench/results.md
 	@$(BIN)/python -m bench
@@ -53,6 +58,7 @@ lock: setup  ## pin anew what pyproject.toml asks for
 	$(VENV)-lock/bin/python -m pip install --quiet uv
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements.txt
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group fuzz -o tests/fuzz/requirements.txt
 
 clean:
 	rm -rf .venv .venv-* build *.egg-info
