@@ -49,7 +49,7 @@ class DeadLetterTopic:
             raise NotSetAside(_NO_TIME)
         try:
             publish = self._rpc()  # before the time is looked at: making it takes a moment
-            publish(
+            published = publish(
                 topic=self._topic,
                 messages=[{"data": message.data, "attributes": attributes}],
                 retry=None,
@@ -61,6 +61,8 @@ class DeadLetterTopic:
             raise NotSetAside(f"the dead-letter topic did not take it: {type(error).__name__}") from None
         finally:
             self._turns.release()
+        if len(published.message_ids) != 1:
+            raise NotSetAside("what answered is not Pub/Sub: it gave the dead letter no id")
 
     def _left(self, deadline: float) -> float:
         seconds = min(CALL_SECONDS, deadline - self._clock())
