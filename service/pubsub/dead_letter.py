@@ -63,8 +63,6 @@ class DeadLetterTopic:
             self._turns.release()
         if len(published.message_ids) != 1:
             raise NotSetAside("what answered is not Pub/Sub: it gave the dead letter no id")
-        if len(published.message_ids) != 1:
-            raise NotSetAside("what answered is not Pub/Sub: it gave the dead letter no id")
 
     def _left(self, deadline: float) -> float:
         seconds = min(CALL_SECONDS, deadline - self._clock())
