@@ -1,6 +1,7 @@
 """A call to an outside party: bounded as a whole, never redirected, not made before the party wants the next one."""
 
 import io
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -32,6 +33,11 @@ CONNECT_SECONDS = 3.0
 _LONGEST_PAUSE = 300.0  # a party that asks for an hour is asked again after five minutes
 
 _CONNECTIONS = 32  # kept alive for each host; above the slots of every group commit
+
+# urllib3 warns of an answer's broken headers, and quotes them.
+logging.getLogger("urllib3.connection").addFilter(
+    lambda record: not str(record.msg).startswith("Failed to parse headers")
+)
 
 
 class NotCalled(Exception):
