@@ -104,3 +104,23 @@ class Deliveries(Generic[Outcome]):
                 while len(self._newest) > self._remember:
                     self._newest.popitem(last=False)
         flight.ended.set()
+
+
+class Unsettled:
+    """Versions that were sent, and may have arrived or not: no older one of that customer is to follow them."""
+
+    def __init__(self, remember: int = 20_000) -> None:
+        self._remember = remember
+        self._lock = threading.Lock()
+        self._newest: OrderedDict[str, float] = OrderedDict()
+
+    def newest(self, customer_id: str) -> float:
+        """Return the newest of the customer's versions here, 0 if there is none."""
+        return self._newest.get(customer_id, 0.0)
+
+    def add(self, customer_id: str, version: float) -> None:
+        with self._lock:
+            self._newest[customer_id] = max(self._newest.get(customer_id, 0.0), version)
+            self._newest.move_to_end(customer_id)
+            while len(self._newest) > self._remember:
+                self._newest.popitem(last=False)

@@ -19,7 +19,7 @@ from service.commercetools.customer import CannotRead, Customer, read_customer
 from service.commercetools.notification import CUSTOMER, Notification, read_notification
 from service.config import Erasure, Settings, segment_from
 from service.decoding import Malformed
-from service.deliveries import ERASED, GONE, Attempt, Deliveries, TooLate
+from service.deliveries import ERASED, GONE, Attempt, Deliveries, TooLate, Unsettled
 from service.pubsub.dead_letter import DeadLetterTopic, NotSetAside, SetAside
 from service.pubsub.envelope import Headers, PushMessage, open_envelope
 from service.segment.client import SegmentClient, create_segment_client
@@ -99,6 +99,7 @@ class Integration:
     erase: Erase = _cannot_erase
     set_aside: SetAside | None = None
     deliveries: Deliveries[Outcome] = field(default_factory=Deliveries)
+    unsettled: Unsettled = field(default_factory=Unsettled)
 
     def handle(self, body: bytes, headers: Headers, deadline: float) -> Outcome:
         """Return the outcome of a push by `deadline`, a time of time.monotonic()."""
@@ -133,7 +134,7 @@ class Integration:
 
     def _identify(self, notification: Notification, deadline: float, newest: float) -> Attempt[Outcome]:
         try:
-            customer = self.customer_now(notification, deadline)
+            customer = self._not_behind(self.customer_now(notification, deadline))
         except CannotRead as cannot_read:
             return Attempt(Outcome(Ending.FAILED, str(cannot_read)))
         if customer is None:
@@ -147,7 +148,14 @@ class Integration:
         error = self.send(payload, deadline).error
         if error is None:
             return Attempt(_DELIVERED, customer.version)
+        if not error.refused:
+            self.unsettled.add(customer.id, customer.version)
         return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
+
+    def _not_behind(self, customer: Customer | None) -> Customer | None:
+        if customer is not None and customer.version < self.unsettled.newest(customer.id):
+            raise CannotRead("commercetools shows an older version than Segment may have")
+        return customer
 
     def _version_of_deletion(self, notification: Notification) -> float:
         return ERASED if self._erasure_is_due(notification) else GONE

@@ -61,6 +61,8 @@ class Service:
 
     def start(self) -> Self:
         """Start it; return when it answers. Raises RuntimeError with its last words if it ends instead."""
+        if self._process is not None:
+            raise RuntimeError("the service is running already")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "--config", "python:service.gunicorn_conf"],
             env=self._environment,

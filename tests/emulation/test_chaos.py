@@ -1,13 +1,138 @@
-"""The promise holds while everything around the service fails: a small run of what `make chaos` does for minutes."""
+"""The promise holds while everything around the service fails: a small run of `make chaos`, and a judge who sees."""
 
-from tests.emulation import chaos
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from service.config import CommercetoolsSettings, SegmentSettings, UserIdField
+from service.integration import Ending, integration_by
+from service.local.commercetools import CommercetoolsStandIn
+from service.local.segment import SegmentStandIn
+from service.local.shop import Shop
+from service.local.stand_in import RESET_AFTER_READ
+from tests.builders import settings
+from tests.emulation.chaos import PARTIES, Day, Evidence, Letter, judge, mended, run
+
+EARLIER, LATER = "2026-01-02T03:04:05.000Z", "2026-01-02T03:04:05.001Z"
+A_GARBAGE = Letter("2", "the message's data is not JSON", b"garbage")
+NEWEST = {"one": {"firstName": "Later"}}
 
 
-def test_nothing_is_lost_doubled_stale_or_brought_back_while_everything_fails() -> None:
-    finding = chaos.run(seed=9, changes=250)
+def an_event(timestamp: str = LATER, **changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    traits = {"firstName": "Later" if timestamp == LATER else "Earlier"}
+    return {"messageId": timestamp, "userId": "one", "timestamp": timestamp, "traits": traits} | changes
+
+
+AS_IT_SHOULD_BE = Evidence(
+    published=["1", "2"],
+    acknowledged=frozenset({"1", "2"}),
+    expected=NEWEST,
+    by_arrival=NEWEST,
+    by_timestamp=NEWEST,
+    erased=frozenset({"two"}),
+    suppressed=frozenset({"two"}),
+    events=[an_event(EARLIER), an_event(LATER)],
+    received=[an_event(EARLIER), an_event(LATER), an_event(LATER)],
+    garbage=[A_GARBAGE],
+    letters=[A_GARBAGE, A_GARBAGE],
+    statuses={200: 1, 204: 1, 500: 1, 503: 1, None: 1},
+)
+
+
+def test_a_small_day_of_chaos_breaks_no_promise() -> None:
+    finding = run(Day(seed=5, customers=100, changes=600, troubles=14, long=False, patience=60))
 
     assert finding.broken == {}, str(finding)
-    assert finding.figures["faults"] > 0
-    assert finding.figures["pushes nacked"] > 0
-    assert finding.figures["garbage"] > 0
-    assert finding.figures["SIGKILL to the worker"] > 0
+    assert finding.figures["changes"] == 600
+    assert finding.figures["pushes"] > finding.figures["messages published"] > 600
+    assert finding.figures["garbage messages"] > 0
+    assert finding.troubles.keys() >= {"process: SIGKILL to the worker", "process: SIGKILL to all", "process: SIGTERM"}
+    assert sum(finding.failures.values()) > 0
+
+
+def test_the_judge_has_nothing_to_say_where_the_promise_is_kept() -> None:
+    assert judge(AS_IT_SHOULD_BE) == {}
+    assert mended(AS_IT_SHOULD_BE) == []
+    assert len(PARTIES) == len(set(PARTIES))
+
+
+@pytest.mark.parametrize(
+    ("what", "changes"),
+    [
+        ("lost: messages without an end", {"acknowledged": frozenset({"1"})}),
+        ("lost: customers who are not in Segment as they are", {"by_timestamp": {}}),
+        ("lost: customers who are not in Segment as they are", {"by_timestamp": NEWEST | {"nobody": {}}}),
+        (
+            "stale: an older state sent after a newer one by the same process",
+            {"events": [an_event(LATER), an_event(EARLIER)]},
+        ),
+        (
+            "stale: an older state sent after a newer one by the same process",
+            {"events": [an_event(userId="two"), an_event(LATER), an_event(EARLIER)], "process_ends": [1]},
+        ),
+        ("doubled: versions under two messageIds", {"events": [an_event(), an_event(messageId="another")]}),
+        ("doubled: messageIds with two contents", {"received": [an_event(), an_event(traits={"firstName": "x"})]}),
+        ("erased, and back", {"by_arrival": NEWEST | {"two": {}}}),
+        ("deleted, and not erased", {"suppressed": frozenset()}),
+        ("garbage without a dead letter that says why", {"letters": []}),
+        (
+            "garbage without a dead letter that says why",
+            {"letters": [replace(A_GARBAGE, reason="unknown")]},
+        ),
+        ("dead letters that should not be", {"letters": [A_GARBAGE, Letter("1", "unknown", b"{}")]}),
+        ("answers that no genuine push gets", {"statuses": {200: 1, 401: 1}}),
+        ("failures that nobody foresaw", {"unforeseen": ["KeyError"]}),
+    ],
+)
+def test_the_judge_sees(what: str, changes: dict[str, Any]) -> None:
+    assert what in judge(replace(AS_IT_SHOULD_BE, **changes))
+
+
+def test_what_a_successor_sends_late_is_mended_by_timestamp_and_no_broken_promise() -> None:
+    late = replace(
+        AS_IT_SHOULD_BE,
+        by_arrival={"one": {"firstName": "Earlier"}},
+        events=[an_event(LATER), an_event(EARLIER)],
+        process_ends=[1],
+    )
+
+    assert judge(late) == {}
+    assert mended(late) == ["one"]
+
+
+def test_no_older_state_follows_one_that_segment_may_have() -> None:
+    published: list[bytes] = []
+    shop = Shop(publish=lambda data, _attributes: published.append(data), messages=False)
+    with SegmentStandIn() as segment, CommercetoolsStandIn(shop) as commercetools:
+        integration = integration_by(
+            settings(
+                segment=SegmentSettings(write_key=segment.write_key, host=segment.url),
+                segment_user_id=UserIdField.ID,
+                commercetools=CommercetoolsSettings(
+                    project_key=shop.project_key,
+                    client_id=commercetools.client_id,
+                    client_secret=commercetools.client_secret,
+                    auth_url=commercetools.url,
+                    api_url=commercetools.url,
+                    scopes=f"view_customers:{shop.project_key}",
+                ),
+            )
+        )
+        customer_id = shop.create()["id"]
+        for name in ("Earlier", "Later", "Latest"):
+            shop.change(customer_id, {"action": "setFirstName", "firstName": name})
+        _, earlier, _, latest = published
+
+        def ending_of(data: bytes) -> Ending:
+            return integration.handle(data, {}, time.monotonic() + 20).ending
+
+        segment.fail_next(RESET_AFTER_READ.after_effect())
+        assert ending_of(latest) is Ending.FAILED
+        commercetools.lag_query(1)  # shows "Later", which is newer than what this is about
+        assert ending_of(earlier) is Ending.FAILED
+        assert ending_of(latest) is Ending.DELIVERED
+        assert ending_of(earlier) is Ending.IGNORED
+
+        assert [event["traits"]["firstName"] for event in segment.events] == ["Latest"]
