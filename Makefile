@@ -18,8 +18,8 @@ $(READY): requirements-dev.txt pyproject.toml
 demo: setup  ## a shop's day on this machine
 	@$(BIN)/commercetools-segment demo
 
-test: setup  ## all tests
-	$(BIN)/python -m pytest -n 2
+test: setup  ## all tests; four at a time, since many wait for processes of their own
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 test-long: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m long
@@ -30,13 +30,17 @@ lint: setup  ## style, types
 	$(BIN)/mypy
 
 .PHONY: chaos
-chaos: setup  ## the promise, while everything fails; SEED and CHANGES choose the run
-	@$(BIN)/python -m tests.emulation.chaos --seed $(or $(SEED),1) --changes $(or $(CHANGES),3000)
+chaos: setup  ## some minutes: the promise, while everything fails; SEED and CHANGES choose the run
+	@$(BIN)/python -m tests.emulation.chaos --seed $(or $(SEED),1) --changes $(or $(CHANGES),20000)
 
 .PHONY: fuzz
 fuzz: setup  ## bytes that look for a way through decoding, for SECONDS (60)
 	@$(BIN)/python -m pip install --quiet --require-hashes -r tests/fuzz/requirements.txt
 	@$(BIN)/python -m tests.fuzz.fuzz_decode -max_total_time=$(or $(SECONDS),60) -print_final_stats=1
+
+.PHONY: load
+load: setup  ## two minutes: steady pushes at 70 % of the maximum; no failure, and memory stays flat
+	@$(BIN)/python -m bench.steady
 
 .PHONY: bench
 bench: setup  ## the cost of one message: bench/results.md

@@ -1,8 +1,9 @@
 """A load tool: keeps N connections busy with pushes for some seconds, and prints what came back as one JSON line.
 
-python -m bench.load PORT CONNECTIONS SECONDS created|updated FILE_OF_CUSTOMER_IDS
+python -m bench.load PORT CONNECTIONS SECONDS created|updated FILE_OF_CUSTOMER_IDS [RATE]
 
-Says "ready", begins at a line on stdin, and never pushes for a customer twice.
+Says "ready", begins at a line on stdin, and never pushes for a customer twice. With a RATE, so many pushes are due each
+second whatever the answers take, and a push that has to wait for a connection counts from the moment when it was due.
 """
 
 # ruff: noqa: E402  # gevent patches before anything else is imported
@@ -117,10 +118,11 @@ def read_answer(connection: socket.socket) -> bytes:
 
 
 def main() -> None:
-    port, connections, seconds, kind, ids = sys.argv[1:]
+    port, connections, seconds, kind, ids, *rate = sys.argv[1:]
     make = created if kind == "created" else updated
     customers = Path(ids).read_text().split()
-    requests = iter([push(make(customer_id), number) for number, customer_id in enumerate(customers)])
+    requests = iter([(number, push(make(customer_id), number)) for number, customer_id in enumerate(customers)])
+    apart = 1 / float(rate[0]) if rate else 0.0
     statuses: Counter[str] = Counter()
     latencies: list[float] = []
     print("ready", flush=True)
@@ -132,10 +134,14 @@ def main() -> None:
         with socket.create_connection(("127.0.0.1", int(port))) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while time.perf_counter() < end:
-                request = next(requests, None)
-                if request is None:
+                number, request = next(requests, (0, b""))
+                if not request:
                     return
                 begin = time.perf_counter()
+                if apart:
+                    due = started + number * apart
+                    gevent.sleep(max(due - begin, 0))
+                    begin = due
                 connection.sendall(request)
                 status = read_answer(connection)
                 latencies.append(time.perf_counter() - begin)

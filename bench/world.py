@@ -1,0 +1,112 @@
+"""What a measurement runs: the service under its own server, and stand-ins and load tool in processes of their own."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+from service.local.shop import Shop
+
+LATENCY = 0.03
+WRITE_KEY = "bench-write-key"
+CUSTOMERS = 200_000
+MEGA = 1024 * 1024
+
+
+def started(*command: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def stand_in(*command: str) -> Iterator[tuple[str, Callable[[], int]]]:
+    """Start a stand-in; give its URL, and a function that stops it and returns how many calls it had."""
+    process = started(*command)
+    if process.stdout is None:
+        raise RuntimeError
+    url = process.stdout.readline().strip()
+
+    def stop() -> int:
+        process.terminate()
+        told = process.communicate()[0]
+        return int(json.loads(told.splitlines()[-1])["calls"])
+
+    try:
+        yield url, stop
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def server(app: str, environment: Mapping[str, str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Start gunicorn with this app under the service's own settings; its log goes to a file, as to a collector."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "--config", "python:service.gunicorn_conf", app],
+            env={**os.environ, **environment, "PORT": str(port)},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            _wait_until_it_answers(port)
+            yield port, process
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_until_it_answers(port: int) -> None:
+    with requests.Session() as http:
+        patient = requests.adapters.Retry(total=None, connect=200, backoff_factor=0.01, backoff_max=0.1)
+        http.mount("http://", requests.adapters.HTTPAdapter(max_retries=patient))
+        http.get(f"http://127.0.0.1:{port}/health", timeout=20)
+
+
+def _family(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(member for child in children for member in _family(int(child)))]
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and its children, user and system: https://docs.kernel.org/filesystems/proc.html."""
+    fields = [Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split() for member in _family(pid)]
+    return sum(int(field[11]) + int(field[12]) for field in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def rss(pid: int) -> int:
+    pages = [int(Path(f"/proc/{member}/statm").read_text().split()[1]) for member in _family(pid)]
+    return max(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def commercetools_environment(url: str) -> dict[str, str]:
+    """Return the settings that point to the stand-in."""
+    return {
+        "CTP_PROJECT_KEY": "demo-shop",
+        "CTP_CLIENT_ID": "stand-in-client",
+        "CTP_CLIENT_SECRET": "stand-in-secret",
+        "CTP_AUTH_URL": url,
+        "CTP_API_URL": url,
+        "CTP_SCOPES": "view_customers:demo-shop",
+    }
+
+
+def customer_ids(number: int) -> list[str]:
+    """Return the first ids of the customers whom the stand-in knows."""
+    shop = Shop("demo-shop", population=CUSTOMERS)
+    with shop.lock:
+        return [customer_id for customer_id, _ in zip(shop.ids(), range(number), strict=False)]
