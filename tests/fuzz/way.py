@@ -80,7 +80,7 @@ def _body(place: int, rest: bytes) -> bytes:
         case 2:
             return _wrapped(_about(rest or b"{}"))
         case 3:
-            return _wrapped(_about(_dumped(_document(iter(rest)))))
+            return _wrapped(_about(_dumped({"id": "a", "version": 2} | _document(iter(rest)))))
         case 4:
             return _wrapped(_dumped(_document(iter(rest))))
         case _:
@@ -130,20 +130,45 @@ _VALUES: tuple[Any, ...] = (
     *("2026-01-02T03:04:05.678Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-02-30T00:00:00Z"),
     *("2026-01-02T03:04:05", "\ud800", "\u0000", "\u2028", "🌸", "x" * 40_000, "bm90aGluZw==", [], {}),
 )
+_LISTS = frozenset({"addresses", "stores", "billingAddressIds", "shippingAddressIds"})
+_DOCUMENTS = frozenset(
+    (
+        *("addresses", "stores", "customerGroup", "obj", "resource", "customer", "message", "data", "attributes"),
+        *("payloadNotIncluded", "resourceUserProvidedIdentifiers"),
+    )
+)
 _DEEPEST = 12
+_MOSTLY = 224  # of the 256 that a byte can be: up to here a field is what it should be
 
 
-def _document(steps: Iterator[int]) -> dict[str, Any]:
-    return {KEYS[step % len(KEYS)]: _value(steps, 1) for step in islice(steps, 40)}
+def _document(steps: Iterator[int], depth: int = 0) -> dict[str, Any]:
+    """Return as many fields as the next byte says, each of the kind that its name wants, as a rule."""
+    document = {}
+    for step in islice(steps, next(steps, 0) % 16):
+        key = KEYS[step % len(KEYS)]
+        document[key] = _field(key, steps, depth + 1)
+    return document
 
 
-def _value(steps: Iterator[int], depth: int) -> Any:  # noqa: ANN401  # any JSON
+def _field(key: str, steps: Iterator[int], depth: int) -> Any:  # noqa: ANN401  # any JSON
     step = next(steps, 0)
-    if step < 160 or depth > _DEEPEST:  # of the 256 that there are
-        return _VALUES[step % len(_VALUES)]
-    count = next(steps, 0) % 5
-    if step < 190:  # as above
-        return bytes(islice(steps, count * 4)).decode(errors="replace")
-    if step < 215:  # as above
-        return [_value(steps, depth + 1) for _ in range(count)]
-    return {KEYS[next(steps, 0) % len(KEYS)]: _value(steps, depth + 1) for _ in range(count)}
+    if step >= _MOSTLY or depth > _DEEPEST:
+        return _value(steps)
+    make = _document if key in _DOCUMENTS else _scalar
+    return [make(steps, depth) for _ in range(step % 4)] if key in _LISTS else make(steps, depth)
+
+
+def _scalar(steps: Iterator[int], _depth: int) -> Any:  # noqa: ANN401  # as above
+    return _VALUES[next(steps, 0) % len(_VALUES)]
+
+
+def _value(steps: Iterator[int]) -> Any:  # noqa: ANN401  # as above
+    match next(steps, 0) % 4:
+        case 0:
+            return bytes(islice(steps, next(steps, 0) % 16)).decode(errors="replace")
+        case 1:
+            return [_scalar(steps, 0)]
+        case 2:
+            return {KEYS[next(steps, 0) % len(KEYS)]: _scalar(steps, 0)}
+        case _:
+            return _scalar(steps, 0)
