@@ -11,12 +11,16 @@ from random import Random
 from typing import Generic, TypeVar
 
 import gevent
+import pytest
 
 Result = TypeVar("Result")
 Visitor = TypeVar("Visitor")
 
 PATIENCE = 20.0
 """Seconds after which a test that hangs gives up."""
+
+SEEDS = [*range(10), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(10, 40))]
+"""Of the tests in which chance decides what happens."""
 
 
 class Clock:

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from service.group_commit import BatchRefused, CallFailed, GroupCommit, NeverSent
-from tests.callers import Caller, Gate, run_on_greenlets
+from tests.callers import SEEDS, Caller, Gate, run_on_greenlets
 from tests.group_commit_world import CALL_SECONDS, LONG, Answer, World, done, ends, one_batch, raising, refusing
 
 # What shares a call
@@ -453,7 +453,7 @@ class Chance:
         return False
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_happens_each_caller_learns_what_became_of_its_item(seed: int) -> None:
     chance = Chance(seed)
     group: GroupCommit[str, str] = GroupCommit(
