@@ -5,15 +5,21 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
 
-from flask import Flask, Response, request
-from werkzeug.exceptions import BadRequest, HTTPException
+from flask import Flask, Response
+from werkzeug.datastructures import EnvironHeaders
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
 from service import logs
 from service.config import Settings, settings_from
 from service.integration import Ending, Integration, Outcome, integration_by
 from service.pubsub.auth import Authenticate, CannotVerify, Forbidden, Unauthenticated, authenticate_by
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +34,42 @@ _LEVELS = {
 }
 
 
+class Answer(NamedTuple):
+    """What a push is answered; the body, where there is one, is JSON."""
+
+    status: HTTPStatus
+    body: bytes = b""
+
+    def send(self, start_response: "StartResponse") -> tuple[bytes]:
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(self.body)))] if self.body else []
+        start_response(_STATUS_LINES[self.status], headers)
+        return (self.body,)
+
+
+_STATUS_LINES = {status: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+_ACK = Answer(HTTPStatus.NO_CONTENT)
+_SUCCESS = Answer(HTTPStatus.OK, b'{"success": true}')
+_INTERNAL_SERVER_ERROR = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b'{"error": "Internal server error"}')
+
+
+class Door(Flask):
+    """Flask, with a short way for the push, which needs nothing of what Flask prepares for a request.
+
+    Its contexts, routing, session and response take as long as all that a push has done to it: docs/decisions.md.
+    """
+
+    def __init__(self, receive: Callable[["WSGIEnvironment"], Answer]) -> None:
+        super().__init__(__name__, static_folder=None)
+        self._receive = receive
+        self.add_url_rule("/", "receive", methods=["POST"])  # known to Flask, which answers 405 to other methods
+
+    def wsgi_app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/" and environ["REQUEST_METHOD"] == "POST":
+            return self._receive(environ).send(start_response)
+        return super().wsgi_app(environ, start_response)
+
+
 def create_app(
     settings: Settings | None = None,
     integration: Integration | None = None,
@@ -39,83 +81,86 @@ def create_app(
     handle = (integration or integration_by(settings)).handle
     authenticate = authenticate or authenticate_by(settings)
 
-    app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
-
-    @app.post("/")
-    def receive() -> Response:
+    def receive(environ: "WSGIEnvironment") -> Answer:
         deadline = time.monotonic() + REQUEST_SECONDS
         try:
-            authenticate(request.headers.get("Authorization"))
+            authenticate(environ.get("HTTP_AUTHORIZATION"))
+            outcome = handle(_body(environ), EnvironHeaders(environ), deadline)
+            _log(outcome, environ.get("HTTP_X_CLOUD_TRACE_CONTEXT", ""))
+            return _answer(outcome)
         except Unauthenticated as reason:
             return _turned_away(reason, HTTPStatus.UNAUTHORIZED)
         except Forbidden as reason:
             return _turned_away(reason, HTTPStatus.FORBIDDEN)
         except CannotVerify as reason:
             return _turned_away(reason, HTTPStatus.SERVICE_UNAVAILABLE)
-        outcome = handle(_body(), request.headers, deadline)
-        _log(outcome)
-        return _answer(outcome)
+        except HTTPException as error:
+            return _no_push(error)
+        except Exception:  # whatever it is, the message comes again
+            log.exception("Failed: unforeseen")
+            return _INTERNAL_SERVER_ERROR
+
+    app = Door(receive)
 
     @app.get("/health")
     def health() -> Response:
-        return _json('{"status": "ok"}', HTTPStatus.OK)
+        return Response('{"status": "ok"}', content_type="application/json")
 
     @app.errorhandler(HTTPException)
     def not_ours(error: HTTPException) -> Response:
-        answer = _json(json.dumps({"error": error.name}), HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR))
-        if error.code == HTTPStatus.METHOD_NOT_ALLOWED:
+        status, body = _no_push(error)
+        answer = Response(body, status, content_type="application/json")
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
             answer.headers["Allow"] = error.get_response().headers["Allow"]  # RFC 9110, 15.5.6
         return answer
-
-    @app.errorhandler(Exception)
-    def unforeseen(error: Exception) -> Response:
-        log.error("Failed: unforeseen", exc_info=error)
-        return _json(_INTERNAL_SERVER_ERROR, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     return app
 
 
-def _body() -> bytes:
+def _body(environ: "WSGIEnvironment") -> bytes:
     """Return the whole body, or raise: what arrived in part is nobody's message yet, and Pub/Sub sends it again."""
+    length = int(environ.get("CONTENT_LENGTH") or -1)  # -1 where it comes in chunks
+    if length > _LARGEST_BODY:
+        raise RequestEntityTooLarge
     try:
-        body = request.get_data(cache=False)
-    except HTTPException:
-        raise
+        body: bytes = environ["wsgi.input"].read(_LARGEST_BODY + 1)
     except Exception:  # noqa: BLE001  # whatever the server could not read: broken chunks, a connection that is gone
         raise BadRequest from None
-    if request.content_length not in {None, len(body)}:
+    if len(body) > _LARGEST_BODY:
+        raise RequestEntityTooLarge
+    if length not in {-1, len(body)}:
         raise BadRequest
     return body
 
 
-_INTERNAL_SERVER_ERROR = '{"error": "Internal server error"}'
-
-
-def _answer(outcome: Outcome) -> Response:
+def _answer(outcome: Outcome) -> Answer:
     match outcome.ending:
         case Ending.DELIVERED:
-            return _json('{"success": true}', HTTPStatus.OK)
+            return _SUCCESS
         case Ending.IGNORED:
-            return Response(status=HTTPStatus.NO_CONTENT)
+            return _ACK
         case Ending.REFUSED if outcome.set_aside:
-            return Response(status=HTTPStatus.NO_CONTENT)
+            return _ACK
         case Ending.REFUSED:
-            return _json(json.dumps({"error": outcome.reason}), HTTPStatus.BAD_REQUEST)
+            return _error(outcome.reason, HTTPStatus.BAD_REQUEST)
         case Ending.FAILED:
-            return _json(_INTERNAL_SERVER_ERROR, HTTPStatus.INTERNAL_SERVER_ERROR)
+            return _INTERNAL_SERVER_ERROR
 
 
-def _turned_away(reason: Exception, status: HTTPStatus) -> Response:
+def _turned_away(reason: Exception, status: HTTPStatus) -> Answer:
     log.warning("Turned away: %s", reason)
-    return _json(json.dumps({"error": str(reason)}), status)
+    return _error(str(reason), status)
 
 
-def _json(text: str, status: HTTPStatus) -> Response:
-    return Response(text, status, content_type="application/json")
+def _no_push(error: HTTPException) -> Answer:
+    return _error(error.name, HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR))
 
 
-def _log(outcome: Outcome) -> None:
+def _error(reason: str, status: HTTPStatus) -> Answer:
+    return Answer(status, json.dumps({"error": reason}).encode())
+
+
+def _log(outcome: Outcome, trace: str) -> None:
     level = logging.WARNING if outcome.warn else _LEVELS[outcome.ending]
     if not log.isEnabledFor(level):
         return
@@ -123,7 +168,7 @@ def _log(outcome: Outcome) -> None:
     if outcome.message is not None:
         about["message_id"] = _identifier(outcome.message.message_id)
         about["delivery_attempt"] = outcome.message.delivery_attempt
-        about |= _trace(outcome.message.subscription)
+        about |= _trace(trace, outcome.message.subscription)
     if outcome.notification is not None:
         notification_type = outcome.notification.message_type or outcome.notification.notification_type
         about["notification_type"] = _identifier(notification_type)
@@ -138,13 +183,14 @@ def _identifier(text: str) -> str | None:
     return text if _IDENTIFIER.fullmatch(text) else None
 
 
-def _trace(subscription: str) -> dict[str, object]:
+def _trace(header: str, subscription: str) -> dict[str, object]:
     """Tie a line to its request: https://cloud.google.com/run/docs/logging#correlate-logs.
 
     Cloud Run tells no project id; the subscription's name, projects/PROJECT/subscriptions/…, holds it.
     """
-    trace = request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0]
-    project = _PROJECT.match(subscription)
+    if not header:
+        return {}
+    trace, project = header.partition("/")[0], _PROJECT.match(subscription)
     if not (_HEX.fullmatch(trace) and project):
         return {}
     return {"logging.googleapis.com/trace": f"projects/{project[1]}/traces/{trace}"}

@@ -2,7 +2,8 @@
 
 A call leaves at once when a slot is free; what arrives while it is away shares the next one. One of the waiting
 callers makes the call for all of them, so there is no thread and no timer of its own, nothing to flush at exit, and
-nothing that a fork could break. Works the same on threads and on gevent's greenlets.
+nothing that a fork could break. Works the same on threads and on gevent's greenlets; on these, "at once" is when no
+other greenlet is ready to run, since each that is may be about to hand in an item.
 """
 
 import threading
@@ -12,8 +13,12 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Generic, TypeVar, cast
 
+from service import greenlets
+
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
+
+_LONGEST_COURTESY = 0.05  # seconds; about a call's own time: longer is worse than leaving some to the next call
 
 
 class NeverSent(Exception):
@@ -107,6 +112,7 @@ class GroupCommit(Generic[Item, Outcome]):
         batch = [ticket]
         try:
             if ticket.latest_start >= self._clock():  # a leader that came too late leaves the others to the next one
+                greenlets.let_others_run(_LONGEST_COURTESY)
                 with self._lock:
                     self._fill(batch)
             self._deliver(batch)

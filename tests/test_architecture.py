@@ -99,7 +99,9 @@ def test_the_server_does_serve_the_door() -> None:
     ("room", "may_know"),
     [
         pytest.param(
-            "pubsub", ("service.pubsub", "service.config", "service.decoding", "service.upstream"), id="pubsub"
+            "pubsub",
+            ("service.pubsub", "service.config", "service.decoding", "service.greenlets", "service.upstream"),
+            id="pubsub",
         ),
         pytest.param(
             "commercetools",

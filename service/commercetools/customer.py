@@ -3,14 +3,16 @@
 https://docs.commercetools.com/api/projects/customers#customer
 """
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from marshmallow import fields, validate
 
-from service.decoding import Document, Inner, Plain, Text, load
+from service.decoding import Document, Inner, Plain, Several, Text, load
 
 
 class CannotRead(Exception):
@@ -65,11 +67,20 @@ class _Moment(fields.AwareDateTime):
     def __init__(self, data_key: str) -> None:
         super().__init__(data_key=data_key, default_timezone=UTC, load_default=None, allow_none=True)
 
+    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # marshmallow's own signature
+        if type(value) is str and _AS_COMMERCETOOLS_WRITES_IT.fullmatch(value):
+            with suppress(ValueError):
+                return datetime.fromisoformat(value)
+        return super().deserialize(value, *args, **kwargs)
+
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:  # noqa: ANN401  # as above
         try:
             return super()._deserialize(value, *args, **kwargs).astimezone(UTC)
         except OverflowError:  # year 1 or 9999, beyond the calendar once its offset is taken away
             raise self.make_error("invalid", obj_type=self.OBJ_TYPE) from None
+
+
+_AS_COMMERCETOOLS_WRITES_IT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 
 
 class _AddressSchema(Document):
@@ -100,8 +111,8 @@ class _StoreSchema(Document):
 
 
 class _CustomerSchema(Document):
-    id = fields.String(required=True, validate=validate.Length(min=1))
-    version = fields.Integer(strict=True, required=True, validate=validate.Range(min=1))
+    id = Plain(str, required=True, validate=validate.Length(min=1))
+    version = Plain(int, required=True, validate=validate.Range(min=1))
     email = Text()
     key = Text()
     customer_number = Text("customerNumber")
@@ -113,12 +124,12 @@ class _CustomerSchema(Document):
     locale = Text()
     is_email_verified = Plain(bool, "isEmailVerified")
     customer_group = Inner(_GroupReferenceSchema, data_key="customerGroup", load_default=None, allow_none=True)
-    stores = fields.List(Inner(_StoreSchema), load_default=None, allow_none=True)
-    addresses = fields.List(Inner(_AddressSchema), load_default=None, allow_none=True)
+    stores = Several(Inner(_StoreSchema))
+    addresses = Several(Inner(_AddressSchema))
     default_billing_address_id = Text("defaultBillingAddressId")
     default_shipping_address_id = Text("defaultShippingAddressId")
-    billing_address_ids = fields.List(Text(), data_key="billingAddressIds", load_default=None, allow_none=True)
-    shipping_address_ids = fields.List(Text(), data_key="shippingAddressIds", load_default=None, allow_none=True)
+    billing_address_ids = Several(Text(), "billingAddressIds")
+    shipping_address_ids = Several(Text(), "shippingAddressIds")
     created_at = Text("createdAt")
     last_modified_at = _Moment("lastModifiedAt")
 

@@ -45,8 +45,8 @@ class Notification:
 
 
 class _ResourceSchema(Document):
-    type_id = fields.String(data_key="typeId", required=True)
-    id = fields.String(required=True)
+    type_id = Plain(str, "typeId", required=True)
+    id = Plain(str, required=True)
 
 
 class _PayloadNotIncludedSchema(Document):
@@ -54,7 +54,7 @@ class _PayloadNotIncludedSchema(Document):
 
 
 class _NotificationSchema(Document):
-    notification_type = fields.String(data_key="notificationType", required=True)
+    notification_type = Plain(str, "notificationType", required=True)
     project_key = Plain(str, "projectKey", absent="")
     resource = Inner(_ResourceSchema, load_default=None)
     version = Plain(int)

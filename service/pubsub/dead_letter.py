@@ -3,13 +3,13 @@
 https://cloud.google.com/pubsub/docs/publisher
 """
 
-import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from service import greenlets
 from service.pubsub.envelope import PushMessage
 from service.upstream import CALL_SECONDS
 
@@ -78,8 +78,7 @@ class DeadLetterTopic:
 
 
 def _publish_rpc() -> Any:  # noqa: ANN401  # as above
-    gevent_monkey = sys.modules.get("gevent.monkey")
-    if gevent_monkey is not None and gevent_monkey.is_module_patched("socket"):
+    if greenlets.instead_of_threads():
         # Under the service's gunicorn worker a blocked gRPC call would hold up every other push of the process.
         from grpc.experimental.gevent import init_gevent  # noqa: PLC0415
 
