@@ -159,8 +159,8 @@ def drip(seconds_per_byte: float = 1.0) -> Fault:
 class StandIn:
     """A server on 127.0.0.1 while its context is entered; may be stopped and started again on the same port.
 
-    `latency` is how many seconds pass between a request's effect and its answer. `remember` limits how many of the
-    newest calls are kept (None: all of them), for runs too long to keep everything.
+    `latency` is how many seconds after it was read a request is answered; it takes effect at once. `remember` limits
+    how many of the newest calls are kept (None: all of them), for runs too long to keep everything.
     """
 
     def __init__(self, *, port: int = 0, latency: float = 0, remember: int | None = None) -> None:
@@ -319,13 +319,14 @@ class StandIn:
         call = _read(connection, reader)
         if call is None:
             return False
+        due = time.monotonic() + self.latency
         reply = self.respond(call) if fault is None or fault.processed else Answer(200, b"{}")
         with self._changed:
             self._calls.append(call)
             self.call_count += 1
             self._changed.notify_all()
         if self.latency:
-            self._stopped.wait(self.latency)
+            self._stopped.wait(max(due - time.monotonic(), 0))
         if fault and fault.kind is not _Kind.ANSWER:
             return self._fail(fault, reply, connection, reader)
         sent = self._instead(fault) if fault else reply
