@@ -45,7 +45,6 @@ load: setup  ## two minutes: steady pushes at 70 % of the maximum; no failure, a
 .PHONY: bench
 bench: setup  ## the cost of one message: bench/results.md
 	@$(BIN)/python -m bench
-	@$(BIN)/python -m bench.backfill
 
 .PHONY: check-infra check-image
 check-infra: setup  ## image, build, Terraform and documented commands, with the tools that are here

@@ -4,6 +4,7 @@ python -m bench.load PORT CONNECTIONS SECONDS created|updated FILE_OF_CUSTOMER_I
 
 Says "ready", begins at a line on stdin, and never pushes for a customer twice. With a RATE, so many pushes are due each
 second whatever the answers take, and a push that has to wait for a connection counts from the moment when it was due.
+PUSH_TOKEN in the environment is the token that each push carries.
 """
 
 # ruff: noqa: E402  # gevent patches before anything else is imported
@@ -13,6 +14,7 @@ monkey.patch_all()
 
 import base64
 import json
+import os
 import socket
 import sys
 import time
@@ -82,8 +84,9 @@ def updated(customer_id: str) -> dict[str, object]:
     }
 
 
-def push(notification: dict[str, object], number: int) -> bytes:
+def push(notification: dict[str, object], number: int, token: str = "") -> bytes:
     """The whole HTTP request, as Pub/Sub makes it."""
+    authorization = f"Authorization: Bearer {token}\r\n".encode() if token else b""
     data = base64.b64encode(json.dumps(notification, separators=(",", ":")).encode()).decode()
     message = {
         "data": data,
@@ -96,7 +99,7 @@ def push(notification: dict[str, object], number: int) -> bytes:
     body = json.dumps(envelope).encode()
     return (
         b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: CloudPubSub-Google\r\nContent-Type: application/json\r\n"
-        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        b"%bContent-Length: %d\r\n\r\n%b" % (authorization, len(body), body)
     )
 
 
@@ -121,7 +124,8 @@ def main() -> None:
     port, connections, seconds, kind, ids, *rate = sys.argv[1:]
     make = created if kind == "created" else updated
     customers = Path(ids).read_text().split()
-    requests = iter([(number, push(make(customer_id), number)) for number, customer_id in enumerate(customers)])
+    token = os.environ.get("PUSH_TOKEN", "")
+    requests = iter([(number, push(make(customer_id), number, token)) for number, customer_id in enumerate(customers)])
     apart = 1 / float(rate[0]) if rate else 0.0
     statuses: Counter[str] = Counter()
     latencies: list[float] = []
