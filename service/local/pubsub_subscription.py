@@ -295,7 +295,7 @@ class Subscription:
                 self._finish(delivery)
                 return True
         backoff = min(self._max_backoff, self._min_backoff * 2 ** min(delivery.attempt - 1, 20))
-        self._offer(delivery, backoff * random.uniform(1.0, 1.1))
+        self._offer(delivery, backoff * self._faults.uniform(1.0, 1.1))
         return False
 
     def _reason(self, delivery: _Delivery) -> dict[str, str]:
