@@ -368,6 +368,60 @@ def test_when_googles_certificates_cannot_be_had_nobody_is_believed_or_refused(
         oidc(bearer(a_token(googles)))
 
 
+@dataclass
+class KnownCertificates:
+    by_key: dict[str, str]
+    asked: int = 0
+
+    def for_key(self, _key_id: str) -> Mapping[str, str]:
+        self.asked += 1
+        return self.by_key
+
+
+def oidc_with(certificates: KnownCertificates, now: Callable[[], float] = time.time) -> Authenticate:
+    configured = settings(push_auth=PushAuth.OIDC, push_audience=AUDIENCE, push_service_account=ACCOUNT)
+    return authenticate_by(configured, certificates, now)
+
+
+def test_what_was_believed_is_believed_until_it_expires_and_then_looked_at_again(googles: Key) -> None:
+    certificates, clock = KnownCertificates({KEY_ID: googles.public}), Clock(time.time())
+    check = oidc_with(certificates, clock)
+    token = a_token(googles, exp_in=3600)
+
+    for _ in range(5):
+        check(bearer(token))
+    assert certificates.asked == 1
+    with pytest.raises(Unauthenticated):
+        check(bearer(token[:-4] + "AAAA"))
+    assert certificates.asked == 2
+
+    clock.now += 3601
+    certificates.by_key = {KEY_ID: a_key().public}
+    with pytest.raises(Unauthenticated):
+        check(bearer(token))
+
+
+def test_what_was_turned_away_is_looked_at_each_time(googles: Key) -> None:
+    certificates = KnownCertificates({KEY_ID: googles.public})
+    check = oidc_with(certificates)
+
+    for _ in range(3):
+        with pytest.raises(Forbidden):
+            check(bearer(a_token(googles, email="another@example.com")))
+    assert certificates.asked == 3
+
+
+def test_no_more_than_a_hundred_tokens_are_kept(googles: Key) -> None:
+    certificates = KnownCertificates({KEY_ID: googles.public})
+    check = oidc_with(certificates)
+    tokens = [bearer(a_token(googles, sub=str(number))) for number in range(101)]
+
+    for token in [*tokens, tokens[-1], tokens[0]]:
+        check(token)
+
+    assert certificates.asked == 102
+
+
 # ---- iam: the platform has verified the token and removed its signature
 
 

@@ -17,6 +17,7 @@ from service.upstream import session, timeout
 _ISSUERS = ("https://accounts.google.com", "accounts.google.com")  # both spellings occur
 _CLOCK_SKEW_SECONDS = 10
 _REFETCH_SECONDS = 30.0  # at most this often, so that forged key ids cannot make us call Google without end
+_MOST_TOKENS = 100  # kept as verified; a push subscription needs one or two at a time
 _DEFAULT_MAX_AGE = 3600.0
 _MAX_AGE = re.compile(r"max-age=(\d{1,9})")
 
@@ -37,11 +38,14 @@ Authenticate = Callable[[str | None], None]
 """Gets the Authorization header; returns, or raises Unauthenticated, Forbidden or CannotVerify."""
 
 
-def authenticate_by(settings: Settings) -> Authenticate:
-    """Return the check that PUSH_AUTH chooses.
+def authenticate_by(
+    settings: Settings, certificates: "KnowsCertificates | None" = None, now: Callable[[], float] = time.time
+) -> Authenticate:
+    """Return the check that PUSH_AUTH chooses. `now` is the time of day, in seconds since 1970.
 
     With `iam` the platform has verified the token and removed its signature, so that only its claims can be looked at;
-    they are, where an audience or an account is configured. With `oidc` this service verifies all of it.
+    they are, where an audience or an account is configured. With `oidc` this service verifies all of it, once for each
+    token: what has been believed is believed until it expires.
     """
     match settings.push_auth:
         case PushAuth.NONE:
@@ -51,19 +55,26 @@ def authenticate_by(settings: Settings) -> Authenticate:
         case PushAuth.IAM:
             return _Claims(settings).check_unverified
         case PushAuth.OIDC:
-            return _Claims(settings, Certificates(settings.push_certs_url)).check_verified
+            return _Claims(settings, certificates or Certificates(settings.push_certs_url), now).check_verified
 
 
 def _anybody(_authorization: str | None) -> None:
     return
 
 
-class _KnowsCertificates(Protocol):
+class KnowsCertificates(Protocol):
+    """Gives Google's certificates, PEM by key id, this key's among them if there is such a key."""
+
     def for_key(self, key_id: str) -> Mapping[str, str]: ...
 
 
 class _Claims:
-    def __init__(self, settings: Settings, certificates: _KnowsCertificates | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        certificates: KnowsCertificates | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         # Imported here, since it brings the cryptography that the other modes do not need.
         from google.auth import jwt  # noqa: PLC0415
 
@@ -71,6 +82,8 @@ class _Claims:
         self._audience = settings.push_audience
         self._account = settings.push_service_account
         self._certificates = certificates
+        self._now = now
+        self._verified: dict[str, float] = {}  # tokens that were believed, and until when they may be
 
     def check_unverified(self, authorization: str | None) -> None:
         try:
@@ -81,6 +94,8 @@ class _Claims:
 
     def check_verified(self, authorization: str | None) -> None:
         token = _bearer_token(authorization)
+        if self._now() < self._verified.get(token, 0):
+            return  # Pub/Sub sends the same token for most of an hour
         try:
             header = self._jwt.decode_header(token)
         except (ValueError, RecursionError):
@@ -95,6 +110,9 @@ class _Claims:
         if claims.get("iss") not in _ISSUERS:
             raise Unauthenticated("the token was not issued by Google")
         self._check(claims)
+        if len(self._verified) >= _MOST_TOKENS:
+            self._verified.clear()
+        self._verified[token] = float(claims["exp"])
 
     def _check(self, claims: Mapping[str, Any]) -> None:
         if self._audience is not None and claims.get("aud") != self._audience:
