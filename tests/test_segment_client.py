@@ -3,6 +3,7 @@
 Segment's library lets a caller believe so in many ways; each has a test here, over the real library and real HTTP.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from segment.analytics.client import Client
 
+from service.config import ClearTraits, UserIdField
 from service.integration import send_customer_to_segment_with_client
 from service.local.segment import SegmentStandIn
 from service.local.stand_in import (
@@ -34,6 +39,8 @@ from service.local.stand_in import (
     redirect,
 )
 from service.segment import NotDelivered, SegmentClient, SegmentIdentifyPayload, SegmentIntegrationResult
+from service.transformation import IdentifyRules, transform_customer_to_segment
+from tests.strategies import customers
 
 WRITE_KEY = "stand-in-write-key"
 ROOT = Path(__file__).parent.parent
@@ -48,6 +55,21 @@ def segment() -> Iterator[SegmentStandIn]:
 
 def client_of(segment: SegmentStandIn, call_seconds: float = 10.0) -> SegmentClient:
     return SegmentClient(WRITE_KEY, segment.url, call_seconds=call_seconds)
+
+
+@given(customers, st.sampled_from(list(ClearTraits)))
+def test_an_event_is_what_the_library_makes_of_the_same_identify(document: dict[str, Any], clear: ClearTraits) -> None:
+    payload = transform_customer_to_segment(document, IdentifyRules(UserIdField.ID, clear), project_key="example-shop")
+    payload.setdefault("timestamp", datetime(2026, 1, 2, tzinfo=UTC))
+    payload["user_id"] = payload["user_id"].strip() or "nobody"
+    ours, size = SegmentClient(WRITE_KEY).event_for(
+        payload["user_id"], payload["traits"], payload["timestamp"], payload["message_id"], payload["context"]
+    )
+
+    _, theirs = Client(WRITE_KEY, send=False, sync_mode=True).identify(**payload)
+
+    assert ours == theirs
+    assert size == len(json.dumps(theirs)) + len(", ")
 
 
 def an_identify(number: int = 1, **changes: Any) -> SegmentIdentifyPayload:  # noqa: ANN401  # any value
