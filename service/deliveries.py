@@ -44,6 +44,23 @@ class _Flight(Generic[Outcome]):
         return self.attempt if covered is not None and version <= covered else None
 
 
+class _NewestVersions:
+    """The newest version noted of each of so many customers, those whom something was noted of last."""
+
+    def __init__(self, remember: int) -> None:
+        self._remember = remember
+        self._by_customer: OrderedDict[str, float] = OrderedDict()
+
+    def of(self, customer_id: str) -> float | None:
+        return self._by_customer.get(customer_id)
+
+    def note(self, customer_id: str, version: float) -> None:
+        self._by_customer[customer_id] = max(self._by_customer.get(customer_id, 0.0), version)
+        self._by_customer.move_to_end(customer_id)
+        while len(self._by_customer) > self._remember:
+            self._by_customer.popitem(last=False)
+
+
 class TooLate(Exception):
     """Another attempt for the same customer was under way until the deadline."""
 
@@ -55,10 +72,9 @@ class Deliveries(Generic[Outcome]):
     """
 
     def __init__(self, remember: int = 20_000, clock: Callable[[], float] = time.monotonic) -> None:
-        self._remember = remember
         self._clock = clock
         self._lock = threading.Lock()
-        self._newest: OrderedDict[str, float] = OrderedDict()
+        self._newest = _NewestVersions(remember)
         self._flights: dict[str, _Flight[Outcome]] = {}
 
     def deliver(
@@ -77,7 +93,7 @@ class Deliveries(Generic[Outcome]):
         """
         while True:
             with self._lock:
-                newest = self._newest.get(customer_id)
+                newest = self._newest.of(customer_id)
                 if version is not None and newest is not None and version <= newest:
                     return None
                 flight = self._flights.get(customer_id)
@@ -99,10 +115,7 @@ class Deliveries(Generic[Outcome]):
         with self._lock:
             del self._flights[customer_id]
             if flight.attempt is not None and flight.attempt.version is not None:
-                self._newest[customer_id] = max(self._newest.get(customer_id, 0.0), flight.attempt.version)
-                self._newest.move_to_end(customer_id)
-                while len(self._newest) > self._remember:
-                    self._newest.popitem(last=False)
+                self._newest.note(customer_id, flight.attempt.version)
         flight.ended.set()
 
 
@@ -110,17 +123,13 @@ class Unsettled:
     """Versions that were sent, and may have arrived or not: no older one of that customer is to follow them."""
 
     def __init__(self, remember: int = 20_000) -> None:
-        self._remember = remember
         self._lock = threading.Lock()
-        self._newest: OrderedDict[str, float] = OrderedDict()
+        self._newest = _NewestVersions(remember)
 
     def newest(self, customer_id: str) -> float:
         """Return the newest of the customer's versions here, 0 if there is none."""
-        return self._newest.get(customer_id, 0.0)
+        return self._newest.of(customer_id) or 0.0
 
     def add(self, customer_id: str, version: float) -> None:
         with self._lock:
-            self._newest[customer_id] = max(self._newest.get(customer_id, 0.0), version)
-            self._newest.move_to_end(customer_id)
-            while len(self._newest) > self._remember:
-                self._newest.popitem(last=False)
+            self._newest.note(customer_id, version)
