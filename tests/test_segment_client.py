@@ -272,6 +272,8 @@ def test_an_event_larger_than_segment_takes_is_refused_without_a_call(segment: S
         pytest.param({"message_id": ""}, id="an empty messageId"),
         pytest.param({"message_id": "m" * 101}, id="a messageId of 101 characters"),
         pytest.param({"timestamp": "2026-01-01T00:00:00Z"}, id="a timestamp that is text"),
+        pytest.param({"traits": []}, id="traits that are a list, though an empty one"),
+        pytest.param({"context": {"library": {"name": "another"}}}, id="a context that names another library"),
     ],
 )
 def test_what_segment_would_drop_behind_a_200_is_refused_here(segment: SegmentStandIn, changes: dict[str, Any]) -> None:

@@ -168,6 +168,9 @@ class SegmentClient:
         except (AssertionError, TypeError, ValueError, RecursionError) as error:
             reason = f"the event cannot be built: {type(error).__name__}"
             raise NotDelivered(SegmentError(reason, refused=True)) from None
+        if event["traits"] != traits or not event["context"].items() >= (context or {}).items():
+            # Without a word, the library puts its own in place of what will not do: no traits, its name for another's.
+            raise NotDelivered(SegmentError("the event is not plain JSON", refused=True))
         if size > MAX_MSG_SIZE:
             raise NotDelivered(SegmentError("the event is larger than Segment's 32 KiB", refused=True))
         return event, size + len(", ")
