@@ -6,7 +6,6 @@ turn in every round; what is shown is the median of the rounds, and a ratio is t
 """
 
 import argparse
-import json
 import os
 import platform
 import tempfile
@@ -100,18 +99,17 @@ class Running:
         self._port, self._server = stack.enter_context(world.server(run.app, environment))
 
     def take_turn(self, seconds: float, ids: Path) -> None:
-        command = ("bench.load", str(self._port), str(self.run.connections), str(seconds), self.run.kind, str(ids))
-        load = world.started(*command, environment={"PUSH_TOKEN": self.run.token})
-        if load.stdout is None:
-            raise RuntimeError
-        load.stdout.readline()
+        run = self.run
+        load = world.LoadTool(
+            self._port, ids, kind=run.kind, connections=run.connections, seconds=seconds, token=run.token
+        )
         before = world.cpu_seconds(self._server.pid)
-        answer = json.loads(load.communicate("go\n")[0].splitlines()[-1])
+        answer = load.go()
         cpu = world.cpu_seconds(self._server.pid) - before
         messages = answer["messages"]
         if set(answer["statuses"]) - {"200", "204"}:
-            raise SystemExit(f"{self.run.name}: not every push was acknowledged: {answer['statuses']}")
-        self.run.samples.append(
+            raise SystemExit(f"{run.name}: not every push was acknowledged: {answer['statuses']}")
+        run.samples.append(
             Sample(messages, cpu / messages * _MICRO, answer["p50"] * 1000, answer["p99"] * 1000),
         )
 

@@ -11,15 +11,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+from bench import world
+
 _KIBI = 1024
-_PROJECT = "bench-shop"
-_KEY = "bench-write-key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,16 @@ def measure(customers: int, *, latency: float = 0.05, lanes: int = 8, one_core: 
     """Backfill so many made-up customers, each answer of the stand-ins `latency` seconds late."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        segment = stack.enter_context(_stand_in("segment", latency, "--write-key", _KEY))
-        shop = ("--customers", str(customers), "--project-key", _PROJECT)
-        commercetools = stack.enter_context(_stand_in("commercetools", latency, *shop))
+        late = ("--latency", str(latency))
+        segment, _ = stack.enter_context(world.stand_in("service.local.segment", *late, "--write-key", world.WRITE_KEY))
+        commercetools, _ = stack.enter_context(
+            world.stand_in("service.local.commercetools", *late, "--customers", str(customers))
+        )
         environment = {
-            "SEGMENT_WRITE_KEY": _KEY,
+            "SEGMENT_WRITE_KEY": world.WRITE_KEY,
             "SEGMENT_HOST": segment,
             "SEGMENT_USER_ID": "id",
-            "CTP_PROJECT_KEY": _PROJECT,
-            "CTP_CLIENT_ID": "stand-in-client",
-            "CTP_CLIENT_SECRET": "stand-in-secret",
-            "CTP_AUTH_URL": commercetools,
-            "CTP_API_URL": commercetools,
-            "CTP_SCOPES": f"view_customers:{_PROJECT}",
+            **world.commercetools_environment(commercetools),
         }
         command = [sys.executable, "-m", "service.cli", "backfill", "--lanes", str(lanes)]
         command += ["--checkpoint", str(folder / "backfill.checkpoint.json")]
@@ -75,20 +72,6 @@ def _measured(command: list[str], environment: Mapping[str, str], customers: int
     if process.returncode:
         raise SystemExit(f"The backfill ended with {process.returncode}.")
     return Figures(customers, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / _KIBI)
-
-
-@contextmanager
-def _stand_in(name: str, latency: float, *options: str) -> Iterator[str]:
-    """Run a stand-in; its address."""
-    command = [sys.executable, "-m", f"service.local.{name}", "--latency", str(latency), *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # our own command
-        try:
-            if process.stdout is None:
-                raise RuntimeError("the stand-in says nothing")
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
-            process.communicate()  # its last word
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ with 1 if a push fails, or if the memory of the service has grown by 5 % since t
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -69,19 +68,8 @@ class Service:
         """Push for each of these customers, all the time or so many a second; end after `seconds`."""
         ids = self._folder / "ids"
         ids.write_text("\n".join(customer_ids))
-        paced = [] if rate is None else [str(rate)]
-        load = world.started(
-            "bench.load", str(self._port), str(_CONNECTIONS), str(seconds), "updated", str(ids), *paced
-        )
-        try:
-            if load.stdout is None or not load.stdout.readline():
-                raise SystemExit("the load tool did not start")
-            told = load.communicate("go\n")[0]
-        finally:
-            load.kill()
-        if load.returncode:
-            raise SystemExit("the load tool met a connection that failed")
-        return _load_in(json.loads(told.splitlines()[-1]))
+        load = world.LoadTool(self._port, ids, kind="updated", connections=_CONNECTIONS, seconds=seconds, rate=rate)
+        return _load_in(load.go())
 
 
 def _load_in(told: Mapping[str, Any]) -> Load:

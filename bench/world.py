@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -103,6 +104,38 @@ def commercetools_environment(url: str) -> dict[str, str]:
         "CTP_API_URL": url,
         "CTP_SCOPES": "view_customers:demo-shop",
     }
+
+
+class LoadTool:
+    """The load tool in a process of its own, ready to begin. Without a `rate`, it keeps its connections busy."""
+
+    def __init__(
+        self,
+        port: int,
+        ids: Path,
+        *,
+        kind: str,
+        connections: int,
+        seconds: float,
+        rate: float | None = None,
+        token: str = "",
+    ) -> None:
+        paced = [] if rate is None else [str(rate)]
+        command = ("bench.load", str(port), str(connections), str(seconds), kind, str(ids), *paced)
+        self._process = started(*command, environment={"PUSH_TOKEN": token})
+        if self._process.stdout is None or not self._process.stdout.readline():
+            raise SystemExit("the load tool did not start")
+
+    def go(self) -> dict[str, Any]:
+        """Let it push; return what it tells: statuses, messages, seconds, p50 and p99 in seconds."""
+        try:
+            told = self._process.communicate("go\n")[0]
+        finally:
+            self._process.kill()
+        if self._process.returncode:
+            raise SystemExit("the load tool met a connection that failed")
+        answer: dict[str, Any] = json.loads(told.splitlines()[-1])
+        return answer
 
 
 def customer_ids(number: int) -> list[str]:
