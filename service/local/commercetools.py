@@ -77,6 +77,18 @@ class CommercetoolsStandIn(StandIn):
         self._hidden: frozenset[str] = frozenset()
         self._added: Document | None = None
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """The environment of who reads customers here."""
+        return {
+            "CTP_PROJECT_KEY": self.shop.project_key,
+            "CTP_CLIENT_ID": self.client_id,
+            "CTP_CLIENT_SECRET": self.client_secret,
+            "CTP_AUTH_URL": self.url,
+            "CTP_API_URL": self.url,
+            "CTP_SCOPES": f"view_customers:{self.shop.project_key}",
+        }
+
     # What a test does to it
 
     def revoke_tokens(self) -> None:

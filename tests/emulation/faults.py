@@ -679,7 +679,7 @@ def _commercetools_world(
     with commercetools, SegmentStandIn() as segment:
         environment = _environment(
             segment,
-            **_commercetools(commercetools),
+            **commercetools.settings,
             DEAD_LETTER_TOPIC=_LETTERS,
             PUBSUB_EMULATOR_HOST=runner.pubsub.host,
         )
@@ -702,7 +702,7 @@ def _ids_and_letters_world(runner: _Runner, half: _Half) -> Iterator[Any]:
 
         environment = _environment(
             segment,
-            **_commercetools(commercetools),
+            **commercetools.settings,
             DEAD_LETTER_TOPIC=_LETTERS,
             PUBSUB_EMULATOR_HOST=topic.host,
         )
@@ -733,18 +733,6 @@ def _environment(segment: SegmentStandIn, **more: str) -> dict[str, str]:
         "SEGMENT_USER_ID": "id",
         "PUSH_AUTH": "none",
         **more,
-    }
-
-
-def _commercetools(commercetools: CommercetoolsStandIn) -> dict[str, str]:
-    project_key = commercetools.shop.project_key
-    return {
-        "CTP_PROJECT_KEY": project_key,
-        "CTP_CLIENT_ID": commercetools.client_id,
-        "CTP_CLIENT_SECRET": commercetools.client_secret,
-        "CTP_AUTH_URL": commercetools.url,
-        "CTP_API_URL": commercetools.url,
-        "CTP_SCOPES": f"view_customers:{project_key}",
     }
 
 

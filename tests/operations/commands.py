@@ -77,12 +77,6 @@ def settings_for(
         settings |= {"SEGMENT_WRITE_KEY": segment.write_key, "SEGMENT_HOST": segment.url}
     if commercetools is not None:
         key = commercetools.shop.project_key
-        settings |= {
-            "CTP_PROJECT_KEY": key,
-            "CTP_CLIENT_ID": commercetools.client_id,
-            "CTP_CLIENT_SECRET": commercetools.client_secret,
-            "CTP_AUTH_URL": commercetools.url,
-            "CTP_API_URL": commercetools.url,
-            "CTP_SCOPES": f"view_customers:{key} manage_subscriptions:{key}",
-        }
+        settings |= commercetools.settings
+        settings["CTP_SCOPES"] = f"view_customers:{key} manage_subscriptions:{key}"
     return settings | more
