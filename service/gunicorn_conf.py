@@ -7,17 +7,13 @@ import gc
 import logging
 import os
 import sys
-from contextlib import suppress
-from http import HTTPStatus
 from typing import Any
 
 from gunicorn.glogging import Logger
-from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
-from gunicorn.util import write_error
-from gunicorn.workers.ggevent import GeventWorker
 
 from service.config import ConfigError, settings_from
 from service.logs import JsonFormatter
+from service.worker import Worker
 
 try:
     _settings = settings_from(os.environ)
@@ -32,6 +28,12 @@ timeout = 0  # an idle instance has no CPU and misses heartbeats: https://cloud.
 graceful_timeout = 8  # below the 10 s between SIGTERM and SIGKILL
 keepalive = 75
 control_socket_disable = True
+
+# No header of a peer changes how a request is read, whoever sends it: neither its scheme nor its path. With nothing to
+# trust anybody with, the peer's address need not be looked up for each push.
+forwarded_allow_ips = "*"
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
 
 
 class JsonLogger(Logger):  # type: ignore[misc]  # gunicorn comes without types
@@ -49,25 +51,6 @@ class JsonLogger(Logger):  # type: ignore[misc]  # gunicorn comes without types
 
 logger_class = JsonLogger
 
-
-class Worker(GeventWorker):  # type: ignore[misc]  # as above
-    """Says of what is no request what fault it has: gunicorn's own words quote it, in the log and the answer."""
-
-    def handle_error(self, _request: object, client: Any, _address: object, error: BaseException) -> None:  # noqa: ANN401  # as above
-        if isinstance(error, ParseException):
-            self.log.warning("Turned away: no HTTP request (%s)", type(error).__name__)
-            status, reason = _TOO_LONG.get(type(error), HTTPStatus.BAD_REQUEST), type(error).__name__
-        else:
-            self.log.error("Failed: unforeseen, before the request was read", exc_info=error)
-            status, reason = HTTPStatus.INTERNAL_SERVER_ERROR, ""
-        with suppress(OSError):  # nobody is there any more
-            write_error(client, status, status.phrase, reason)
-
-
-_TOO_LONG = {
-    LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
-    LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-}
 
 worker_class = Worker  # gevent's, measured against gthread: docs/decisions.md
 

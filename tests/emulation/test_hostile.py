@@ -64,6 +64,14 @@ def test_what_is_no_request_is_a_bad_request(service: Service, raw: bytes, statu
     assert status_of(service, raw) == status
 
 
+@pytest.mark.parametrize("header", ["SCRIPT_NAME: /elsewhere", "PATH_INFO: /elsewhere", "X-Forwarded-Proto: ftp"])
+def test_no_header_changes_how_a_request_is_read(service: Service, header: str) -> None:
+    body = a_new_customer()
+    head = f"POST / HTTP/1.1\r\nHost: x\r\n{header}\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    assert status_of(service, head.encode() + body) == b"200"
+
+
 def test_a_body_that_ends_early_is_nobodys_message(service: Service) -> None:
     before = len(service.lines)
 
