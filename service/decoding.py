@@ -16,7 +16,7 @@ class Malformed(Exception):
 def json_object(data: bytes, what: str) -> dict[str, Any]:
     """Parse `data` as one JSON object; NaN and Infinity, which are no JSON, are refused too."""
     try:
-        parsed = json.loads(data, parse_constant=_no_constant)
+        parsed = _JSON.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
     except RecursionError:
         raise Malformed(f"{what} is nested too deeply") from None
     except ValueError:  # UnicodeDecodeError is one, and so is an integer of more digits than Python will read
@@ -28,6 +28,9 @@ def json_object(data: bytes, what: str) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_constant)  # json.loads would make one for each document
 
 
 def load(schema: Schema, document: Mapping[str, Any], what: str) -> Any:  # noqa: ANN401  # what the schema makes

@@ -33,7 +33,7 @@ class _Flight(Generic[Outcome]):
 
     def __init__(self, version: float | None) -> None:
         self.version = version
-        self.ended = threading.Event()
+        self.ended: threading.Event | None = None  # made by the first who waits for it
         self.attempt: Attempt[Outcome] | None = None
 
     def attempt_for(self, version: float | None) -> Attempt[Outcome] | None:
@@ -100,7 +100,8 @@ class Deliveries(Generic[Outcome]):
                 if flight is None:
                     mine = self._flights[customer_id] = _Flight(version)
                     break
-            if not flight.ended.wait(min(max(deadline - self._clock(), 0), threading.TIMEOUT_MAX)):
+                ended = flight.ended = flight.ended or threading.Event()
+            if not ended.wait(min(max(deadline - self._clock(), 0), threading.TIMEOUT_MAX)):
                 raise TooLate("another notification of the same customer was under way")
             shared = flight.attempt_for(version)
             if shared is not None:
@@ -116,7 +117,9 @@ class Deliveries(Generic[Outcome]):
             del self._flights[customer_id]
             if flight.attempt is not None and flight.attempt.version is not None:
                 self._newest.note(customer_id, flight.attempt.version)
-        flight.ended.set()
+            ended = flight.ended
+        if ended is not None:
+            ended.set()
 
 
 class Unsettled:
