@@ -1,6 +1,11 @@
 """What differs where gevent's greenlets stand in for threads, as under the service's gunicorn worker."""
 
+import select
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
 
 
 def instead_of_threads() -> bool:
@@ -16,3 +21,12 @@ def let_others_run(seconds: float) -> None:
 
         with gevent.Timeout(seconds, False):  # type: ignore[arg-type]  # noqa: FBT003  # gevent's own way to say: raise nothing
             gevent.idle()
+
+
+def can_be_read(sock: "socket.socket") -> bool:
+    """Whether the socket has something to read, or its end, now. Lets no other greenlet run, as gevent's poll would."""
+    import gevent.monkey  # noqa: PLC0415  # only a process that runs on greenlets needs it
+
+    poll = gevent.monkey.get_original("select", "poll")()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))

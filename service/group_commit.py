@@ -1,9 +1,9 @@
 """Group commit: callers that wait at the same moment share one call, and each learns its own outcome.
 
-A call leaves at once when a slot is free; what arrives while it is away shares the next one. One of the waiting
+A call leaves at once when a slot is free; what arrives while no slot is free shares the next one. One of the waiting
 callers makes the call for all of them, so there is no thread and no timer of its own, nothing to flush at exit, and
 nothing that a fork could break. Works the same on threads and on gevent's greenlets; on these, "at once" is when no
-other greenlet is ready to run, since each that is may be about to hand in an item.
+other greenlet is ready to run, since each that is may be about to hand in an item, or when the batch is well filled.
 """
 
 import threading
@@ -19,6 +19,7 @@ Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 _LONGEST_COURTESY = 0.05  # seconds; about a call's own time: longer is worse than leaving some to the next call
+_WELL_FILLED = 40  # items; a call's own cost is small beside theirs, and the next batch fills while it is away
 
 
 class NeverSent(Exception):
@@ -43,10 +44,11 @@ class BatchRefused(Exception, Generic[Outcome]):
 class GroupCommit(Generic[Item, Outcome]):
     """Shares calls among callers.
 
-    `call` gets the items of one batch in the order of their arrival and returns as many outcomes, in that order. A
-    batch holds at most `max_items` items and, their sizes added up, at most `max_size` (an item larger than that goes
-    alone). At most `slots` calls are away at a time. `call_seconds` is how long a call may take: none begins later
-    than that before the deadline of an item in it.
+    `call` gets the items of one batch, its leader's first and the others in the order of their arrival, and returns as
+    many outcomes, in that order. A batch holds at most `max_items` items and, their sizes added up, at most `max_size`
+    (an item larger than that goes alone); with `well_filled` items it waits for no more of them. At most `slots` calls
+    are away at a time. `call_seconds` is how long a call may take: none begins later than that before the deadline of
+    an item in it.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class GroupCommit(Generic[Item, Outcome]):
         max_size: float = float("inf"),
         slots: int,
         call_seconds: float,
+        well_filled: int = _WELL_FILLED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._call = call
@@ -64,9 +67,11 @@ class GroupCommit(Generic[Item, Outcome]):
         self._max_size = max_size
         self._free_slots = slots
         self._call_seconds = call_seconds
+        self._well_filled = well_filled
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: deque[_Ticket[Item, Outcome]] = deque()
+        self._gathering: _Ticket[Item, Outcome] | None = None  # the leader who lets others in before the call leaves
 
     def submit(self, item: Item, *, deadline: float, size: int = 0) -> Outcome:
         """Return the outcome that the call gave this item, by `deadline` (a time of the clock).
@@ -75,20 +80,56 @@ class GroupCommit(Generic[Item, Outcome]):
         """
         ticket: _Ticket[Item, Outcome] = _Ticket(item, size, deadline - self._call_seconds)
         try:
-            with self._lock:
-                if self._free_slots:
-                    self._free_slots -= 1
-                    ticket.leads = True
-                else:
-                    self._waiting.append(ticket)
+            self._enter(ticket)
             if not ticket.leads:
                 self._wait(ticket)
-            if ticket.leads:
-                self._lead(ticket)
+            while ticket.leads:
+                if self._gather(ticket):
+                    self._lead(ticket)
+                else:
+                    self._wait(ticket)
         except BaseException:
             self._withdraw(ticket)
             raise
         return ticket.result()
+
+    def _enter(self, ticket: "_Ticket[Item, Outcome]") -> None:
+        with self._lock:
+            if self._gathering is not None:
+                self._join(ticket, self._gathering)
+            elif self._free_slots:
+                self._free_slots -= 1
+                ticket.leads = True
+            else:
+                self._waiting.append(ticket)
+
+    def _join(self, ticket: "_Ticket[Item, Outcome]", leader: "_Ticket[Item, Outcome]") -> None:
+        """Wait with those whom a leader gathers; or, if that fills the batch well, lead in its place, and at once."""
+        if len(self._waiting) + 2 < self._well_filled:
+            self._waiting.append(ticket)
+        else:
+            self._gathering = None
+            leader.leads = False
+            self._waiting.appendleft(leader)
+            ticket.leads = True
+
+    def _gather(self, ticket: "_Ticket[Item, Outcome]") -> bool:
+        """Let in those who are ready to hand in an item; return whether it is still this caller who leads."""
+        with self._lock:
+            if len(self._waiting) + 1 >= self._well_filled:
+                return True
+            if self._gathering is not None:
+                self._waiting.appendleft(ticket)
+                ticket.leads = False
+                self._free_slots += 1
+                return False
+            self._gathering = ticket
+        greenlets.let_others_run(_LONGEST_COURTESY)
+        with self._lock:
+            if self._gathering is not ticket:
+                return False
+            self._gathering = None
+            return True
 
     def _wait(self, ticket: "_Ticket[Item, Outcome]") -> None:
         if ticket.woken(ticket.latest_start - self._clock()):
@@ -105,6 +146,8 @@ class GroupCommit(Generic[Item, Outcome]):
         with self._lock:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
+            if self._gathering is ticket:
+                self._gathering = None
             if ticket.leads:
                 self._pass_on(ticket)
 
@@ -112,9 +155,9 @@ class GroupCommit(Generic[Item, Outcome]):
         batch = [ticket]
         try:
             if ticket.latest_start >= self._clock():  # a leader that came too late leaves the others to the next one
-                greenlets.let_others_run(_LONGEST_COURTESY)
                 with self._lock:
                     self._fill(batch)
+                    self._appoint()
             self._deliver(batch)
         finally:
             for one in batch:
@@ -134,12 +177,16 @@ class GroupCommit(Generic[Item, Outcome]):
 
     def _pass_on(self, ticket: "_Ticket[Item, Outcome]") -> None:
         ticket.leads = False
-        if self._waiting:
+        self._free_slots += 1
+        self._appoint()
+
+    def _appoint(self) -> None:
+        """Have the first of those who wait make a call, if a slot is free and nobody is about to take them along."""
+        if self._waiting and self._free_slots and self._gathering is None:
+            self._free_slots -= 1
             successor = self._waiting.popleft()
             successor.leads = True
             successor.wake()
-        else:
-            self._free_slots += 1
 
     def _deliver(self, batch: "Sequence[_Ticket[Item, Outcome]]") -> None:
         """Call, split and call again until each of the batch has its outcome or it is too late for it or its leader."""

@@ -20,6 +20,8 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Retry,
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import MaxRetryError, ProtocolError, ReadTimeoutError
 
+from service import greenlets
+
 if TYPE_CHECKING:
     import socket
     from types import TracebackType
@@ -164,13 +166,20 @@ class _KeptAliveConnectionDied(RemoteDisconnected):
 class _Bounded:
     """Mixed into a connection: an answer is read within its timeout as a whole, and a death while idle is told."""
 
-    sock: "socket.socket"
+    sock: "socket.socket"  # None before connect, whatever its type says
     _answered = False
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]  # the connection that this is mixed into
         self.sock = _BoundedSocket(self.sock)  # type: ignore[assignment]  # stands in for it
         self._answered = False
+
+    @property
+    def is_connected(self) -> bool:
+        # urllib3 looks before each use of a kept-alive connection. A call that is about to leave gives way to nobody.
+        if greenlets.instead_of_threads():
+            return self.sock is not None and not greenlets.can_be_read(self.sock)
+        return bool(super().is_connected)  # type: ignore[misc]  # as above
 
     def getresponse(self) -> "HTTPResponse":
         try:

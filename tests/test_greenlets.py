@@ -1,4 +1,4 @@
-"""On gevent's greenlets, a call about to leave lets in those who are ready to bring an item, but not for ever."""
+"""On gevent's greenlets, a call about to leave lets in those who are ready to bring an item, and then nobody."""
 
 import os
 import subprocess
@@ -11,6 +11,7 @@ SCRIPT = """
 from gevent import monkey; monkey.patch_all()
 import time
 import gevent
+import gevent.event
 from service.group_commit import GroupCommit
 
 batches = []
@@ -44,6 +45,45 @@ assert batches == [list(range(10))], batches
 """)
 
 
+def test_a_well_filled_call_leaves_though_others_are_ready() -> None:
+    run("""
+group = GroupCommit(call, max_items=100, slots=1, call_seconds=1, well_filled=4)
+callers = [gevent.spawn(hand_in, number) for number in range(10)]
+gevent.joinall(callers, raise_error=True)
+assert [caller.value for caller in callers] == list(range(10))
+assert batches == [[3, 0, 1, 2], [7, 4, 5, 6], [8, 9]], batches
+""")
+
+
+def test_the_next_call_fills_while_a_well_filled_one_is_away() -> None:
+    run("""
+away = gevent.event.Event()
+def call(items):
+    batches.append(list(items))
+    assert away.wait(10)
+    return items
+group = GroupCommit(call, max_items=100, slots=2, call_seconds=1, well_filled=4)
+callers = [gevent.spawn(hand_in, number) for number in range(10)]
+gevent.idle()
+assert batches == [[3, 0, 1, 2], [7, 4, 5, 6]], batches
+away.set()
+gevent.joinall(callers, raise_error=True)
+assert batches[2:] == [[8, 9]], batches
+""")
+
+
+def test_a_leader_that_is_killed_after_another_took_its_place_strands_nobody() -> None:
+    run("""
+group = GroupCommit(call, max_items=1, slots=1, call_seconds=1, well_filled=3)
+callers = [gevent.spawn(hand_in, number) for number in range(3)]
+gevent.spawn(callers[0].kill, block=False)
+gevent.joinall(callers[1:], timeout=10, raise_error=True)
+assert [caller.value for caller in callers[1:]] == [1, 2]
+assert hand_in("last") == "last"
+assert batches[-1] == ["last"] and [0] not in batches, batches
+""")
+
+
 def test_a_process_that_never_rests_holds_no_call_up() -> None:
     run("""
 def restless():
@@ -65,6 +105,41 @@ killer = gevent.spawn(first.kill, block=False)
 assert second.get(timeout=10) == "second"
 assert batches == [["second"]], batches
 assert hand_in("third") == "third"
+""")
+
+
+def test_a_look_at_a_kept_alive_connection_gives_way_to_nobody() -> None:
+    run("""
+import requests
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from service.upstream import session
+
+class Hello(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(204)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Hello)
+server.daemon_threads = True
+gevent.spawn(server.serve_forever)
+url = f"http://127.0.0.1:{server.server_port}/"
+http = session()
+assert http.get(url).status_code == 204
+pools = http.get_adapter(url).poolmanager.pools
+[pool] = [pools[key] for key in pools.keys()]
+
+others = []
+gevent.spawn(others.append, "ran")
+connection = pool._get_conn()
+assert connection.is_connected
+assert others == []
+
+gevent.idle()
+connection.sock._sock.shutdown(2)
+assert not connection.is_connected
 """)
 
 

@@ -402,6 +402,7 @@ class Chance:
         self.slots = self.random.randint(1, 3)
         self.max_items = self.random.randint(1, 6)
         self.max_size = self.random.randint(5, 30)
+        self.well_filled = self.random.randint(1, 8)
         self.items = [f"{number}" for number in range(100)]
         self.sizes = {item: self.random.choice([0, 1, 2, 5, 40]) for item in self.items}
         self.at_fault = set(self.random.sample(self.items, 6))
@@ -462,6 +463,7 @@ def test_whatever_happens_each_caller_learns_what_became_of_its_item(seed: int) 
         max_size=chance.max_size,
         slots=chance.slots,
         call_seconds=CALL_SECONDS,
+        well_filled=chance.well_filled,
         clock=chance.clock,
     )
     told: list[tuple[str, str | BaseException]] = []
@@ -490,8 +492,10 @@ def _every_slot_is_free(chance: Chance, group: GroupCommit[str, str]) -> None:
     chance.interruptions = False
     chance.gate.most_at_once = 0
     already = len(chance.gate.visitors)
-    last = [Caller(partial(group.submit, f"last {number}", deadline=LONG)) for number in range(chance.slots)]
-    chance.gate.wait_for(already + chance.slots)
+    last = []
+    for number in range(chance.slots):
+        last.append(Caller(partial(group.submit, f"last {number}", deadline=LONG)))
+        chance.gate.wait_for(already + number + 1)
     assert chance.gate.most_at_once == chance.slots
     chance.gate.let_all_go()
     assert ends(last) == done([f"last {number}" for number in range(chance.slots)])

@@ -23,7 +23,7 @@ from service.group_commit import CallFailed, GroupCommit, NeverSent
 from service.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
 
 _MAX_IDS = 100
-_SLOTS = 1  # fewer and larger calls; measured: docs/decisions.md
+_SLOTS = 2  # one fills while the other is away; measured: docs/decisions.md
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")  # ids are UUIDs; nothing else gets into a predicate or a path
 _RENEW_AHEAD_SECONDS = 60.0
 

@@ -40,7 +40,7 @@ BATCH_BYTES = _MAX_BATCH_BYTES - _BATCH_ENVELOPE_BYTES
 
 _MAX_MESSAGE_ID = 100
 
-_SLOTS = 1  # fewer and larger calls, in the order of arrival; measured: docs/decisions.md
+_SLOTS = 2  # one fills while the other is away; measured: docs/decisions.md
 _PATIENCE_SECONDS = 15.0  # how long an event may wait for a call to begin, where no deadline is given
 
 _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
