@@ -34,6 +34,7 @@ from service.local.stand_in import (
     redirect,
 )
 from service.upstream import NotCalled, Pause, session, timeout
+from tests.callers import run_on_greenlets
 
 SHORT = 0.3
 
@@ -616,3 +617,7 @@ def test_it_is_said_who_asked_and_how_long_it_lasts() -> None:
 
 def test_before_the_first_answer_there_is_no_pause() -> None:
     Pause("Segment").check()
+
+
+def test_greenlets_keep_the_same_promises() -> None:
+    run_on_greenlets("tests/test_upstream.py")
