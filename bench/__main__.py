@@ -134,12 +134,13 @@ class _Certificates(StandIn):
 
 
 _SERVICE = "service.app:create_app()"
+_FLOOR = "bench.floor:floor()"
 _COLUMNS = ("run", "connections", "messages", "CPU µs", "p50 ms", "p99 ms", "RSS MiB", "Segment calls", "CT calls")
 
 
 def _runs() -> dict[str, Run]:
     """The runs by their letters, and by letter and connections where there are more or fewer than 80."""
-    a = Run("a floor: a route that returns 204", "bench.apps:floor()")
+    a = Run("a floor: a route that returns 204", _FLOOR)
     b = Run("b decode only, nothing sent", "bench.apps:decode_only()")
     c = Run("c the service, created: sent", _SERVICE)
     d = Run("d the service, updated: read and sent", _SERVICE, "updated")
@@ -185,9 +186,9 @@ class Start:
     rss: float
 
 
-def _start() -> Start:
+def _start(app: str) -> Start:
     environment = {"SEGMENT_WRITE_KEY": WRITE_KEY, "SEGMENT_HOST": "http://127.0.0.1:9", "PUSH_AUTH": "none"}
-    with world.server(_SERVICE, environment) as (port, server):
+    with world.server(app, environment) as (port, server):
         notification = {
             "notificationType": "ResourceCreated",
             "projectKey": "demo-shop",
@@ -199,10 +200,12 @@ def _start() -> Start:
         return Start(world.cpu_seconds(server.pid), world.rss(server.pid) / MEGA)
 
 
-def _verdicts(runs: Mapping[str, Run], starts: Sequence[Start]) -> list[tuple[str, str, str]]:
+def _verdicts(
+    runs: Mapping[str, Run], starts: Sequence[Start], bare_starts: Sequence[Start]
+) -> list[tuple[str, str, str]]:
     """Each goal: what it is about, what was measured, what is wanted."""
     a, c, d, e, with_tokens, crowd = (runs[name] for name in ("a", "c", "d", "e", "o", "c1000"))
-    start = median(one.cpu for one in starts)
+    start, bare_start = (median(one.cpu for one in some) for some in (starts, bare_starts))
     return [
         ("CPU, c / a", f"{c.ratio(a):.2f}", "≤ 2.0"),
         ("CPU, d / a", f"{d.ratio(a):.2f}", "≤ 2.6"),
@@ -212,7 +215,11 @@ def _verdicts(runs: Mapping[str, Run], starts: Sequence[Start]) -> list[tuple[st
         ("p99 / upstream latency, c", f"{c.median('p99') / LATENCY / 1000:.1f}", "≤ 3"),
         ("p99 / upstream latency, d", f"{d.median('p99') / LATENCY / 1000:.1f}", "≤ 5"),
         ("RSS under load, the worker", f"{max(c.rss, d.rss):.0f} MiB", "≤ 110 MiB"),
-        ("start to the first 204", f"{start:.2f} s of CPU, {starts[0].rss:.0f} MiB", "≤ 0.45 s"),
+        (
+            "start to the first 204; the floor's",
+            f"{start:.2f} s of CPU, {starts[0].rss:.0f} MiB; {bare_start:.2f} s, {bare_starts[0].rss:.0f} MiB",
+            "≤ 0.45 s",
+        ),
         ("CPU at 1,000 connections / at 80, c", f"{crowd.ratio(c):.2f}", "≤ 1.25"),
         ("oidc, more for each push", f"{with_tokens.more_than(c) / 1000:.2f} ms", "≤ 0.1 ms"),
     ]
@@ -263,7 +270,8 @@ def main() -> None:
     print(table)
     if chosen.only:
         return
-    verdicts = _table(_verdicts(runs, [_start() for _ in range(5)]), ("what", "measured", "goal"))
+    starts = [(_start(_SERVICE), _start(_FLOOR)) for _ in range(7)]
+    verdicts = _table(_verdicts(runs, *zip(*starts, strict=True)), ("what", "measured", "goal"))
     print(verdicts)
     backfilled = backfill.measure(100_000).sentence
     print(f"backfill: {backfilled}")

@@ -6,6 +6,7 @@ import requests
 import segment.analytics.request
 from flask import Flask, Response, request
 
+from bench.floor import floor
 from service.app import create_app
 from service.commercetools import read_customer, read_notification
 from service.config import settings_from
@@ -13,22 +14,6 @@ from service.integration import Integration
 from service.pubsub.envelope import open_envelope
 from service.segment.types import SegmentIdentifyPayload, SegmentIntegrationResult
 from service.transformation import transform_customer_to_segment
-
-
-def floor() -> Flask:
-    """A route that reads the body and returns 204."""
-    app = Flask(__name__, static_folder=None)
-
-    @app.post("/")
-    def receive() -> Response:
-        request.get_data(cache=False)
-        return Response(status=204)
-
-    @app.get("/health")
-    def health() -> Response:
-        return Response(status=204)
-
-    return app
 
 
 def decode_only() -> Flask:
