@@ -10,7 +10,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -258,13 +258,10 @@ def main() -> None:
     chosen = options.parse_args()
     every = _runs()
     runs = {name: run for name, run in every.items() if name in (chosen.only.split(",") if chosen.only else every)}
-    signer = Signer()
-    certificates: AbstractContextManager[object] = nullcontext()
-    if "o" in runs:
-        certificates = google = _Certificates(signer)
-    with certificates:
+    with ExitStack() as stack:
         if "o" in runs:
-            _with_tokens(runs["o"], signer, google.url)
+            signer = Signer()
+            _with_tokens(runs["o"], signer, stack.enter_context(_Certificates(signer)).url)
         _measure(list(runs.values()), rounds=chosen.rounds, seconds=chosen.seconds)
     table = _table([run.row for run in runs.values()], _COLUMNS)
     print(table)
