@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any, ClassVar, NoReturn
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
@@ -77,10 +76,12 @@ class Document(Schema):
         ]
 
     def load(self, data: Any, **options: Any) -> Any:  # noqa: ANN401  # marshmallow's own signature
-        if isinstance(data, dict):
-            with suppress(ValidationError):
-                return self._quickly(data)
-        return super().load(data, **options)
+        if not isinstance(data, dict):
+            return super().load(data, **options)
+        try:
+            return self._quickly(data)
+        except ValidationError:
+            return super().load(data, **options)
 
     def _quickly(self, document: dict[str, Any]) -> dict[str, Any]:
         get = document.get
@@ -126,10 +127,12 @@ class Several(fields.List[Any]):
     def deserialize(self, value: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # marshmallow's own signature
         if value is missing or value is None:
             return None
-        if type(value) is list:
-            with suppress(ValidationError):
-                return [self.inner.deserialize(one) for one in value]
-        return super().deserialize(value, *args, **options)
+        if type(value) is not list:
+            return super().deserialize(value, *args, **options)
+        try:
+            return [self.inner.deserialize(one) for one in value]
+        except ValidationError:
+            return super().deserialize(value, *args, **options)
 
 
 class Plain(fields.Field[Any]):

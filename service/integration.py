@@ -8,11 +8,11 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from service.commercetools.client import CustomerReader
 from service.commercetools.customer import CannotRead, Customer, read_customer
@@ -37,8 +37,7 @@ class Ending(StrEnum):
     FAILED = "Failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a message ended and why, in words that quote nothing of it, and the ids of what it was about.
 
     `set_aside` is true where a refused message is safe in the dead-letter topic. `warn` marks what somebody should see
@@ -113,10 +112,10 @@ class Integration:
         if outcome.ending is Ending.REFUSED and self.set_aside is not None:
             try:
                 self.set_aside(message or PushMessage(data=body), outcome.reason, deadline)
-                outcome = replace(outcome, set_aside=True)
+                outcome = outcome._replace(set_aside=True)
             except NotSetAside as not_set_aside:
                 outcome = Outcome(Ending.FAILED, f"{outcome.reason}; {not_set_aside}")
-        return replace(outcome, message=message, notification=notification)
+        return outcome._replace(message=message, notification=notification)
 
     def _outcome_of(self, notification: Notification, deadline: float) -> Outcome:
         if notification.resource_type != CUSTOMER:

@@ -43,12 +43,13 @@ def modules_after(statement: str) -> set[str]:
     return set(ran.stdout.splitlines())
 
 
-def test_the_service_starts_without_grpc_and_without_the_operators_tools() -> None:
+def test_the_service_starts_without_grpc_or_cryptography_and_without_the_operators_tools() -> None:
     loaded = modules_after("import service.app")
 
     assert "service.integration" in loaded
-    heavy = ("grpc", "google.cloud", "typer", "rich", "service.local", "service.operations", "service.cli", "tests")
-    assert sorted(name for name in loaded if is_in(name, *heavy)) == []
+    heavy = ("grpc", "google.cloud", "jwt", "cryptography", "typer", "rich")
+    not_serving = ("service.local", "service.operations", "service.cli", "tests")
+    assert sorted(name for name in loaded if is_in(name, *heavy, *not_serving)) == []
 
 
 @pytest.mark.parametrize(

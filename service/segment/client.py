@@ -1,7 +1,7 @@
 """Segment's client: identify returns when Segment has confirmed the event, and raises in every other case.
 
-The library builds each event (https://github.com/segmentio/analytics-python) and posts them; what is added here is
-the outcome. Its own modes confirm nothing: see "Why group commit" in docs/decisions.md.
+The library builds each event and posts them; what is added here is the outcome. Its own modes confirm nothing: see "Why
+group commit" in docs/decisions.md.
 """
 
 import json
@@ -9,22 +9,16 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
-from uuid import uuid4
 
 import requests
-import segment.analytics.request
-from segment.analytics.client import Client, require
-from segment.analytics.consumer import MAX_MSG_SIZE
-from segment.analytics.request import APIError
-from segment.analytics.utils import guess_timezone
-from segment.analytics.version import VERSION
 
 from service.group_commit import BatchRefused, CallFailed, GroupCommit, NeverSent
+from service.segment import library
 from service.segment.types import NotDelivered, SegmentError
-from service.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
+from service.upstream import CALL_SECONDS, NotCalled, Pause
 
 US_HOST = "https://api.segment.io"
 
@@ -46,30 +40,8 @@ _PATIENCE_SECONDS = 15.0  # how long an event may wait for a call to begin, wher
 _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 log = logging.getLogger(__name__)
-logging.getLogger("segment").setLevel(logging.CRITICAL)  # its lines quote whole requests, the write key included
-
-# The library posts through this one session of its module; ours bounds the call and follows no redirect.
-segment.analytics.request._session = session()  # noqa: SLF001  # there is no public way to hand one in
-
 
 _to_json = json.JSONEncoder(allow_nan=False).encode
-
-
-class _Builder(Client):  # type: ignore[misc]  # it comes without types
-    """The library's, without its copy and its JSON of each event: ours are JSON's types already, and written once."""
-
-    def _enqueue(self, msg: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-        moment = msg["timestamp"] or datetime.now(UTC)
-        require("timestamp", moment, datetime)
-        return True, {
-            **msg,
-            "timestamp": guess_timezone(moment).isoformat(timespec="milliseconds"),
-            "messageId": msg["messageId"] or str(uuid4()),
-            "context": {**msg["context"], "library": _LIBRARY},
-        }
-
-
-_LIBRARY = {"name": "analytics-python", "version": VERSION}
 
 
 class SegmentClient:
@@ -89,7 +61,7 @@ class SegmentClient:
         self._host = host
         self._call_seconds = call_seconds
         self._clock = clock
-        self._builder = _Builder(self._write_key, send=False, sync_mode=True)
+        self._builder = library.Builder(self._write_key)
         self._pause = Pause("Segment", clock)
         self._events: GroupCommit[dict[str, Any], SegmentError | None] = GroupCommit(
             self._post,
@@ -121,7 +93,7 @@ class SegmentClient:
 
     def close_and_flush(self) -> None:
         """Close the connections. A later identify opens them again."""
-        segment.analytics.request._session.close()  # noqa: SLF001  # see above
+        library.close()
 
     def deliver(self, event: dict[str, Any], size: int, deadline: float) -> None:
         """Send an event that `event_for` made, `size` bytes of it, or raise NotDelivered."""
@@ -171,7 +143,7 @@ class SegmentClient:
         if event["traits"] != traits or not event["context"].items() >= (context or {}).items():
             # Without a word, the library puts its own in place of what will not do: no traits, its name for another's.
             raise NotDelivered(SegmentError("the event is not plain JSON", refused=True))
-        if size > MAX_MSG_SIZE:
+        if size > library.MAX_MSG_SIZE:
             raise NotDelivered(SegmentError("the event is larger than Segment's 32 KiB", refused=True))
         return event, size + len(", ")
 
@@ -186,12 +158,10 @@ class SegmentClient:
     def _outcome_of(self, events: Sequence[dict[str, Any]]) -> SegmentError | None:
         try:
             self._pause.check()
-            response = segment.analytics.request.post(
-                self._write_key, self._host, timeout=timeout(self._call_seconds), batch=list(events)
-            )
+            response = library.post(self._write_key, self._host, events, seconds=self._call_seconds)
         except NotCalled as not_called:
             return SegmentError(str(not_called))
-        except APIError as error:
+        except library.APIError as error:
             self._pause.heed(error.response)
             return SegmentError(f"Segment answered {error.status}", refused=error.status in _REFUSALS)
         except requests.RequestException as error:
