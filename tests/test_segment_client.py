@@ -505,3 +505,15 @@ def test_each_confirmed_call_leaves_one_line_with_the_number_of_its_events(
     assert 0 < confirmed < 30
     assert [record.message for record in caplog.records] == ["Told Segment"] * (len(segment.calls) - 1)
     assert sum(record.__dict__["events"] for record in caplog.records) == confirmed
+
+
+def test_the_library_still_finds_what_it_imports_when_it_uses_it() -> None:
+    run(
+        """
+        import sys
+        import service.segment
+        from segment.analytics import oauth_manager
+        assert "jwt" not in sys.modules
+        assert oauth_manager.jwt.encode({}, "secret" * 8, algorithm="HS256")
+        """
+    )

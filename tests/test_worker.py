@@ -1,6 +1,8 @@
-"""The server's answers leave in one piece, and a failed one does not leave at all."""
+"""The server answers in one piece and not half-way, and looks its settings up once."""
 
-from service.worker import AnswerInOnePiece
+from gunicorn.config import Config
+
+from service.worker import AnswerInOnePiece, Worker
 
 
 class Connection:
@@ -69,3 +71,14 @@ def test_everything_else_is_the_connections_own() -> None:
     assert AnswerInOnePiece(connection).send(b"HTTP/1.1 100 Continue") == 21
 
     assert connection.happened == [("send", b"HTTP/1.1 100 Continue")]
+
+
+def test_a_setting_is_an_attribute_and_needs_no_look_up() -> None:
+    settings = Config()
+    settings.set("keepalive", 75)
+
+    worker = Worker(0, 0, [], None, 0, settings, None)
+    worker.tmp.close()
+
+    assert vars(settings)["keepalive"] == 75
+    assert [name for name, setting in settings.settings.items() if vars(settings)[name] != setting.get()] == []
