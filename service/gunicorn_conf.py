@@ -4,7 +4,6 @@ https://docs.gunicorn.org/en/stable/settings.html
 """
 
 import gc
-import logging
 import os
 import sys
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from service.config import ConfigError, settings_from
-from service.logs import JsonFormatter
+from service.logs import JsonLines
 from service.worker import Worker
 
 try:
@@ -41,9 +40,7 @@ class JsonLogger(Logger):  # type: ignore[misc]  # gunicorn comes without types
 
     def setup(self, cfg: Any) -> None:  # noqa: ANN401  # as above
         super().setup(cfg)
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(JsonFormatter())
-        self.error_log.handlers = [handler]
+        self.error_log.handlers = [JsonLines(sys.stdout)]
 
     def access(self, *_: object) -> None:
         pass

@@ -46,8 +46,12 @@ def _place(kind: type[BaseException], error: BaseException | None) -> str:
     return " < ".join([kind.__name__, *(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in frames[::-1])])
 
 
-class _Lines(logging.StreamHandler[TextIO]):
+class JsonLines(logging.StreamHandler[TextIO]):
     """Writes each line at once. Its flush is called within emit, whose lock is held already."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.setFormatter(JsonFormatter())
 
     def flush(self) -> None:
         self.stream.flush()
@@ -58,8 +62,6 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     # What no line of ours shows costs half of its time: https://docs.python.org/3/howto/logging.html#optimization
     logging._srcfile = None  # noqa: SLF001  # the name that page gives
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = _Lines(stream or sys.stdout)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[JsonLines(stream or sys.stdout)], force=True)
     logging.getLogger("service").setLevel(level)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # a kept-alive connection that died is no news
