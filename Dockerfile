@@ -1,4 +1,4 @@
-# The service, and only what serving needs. README says how it is configured, docs/deploy.md how it gets to Cloud Run.
+# The service and the operator's command. README says how they are configured, docs/deploy.md how they get to Cloud Run.
 #
 # 83 MiB on top of the base, 2026-11-23. 29 of them are google-cloud-pubsub and what only it needs (gRPC: 18), for one
 # reason: a message that nobody can read is published to the dead-letter topic. They are loaded when the first one is.
@@ -13,19 +13,23 @@ RUN python -m venv --without-pip /venv \
       --requirement /requirements.txt \
  && rm -r /venv/lib/python3.13/site-packages/gevent/tests
 
-# Then the code, compiled too; .dockerignore has kept out the command line, the operator's jobs and the local world.
+# Then the code, compiled too.
 FROM packages AS code
 COPY service /app/service
-RUN /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /app/service
+RUN /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /app/service \
+ && mkdir /app/bin \
+ && printf '#!/bin/sh\nexec python -m service.cli "$@"\n' > /app/bin/commercetools-segment \
+ && chmod +x /app/bin/commercetools-segment
 
 FROM python:3.13-slim
 COPY --from=packages /venv /venv
 COPY --from=code /app /app
-ENV PATH=/venv/bin:$PATH \
+ENV PATH=/app/bin:/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH=/app \
     PYTHONUNBUFFERED=1
 WORKDIR /app
 USER 65532:65532
 EXPOSE 8080
 # In the exec form gunicorn is the first process, so that Cloud Run's TERM reaches it.
-CMD ["python", "-m", "gunicorn", "--config", "python:service.gunicorn_conf"]
+CMD ["python", "-m", "gunicorn", "--config", "python:service.serving.gunicorn_conf"]

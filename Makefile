@@ -15,8 +15,8 @@ $(READY): requirements-dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup  ## a shop's day on this machine
-	@$(BIN)/commercetools-segment demo
+demo: setup  ## a shop's day on this machine; OPTIONS=--to-segment sends to a real source
+	@$(BIN)/python -m playground.demo $(OPTIONS)
 
 test: setup  ## all tests; four at a time, since many wait for processes of their own
 	$(BIN)/python -m pytest -n 4 --dist worksteal
@@ -54,7 +54,7 @@ check-image: setup  ## the image alone: build it, run it, stop it; CONTAINER_ENG
 	@$(BIN)/python scripts/check-image
 
 serve: setup  ## the service in the foreground, configured by the environment
-	@exec $(BIN)/gunicorn --config python:service.gunicorn_conf
+	@exec $(BIN)/gunicorn --config python:service.serving.gunicorn_conf
 
 lock: setup  ## pin anew what pyproject.toml asks for
 	$(PYTHON) -m venv $(VENV)-lock

@@ -20,8 +20,8 @@ import requests
 
 from bench import backfill, world
 from bench.world import CUSTOMERS, LATENCY, MEGA, WRITE_KEY
-from service.local.pubsub_push import Signer
-from service.local.stand_in import Answer, Call, StandIn, json_answer
+from playground.pubsub_push import Signer
+from playground.stand_in import Answer, Call, StandIn, json_answer
 
 HERE = Path(__file__).parent
 _MICRO = 1e6
@@ -87,13 +87,13 @@ class Running:
     def __init__(self, run: Run, stack: ExitStack) -> None:
         self.run = run
         segment, self._segment_calls = stack.enter_context(
-            world.stand_in("service.local.segment", "--latency", str(LATENCY), "--write-key", WRITE_KEY)
+            world.stand_in("playground.segment", "--latency", str(LATENCY), "--write-key", WRITE_KEY)
         )
         environment = {"SEGMENT_WRITE_KEY": WRITE_KEY, "SEGMENT_HOST": segment, "PUSH_AUTH": "none", **run.environment}
         self._commercetools_calls = None
         if run.kind == "updated":
             commercetools, self._commercetools_calls = stack.enter_context(
-                world.stand_in("service.local.commercetools", "--latency", str(LATENCY), "--customers", str(CUSTOMERS))
+                world.stand_in("playground.commercetools", "--latency", str(LATENCY), "--customers", str(CUSTOMERS))
             )
             environment |= world.commercetools_environment(commercetools)
         self._port, self._server = stack.enter_context(world.server(run.app, environment))

@@ -44,9 +44,9 @@ def measure(customers: int, *, latency: float = 0.05, lanes: int = 8, one_core: 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         late = ("--latency", str(latency))
-        segment, _ = stack.enter_context(world.stand_in("service.local.segment", *late, "--write-key", world.WRITE_KEY))
+        segment, _ = stack.enter_context(world.stand_in("playground.segment", *late, "--write-key", world.WRITE_KEY))
         commercetools, _ = stack.enter_context(
-            world.stand_in("service.local.commercetools", *late, "--customers", str(customers))
+            world.stand_in("playground.commercetools", *late, "--customers", str(customers))
         )
         environment = {
             "SEGMENT_WRITE_KEY": world.WRITE_KEY,

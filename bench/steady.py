@@ -80,11 +80,9 @@ def _load_in(told: Mapping[str, Any]) -> Load:
 def _service() -> Iterator[Service]:
     with ExitStack() as stack:
         latency = ("--latency", str(world.LATENCY))
-        segment, _ = stack.enter_context(
-            world.stand_in("service.local.segment", *latency, "--write-key", world.WRITE_KEY)
-        )
+        segment, _ = stack.enter_context(world.stand_in("playground.segment", *latency, "--write-key", world.WRITE_KEY))
         commercetools, _ = stack.enter_context(
-            world.stand_in("service.local.commercetools", *latency, "--customers", str(world.CUSTOMERS))
+            world.stand_in("playground.commercetools", *latency, "--customers", str(world.CUSTOMERS))
         )
         environment = {
             "SEGMENT_WRITE_KEY": world.WRITE_KEY,

@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 
-from service.local.shop import Shop
+from playground.shop import Shop
 
 LATENCY = 0.03
 WRITE_KEY = "bench-write-key"
@@ -58,7 +58,7 @@ def server(app: str, environment: Mapping[str, str]) -> Iterator[tuple[int, subp
         port = int(free.getsockname()[1])
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", "python:service.gunicorn_conf", app],
+            [sys.executable, "-m", "gunicorn", "--config", "python:service.serving.gunicorn_conf", app],
             env={**os.environ, **environment, "PORT": str(port)},
             stdout=log,
             stderr=log,

@@ -5,7 +5,7 @@
 #
 # tests/test_infra.py holds the first two against the service's code, infra/tests hold the order.
 locals {
-  upstream_seconds     = 10 # CALL_SECONDS in service/upstream.py: one call to Segment or commercetools
+  upstream_seconds     = 10 # CALL_SECONDS in service/serving/upstream.py: one call to Segment or commercetools
   request_seconds      = 28 # REQUEST_SECONDS in service/app.py: after it no answer is waited for
   timeout_seconds      = 45 # Cloud Run ends the request with 504
   ack_deadline_seconds = 60 # Pub/Sub gives the push up and sends it again

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from service.operations import Output
 
-# Each command imports its room when it runs: grpc, the local world and more, which no other has to wait for.
+# Each command imports its module when it runs: grpc and others take long to import.
 # ruff: noqa: PLC0415
 
 _EXIT_CODES = """
@@ -50,25 +50,6 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be
 @app.callback()
 def commands() -> None:
     """Keeps a shop's commercetools customers in Segment."""
-
-
-@app.command()
-def demo(
-    *,
-    to_segment: Annotated[
-        bool,
-        typer.Option(
-            "--to-segment", help="Send to the Segment source of SEGMENT_WRITE_KEY instead of the local stand-in."
-        ),
-    ] = False,
-) -> None:
-    """Run a small shop's day on this machine and watch every message to its end.
-
-    Exits with 1 if anything was lost or doubled.
-    """
-    from service.local import demo as local_demo
-
-    raise typer.Exit(local_demo.run(Console(), to_segment=to_segment))
 
 
 @app.command(epilog=_EXIT_CODES)

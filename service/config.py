@@ -31,7 +31,7 @@ class ClearTraits(StrEnum):
 
 
 class PushAuth(StrEnum):
-    """Who checks a push's token: the platform (iam), this service (oidc), or nobody (none: the local world)."""
+    """Who checks a push's token: the platform (iam), this service (oidc), or nobody (none: the playground)."""
 
     IAM = "iam"
     OIDC = "oidc"

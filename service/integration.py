@@ -18,13 +18,13 @@ from service.commercetools.client import CustomerReader
 from service.commercetools.customer import CannotRead, Customer, read_customer
 from service.commercetools.notification import CUSTOMER, Notification, read_notification
 from service.config import Erasure, Settings, segment_from
-from service.decoding import Malformed
-from service.deliveries import ERASED, GONE, Attempt, Deliveries, TooLate, Unsettled
+from service.delivery.deliveries import ERASED, GONE, Attempt, Deliveries, TooLate, Unsettled
 from service.pubsub.dead_letter import DeadLetterTopic, NotSetAside, SetAside
 from service.pubsub.envelope import Headers, PushMessage, open_envelope
 from service.segment.client import SegmentClient, create_segment_client
 from service.segment.regulations import Regulations
 from service.segment.types import NotDelivered, SegmentError, SegmentIdentifyPayload, SegmentIntegrationResult
+from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules, transform_customer_to_segment, user_id_of_deleted
 
 

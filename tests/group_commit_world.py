@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from service.group_commit import BatchRefused, GroupCommit
+from service.delivery.group_commit import BatchRefused, GroupCommit
 from tests.callers import Caller, Clock, Gate
 
 CALL_SECONDS = 10.0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import gevent
 import pytest
 
-from service.group_commit import CallFailed
+from service.delivery.group_commit import CallFailed
 from tests.callers import Caller
 from tests.group_commit_world import World, done, ends, one_batch
 

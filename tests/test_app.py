@@ -20,11 +20,11 @@ from service.app import create_app
 from service.commercetools import Customer, Notification
 from service.commercetools.customer import CannotRead
 from service.config import Erasure, PushAuth, UserIdField
-from service.decoding import Malformed
 from service.integration import Integration
 from service.pubsub.auth import Authenticate, CannotVerify, Forbidden, Unauthenticated
 from service.pubsub.dead_letter import NotSetAside
 from service.segment.types import NotDelivered, SegmentError, SegmentIntegrationResult
+from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules, transform_customer_to_segment
 from tests.builders import (
     CUSTOMER_ID,

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SERVICE = ROOT / "service"
 
-STANDING_ON_THE_REST = ("service.local", "service.operations", "service.cli")
+STANDING_ON_THE_REST = ("service.operations", "service.cli")
 
 
 def files(*, without: tuple[str, ...] = ()) -> list[Path]:
@@ -48,7 +48,7 @@ def test_the_service_starts_without_grpc_or_cryptography_and_without_the_operato
 
     assert "service.integration" in loaded
     heavy = ("grpc", "google.cloud", "jwt", "cryptography", "typer", "rich")
-    not_serving = ("service.local", "service.operations", "service.cli", "tests")
+    not_serving = ("playground", "service.operations", "service.cli", "tests")
     assert sorted(name for name in loaded if is_in(name, *heavy, *not_serving)) == []
 
 
@@ -83,8 +83,20 @@ def test_the_transformation_has_nothing_to_catch_and_nothing_to_wait_for(path: P
 
 
 @pytest.mark.parametrize("path", files(without=STANDING_ON_THE_REST), ids=module_name)
-def test_nothing_that_serves_knows_the_operators_jobs_or_the_local_world(path: Path) -> None:
+def test_nothing_that_serves_knows_the_operators_jobs(path: Path) -> None:
     assert [name for name in imports(path) if is_in(name, *STANDING_ON_THE_REST)] == []
+
+
+@pytest.mark.parametrize("path", files(), ids=module_name)
+def test_nothing_in_the_service_knows_the_playground_the_tests_or_the_benchmark(path: Path) -> None:
+    assert [name for name in imports(path) if is_in(name, "playground", "tests", "bench")] == []
+
+
+def test_the_house_has_the_rooms_of_its_design() -> None:
+    assert {path.name for path in SERVICE.iterdir() if path.is_dir() and path.name != "__pycache__"} == {
+        *("pubsub", "commercetools", "transformation", "segment", "delivery", "serving", "operations"),
+    }
+    assert {path.stem for path in SERVICE.glob("*.py")} == {"__init__", "app", "cli", "config", "integration", "logs"}
 
 
 @pytest.mark.parametrize("path", [path for path in files() if module_name(path) != "service.app"], ids=module_name)
@@ -93,7 +105,7 @@ def test_nothing_imports_the_door_but_the_server(path: Path) -> None:
 
 
 def test_the_server_does_serve_the_door() -> None:
-    assert 'wsgi_app = "service.app:create_app()"' in (SERVICE / "gunicorn_conf.py").read_text()
+    assert 'wsgi_app = "service.app:create_app()"' in (SERVICE / "serving" / "gunicorn_conf.py").read_text()
 
 
 @pytest.mark.parametrize(
@@ -101,22 +113,26 @@ def test_the_server_does_serve_the_door() -> None:
     [
         pytest.param(
             "pubsub",
-            ("service.pubsub", "service.config", "service.decoding", "service.greenlets", "service.upstream"),
+            (
+                "service.pubsub",
+                "service.config",
+                "service.serving.decoding",
+                "service.serving.greenlets",
+                "service.serving.upstream",
+            ),
             id="pubsub",
         ),
         pytest.param(
             "commercetools",
-            (
-                *("service.commercetools", "service.config", "service.decoding", "service.upstream"),
-                "service.group_commit",
-            ),
+            ("service.commercetools", "service.config", "service.serving", "service.delivery.group_commit"),
             id="commercetools",
         ),
         pytest.param(
             "segment",
-            ("service.segment", "service.config", "service.decoding", "service.upstream", "service.group_commit"),
+            ("service.segment", "service.config", "service.serving", "service.delivery.group_commit"),
             id="segment",
         ),
+        pytest.param("delivery", ("service.delivery", "service.serving.greenlets"), id="delivery"),
     ],
 )
 def test_a_room_knows_its_outside_party_and_no_other(room: str, may_know: tuple[str, ...]) -> None:
@@ -134,4 +150,4 @@ def test_no_file_reads_the_environment_but_those_that_start_something() -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
     }
 
-    assert reading <= {"service.app", "service.integration", "service.gunicorn_conf"}
+    assert reading <= {"service.app", "service.integration", "service.serving.gunicorn_conf"}

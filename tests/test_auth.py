@@ -20,8 +20,8 @@ from google.auth import crypt, jwt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from playground.stand_in import HANG, Answer, Call, StandIn, json_answer
 from service.config import PushAuth, Settings
-from service.local.stand_in import HANG, Answer, Call, StandIn, json_answer
 from service.pubsub.auth import (
     Authenticate,
     CannotVerify,

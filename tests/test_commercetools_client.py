@@ -7,14 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.commercetools.client import CustomerReader
-from service.commercetools.customer import CannotRead
-from service.commercetools.notification import Notification
-from service.config import CommercetoolsSettings
-from service.decoding import Malformed
-from service.local.commercetools import CommercetoolsStandIn
-from service.local.shop import Document, Shop
-from service.local.stand_in import (
+from playground.commercetools import CommercetoolsStandIn
+from playground.shop import Document, Shop
+from playground.stand_in import (
     CLOSE_AFTER_READ,
     FOREIGN,
     HANG,
@@ -28,6 +23,11 @@ from service.local.stand_in import (
     drip,
     redirect,
 )
+from service.commercetools.client import CustomerReader
+from service.commercetools.customer import CannotRead
+from service.commercetools.notification import Notification
+from service.config import CommercetoolsSettings
+from service.serving.decoding import Malformed
 
 NO_END = float("inf")
 SECRET = "Canary-Secret-4711"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from service.commercetools import Address, Customer, read_customer
-from service.decoding import Malformed
+from service.serving.decoding import Malformed
 from tests.builders import CUSTOMER_ID, a_customer, an_address, samples
 from tests.strategies import customers
 

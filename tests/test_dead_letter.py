@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from service.local.pubsub import PubSubEmulator
+from playground.pubsub import PubSubEmulator
 from service.pubsub.dead_letter import DeadLetterTopic, NotSetAside
 from service.pubsub.envelope import PushMessage
-from tests.local.pubsub_services import Service, clients_of
+from tests.playground.pubsub_services import Service, clients_of
 
 ROOT = Path(__file__).parent.parent
 LONG = 20.0  # seconds: far more than anything here takes

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from service.deliveries import GONE, Attempt, Deliveries, TooLate
+from service.delivery.deliveries import GONE, Attempt, Deliveries, TooLate
 from tests.callers import SEEDS, Caller, Clock, Gate, run_on_greenlets
 
 LONG = 1000.0  # a deadline that the clock, set by hand, does not reach

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import Headers
 
-from service.decoding import Malformed
 from service.pubsub.envelope import PushMessage, open_envelope
+from service.serving.decoding import Malformed
 from tests.builders import SUBSCRIPTION, a_change, a_cloud_event, a_push
 from tests.strategies import envelopes_of
 

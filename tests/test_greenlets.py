@@ -5,14 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service import greenlets
+from service.serving import greenlets
 
 SCRIPT = """
 from gevent import monkey; monkey.patch_all()
 import time
 import gevent
 import gevent.event
-from service.group_commit import GroupCommit
+from service.delivery.group_commit import GroupCommit
 
 batches = []
 
@@ -112,7 +112,7 @@ def test_a_look_at_a_kept_alive_connection_gives_way_to_nobody() -> None:
     run("""
 import requests
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from service.upstream import session
+from service.serving.upstream import session
 
 class Hello(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"

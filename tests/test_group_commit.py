@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from service.group_commit import BatchRefused, CallFailed, GroupCommit, NeverSent
+from service.delivery.group_commit import BatchRefused, CallFailed, GroupCommit, NeverSent
 from tests.callers import SEEDS, Caller, Gate, run_on_greenlets
 from tests.group_commit_world import CALL_SECONDS, LONG, Answer, World, done, ends, one_batch, raising, refusing
 

@@ -19,7 +19,7 @@ from service.app import REQUEST_SECONDS
 from service.config import settings_from
 from service.integration import Ending
 from service.logs import FIELDS
-from service.upstream import CALL_SECONDS
+from service.serving.upstream import CALL_SECONDS
 
 ROOT = Path(__file__).parent.parent
 INFRA = ROOT / "infra"
@@ -27,7 +27,7 @@ TERRAFORM = {path.name: path.read_text() for path in sorted(INFRA.glob("*.tf"))}
 ALL = "\n".join(TERRAFORM.values())
 DASHBOARD: dict[str, Any] = json.loads((INFRA / "dashboard.json").read_text())
 TILES: list[dict[str, Any]] = DASHBOARD["mosaicLayout"]["tiles"]
-GUNICORN = (ROOT / "service" / "gunicorn_conf.py").read_text()
+GUNICORN = (ROOT / "service" / "serving" / "gunicorn_conf.py").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 needs_terraform = pytest.mark.skipif(
@@ -123,11 +123,11 @@ def test_the_metric_counts_every_outcome_by_its_first_word(ending: Ending) -> No
 
 
 def test_the_emulated_subscription_of_the_tests_is_the_deployed_one() -> None:
-    world = (ROOT / "service" / "local" / "world.py").read_text()
+    world = (ROOT / "playground" / "world.py").read_text()
 
     for name in ("ack_deadline_seconds", "retry_min_seconds", "retry_max_seconds", "retry_attempts"):
         value = int(number(name, TERRAFORM["clocks.tf"]))
-        assert re.search(rf"\D{value}\D", world), f"{name} is {value}, and service/local/world.py has another"
+        assert re.search(rf"\D{value}\D", world), f"{name} is {value}, and playground/world.py has another"
 
 
 def test_tiles_of_the_dashboard_do_not_overlap() -> None:
@@ -180,18 +180,14 @@ def test_the_dockerfile_satisfies_hadolint() -> None:
 
 def test_the_image_runs_as_nobody_and_gunicorn_is_its_first_process() -> None:
     assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)[-1] not in {"0", "root"}
-    assert json.loads(re.findall(r"^CMD (.+)$", DOCKERFILE, re.MULTILINE)[-1])[-1] == "python:service.gunicorn_conf"
+    [*_, command] = re.findall(r"^CMD (.+)$", DOCKERFILE, re.MULTILINE)
+    assert json.loads(command)[-1] == "python:service.serving.gunicorn_conf"
 
 
-def test_the_image_gets_nothing_but_what_serving_needs() -> None:
+def test_the_image_gets_the_service_and_its_requirements_and_nothing_else() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
 
-    assert lines[0] == "*"
-    assert {line for line in lines if line.startswith("!")} == {
-        "!requirements.txt",
-        "!service",
-    }
-    assert {"service/local", "service/operations", "service/cli.py"} <= set(lines)
+    assert lines == ["*", "!requirements.txt", "!service", "**/__pycache__"]
     assert "COPY requirements.txt /" in DOCKERFILE
     assert "requirements-dev" not in DOCKERFILE
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
+from playground.commercetools import CommercetoolsStandIn
+from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
+from playground.shop import Shop
 from service.commercetools.customer import CannotRead, Customer, read_customer
 from service.commercetools.notification import Notification
 from service.config import CommercetoolsSettings, Erasure, SegmentSettings, UserIdField
-from service.decoding import Malformed
 from service.integration import Ending, Integration, Outcome, integration_by
-from service.local.commercetools import CommercetoolsStandIn
-from service.local.segment import SegmentPublicApiStandIn, SegmentStandIn
-from service.local.shop import Shop
 from service.pubsub.dead_letter import NotSetAside
 from service.pubsub.envelope import PushMessage
 from service.segment import NotDelivered, SegmentError, SegmentIntegrationResult
+from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules
 from tests.builders import CUSTOMER_ID, PROJECT, SUBSCRIPTION, a_change, a_cloud_event, a_customer, a_message, a_push
 from tests.builders import settings as some_settings

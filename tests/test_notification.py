@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.commercetools import Notification, PayloadValidation, read_notification, validate_payload
-from service.decoding import Malformed
+from service.serving.decoding import Malformed
 from tests.builders import CUSTOMER_ID, PROJECT, a_change, a_cloud_event, a_customer, a_message, samples
 from tests.strategies import json_values, notifications, platform_notifications
 

@@ -97,7 +97,7 @@ def test_the_service_started_by_hand_answers_as_readme_shows() -> None:
 )
 def test_a_setting_that_will_not_do_stops_the_start_with_one_sentence(change: dict[str, str], sentence: str) -> None:
     service = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "--config", "python:service.gunicorn_conf"],
+        [sys.executable, "-m", "gunicorn", "--config", "python:service.serving.gunicorn_conf"],
         check=False,
         cwd=ROOT,
         env={**os.environ, "SEGMENT_WRITE_KEY": "a-write-key", "PUSH_AUTH": "none", **change},

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from service.local.segment import SegmentPublicApiStandIn, SegmentStandIn
-from service.local.stand_in import (
+from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
+from playground.stand_in import (
     CLOSE_AFTER_READ,
     FOREIGN,
     HANG,

@@ -21,10 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from segment.analytics.client import Client
 
-from service.config import ClearTraits, UserIdField
-from service.integration import send_customer_to_segment_with_client
-from service.local.segment import SegmentStandIn
-from service.local.stand_in import (
+from playground.segment import SegmentStandIn
+from playground.stand_in import (
     CLOSE_AFTER_READ,
     FOREIGN,
     HANG,
@@ -38,6 +36,8 @@ from service.local.stand_in import (
     drip,
     redirect,
 )
+from service.config import ClearTraits, UserIdField
+from service.integration import send_customer_to_segment_with_client
 from service.segment import NotDelivered, SegmentClient, SegmentIdentifyPayload, SegmentIntegrationResult
 from service.transformation import IdentifyRules, transform_customer_to_segment
 from tests.strategies import customers

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.commercetools import Notification, read_customer
 from service.config import ClearTraits, UserIdField
-from service.decoding import Malformed
+from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules, transform_customer_to_segment, user_id_of_deleted
 from tests.builders import CUSTOMER_ID, PROJECT, a_customer, an_address, samples
 from tests.strategies import customers

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from service.local.stand_in import (
+from playground.stand_in import (
     CLOSE_AFTER_READ,
     HANG,
     RESET_AFTER_READ,
@@ -33,7 +33,7 @@ from service.local.stand_in import (
     json_answer,
     redirect,
 )
-from service.upstream import NotCalled, Pause, session, timeout
+from service.serving.upstream import NotCalled, Pause, session, timeout
 from tests.callers import run_on_greenlets
 
 SHORT = 0.3

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.local.segment import SegmentStandIn
+from playground.segment import SegmentStandIn
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "usage.md").read_text()

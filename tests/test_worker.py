@@ -2,7 +2,7 @@
 
 from gunicorn.config import Config
 
-from service.worker import AnswerInOnePiece, Worker
+from service.serving.worker import AnswerInOnePiece, Worker
 
 
 class Connection:

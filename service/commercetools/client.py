@@ -18,9 +18,9 @@ import requests
 from service.commercetools.customer import CannotRead, Customer, read_customer
 from service.commercetools.notification import Notification
 from service.config import CommercetoolsSettings
-from service.decoding import Malformed
-from service.group_commit import CallFailed, GroupCommit, NeverSent
-from service.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
+from service.delivery.group_commit import CallFailed, GroupCommit, NeverSent
+from service.serving.decoding import Malformed
+from service.serving.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
 
 _MAX_IDS = 100
 _SLOTS = 2  # one fills while the other is away; measured: docs/decisions.md

@@ -12,7 +12,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from service.decoding import Document, Inner, Plain, Several, Text, load
+from service.serving.decoding import Document, Inner, Plain, Several, Text, load
 
 
 class CannotRead(Exception):

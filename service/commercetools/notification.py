@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from service.decoding import Document, Inner, Malformed, Plain, json_object, load
+from service.serving.decoding import Document, Inner, Malformed, Plain, json_object, load
 
 CUSTOMER = "customer"
 _EVENT = "Event"

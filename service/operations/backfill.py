@@ -32,11 +32,11 @@ from rich.table import Table
 from service.commercetools.client import PAGE, CommercetoolsProject, RequestRefused
 from service.commercetools.customer import CannotRead
 from service.config import ConfigError, Settings
-from service.decoding import Malformed
 from service.integration import integration_by
 from service.operations import Exit, Output, Trouble, cannot_read, command_settings, commercetools_of
 from service.segment.client import BATCH_BYTES, BATCH_EVENTS, SegmentClient, create_segment_client
 from service.segment.types import NotDelivered
+from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules, transform_customer_to_segment
 
 LANES = 8

@@ -19,8 +19,8 @@ from rich.text import Text
 
 from service.commercetools.notification import Notification, read_notification
 from service.config import ConfigError
-from service.decoding import Malformed
 from service.operations import Exit, Output, Trouble, plain
+from service.serving.decoding import Malformed
 
 # What service.pubsub.dead_letter adds.
 _OURS = ("reason", "source_subscription", "source_message_id", "source_delivery_attempt")

@@ -17,13 +17,13 @@ from service.commercetools.client import CustomerReader
 from service.commercetools.customer import Customer
 from service.commercetools.notification import CUSTOMER, Notification, read_notification
 from service.config import ClearTraits, Settings
-from service.decoding import Malformed, json_object
-from service.deliveries import Deliveries
+from service.delivery.deliveries import Deliveries
 from service.integration import Ending, Integration, Outcome, customer_inside, integration_by
 from service.operations import Exit, Output, command_settings, commercetools_of, plain
 from service.pubsub.envelope import PushMessage, open_envelope
 from service.segment.client import create_segment_client
 from service.segment.types import NotDelivered, SegmentIdentifyPayload, SegmentIntegrationResult
+from service.serving.decoding import Malformed, json_object
 from service.transformation import transform_customer_to_segment
 from service.transformation.address import chosen_address
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import requests
 
 from service.config import PushAuth, Settings
-from service.upstream import session, timeout
+from service.serving.upstream import session, timeout
 
 _ISSUERS = ("https://accounts.google.com", "accounts.google.com")  # both spellings occur
 _CLOCK_SKEW_SECONDS = 10

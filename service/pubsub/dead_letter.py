@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from service import greenlets
 from service.pubsub.envelope import PushMessage
-from service.upstream import CALL_SECONDS
+from service.serving import greenlets
+from service.serving.upstream import CALL_SECONDS
 
 _LONGEST_VALUE = 1024  # bytes of an attribute's value: https://cloud.google.com/pubsub/quotas#resource_limits
 _AT_ONCE = 4  # under gevent a call holds one of ten threads until it ends, and with none left no name is resolved

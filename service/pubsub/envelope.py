@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from service.decoding import Document, Inner, Malformed, Plain, json_object, load
+from service.serving.decoding import Document, Inner, Malformed, Plain, json_object, load
 
 
 class Headers(Protocol):

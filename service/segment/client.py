@@ -15,10 +15,10 @@ from typing import Any
 
 import requests
 
-from service.group_commit import BatchRefused, CallFailed, GroupCommit, NeverSent
+from service.delivery.group_commit import BatchRefused, CallFailed, GroupCommit, NeverSent
 from service.segment import library
 from service.segment.types import NotDelivered, SegmentError
-from service.upstream import CALL_SECONDS, NotCalled, Pause
+from service.serving.upstream import CALL_SECONDS, NotCalled, Pause
 
 US_HOST = "https://api.segment.io"
 

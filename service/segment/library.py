@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import requests
 
-from service.upstream import session, timeout
+from service.serving.upstream import session, timeout
 
 
 class _ImportedWhenUsed(ModuleType):

@@ -10,9 +10,9 @@ from http import HTTPStatus
 
 import requests
 
-from service.group_commit import BatchRefused, CallFailed, GroupCommit, NeverSent
+from service.delivery.group_commit import BatchRefused, CallFailed, GroupCommit, NeverSent
 from service.segment.types import SegmentError, SegmentIntegrationResult
-from service.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
+from service.serving.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
 
 _MAX_USER_IDS = 5000
 _MAX_BYTES = 3_900_000  # of 4 MB

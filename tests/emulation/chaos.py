@@ -25,11 +25,9 @@ from typing import Any
 
 import requests
 
-from service.commercetools import read_notification
-from service.decoding import Malformed
-from service.local.pubsub import Push
-from service.local.shop import Shop
-from service.local.stand_in import (
+from playground.pubsub import Push
+from playground.shop import Shop
+from playground.stand_in import (
     CLOSE_AFTER_READ,
     FOREIGN,
     HANG,
@@ -45,7 +43,9 @@ from service.local.stand_in import (
     drip,
     redirect,
 )
-from service.local.world import SUBSCRIPTION, Line, LocalWorld
+from playground.world import SUBSCRIPTION, Line, LocalWorld
+from service.commercetools import read_notification
+from service.serving.decoding import Malformed
 
 FAULTS: Mapping[str, Fault] = {
     "400": answer(400),

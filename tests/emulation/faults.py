@@ -26,10 +26,10 @@ from typing import Any, Protocol, Self
 import grpc
 from google.cloud import pubsub_v1
 
-from service.local.commercetools import CommercetoolsStandIn
-from service.local.pubsub import PubSubEmulator, Push
-from service.local.segment import SegmentPublicApiStandIn, SegmentStandIn
-from service.local.stand_in import (
+from playground.commercetools import CommercetoolsStandIn
+from playground.pubsub import PubSubEmulator, Push
+from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
+from playground.stand_in import (
     CLOSE_AFTER_READ,
     FOREIGN,
     HANG,
@@ -43,7 +43,7 @@ from service.local.stand_in import (
     drip,
     redirect,
 )
-from service.local.world import Line, Service, emulated
+from playground.world import Line, Service, emulated
 from tests.builders import a_change, a_customer, a_message
 
 PUSH_SECONDS = 30

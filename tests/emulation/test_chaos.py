@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from playground.commercetools import CommercetoolsStandIn
+from playground.segment import SegmentStandIn
+from playground.shop import Shop
+from playground.stand_in import RESET_AFTER_READ
 from service.config import CommercetoolsSettings, SegmentSettings, UserIdField
 from service.integration import Ending, integration_by
-from service.local.commercetools import CommercetoolsStandIn
-from service.local.segment import SegmentStandIn
-from service.local.shop import Shop
-from service.local.stand_in import RESET_AFTER_READ
 from tests.builders import settings
 from tests.emulation.chaos import PARTIES, Day, Evidence, Letter, judge, mended, run
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from service.local.stand_in import RESET_AFTER_READ, answer
-from service.local.world import DEAD_LETTERS, SUBSCRIPTION, TOPIC, Line, LocalWorld, Service
+from playground.stand_in import RESET_AFTER_READ, answer
+from playground.world import DEAD_LETTERS, SUBSCRIPTION, TOPIC, Line, LocalWorld, Service
 from tests.builders import a_change
-from tests.local.pubsub_services import Service as PubSub
-from tests.local.pubsub_services import googles_emulator
+from tests.playground.pubsub_services import Service as PubSub
+from tests.playground.pubsub_services import googles_emulator
 
 SECONDS = 60.0  # far more than anything here takes
 ATTEMPTS = 5
@@ -54,7 +54,7 @@ class Log:
 
 @contextmanager
 def a_world_around(pubsub: PubSub, log: Log) -> Iterator[LocalWorld]:
-    """Give the local world, with Google's Pub/Sub in place of ours."""
+    """Give the playground, with Google's Pub/Sub in place of ours."""
     world = LocalWorld(environment={"PUSH_AUTH": "none"}, shop_options={"population": 20}, in_batches=True)
     world.pubsub.host, world.pubsub.certs_url = pubsub.host, f"http://{pubsub.host}/unused"
     world.publisher, world.subscriber = pubsub.publisher, pubsub.subscriber

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from service.local.segment import SegmentStandIn
-from service.local.world import Service
+from playground.segment import SegmentStandIn
+from playground.world import Service
 from tests.builders import a_customer, a_message, a_push
 
 

@@ -27,14 +27,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.crypt import RSASigner
 from google.cloud import pubsub_v1
 
+from playground.commercetools import CommercetoolsStandIn
+from playground.pubsub import PubSubEmulator
+from playground.pubsub_push import Signer
+from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
+from playground.shop import Shop
+from playground.stand_in import HANG, RESET_AFTER_READ, TRUNCATED, Answer, Call, Fault, StandIn, answer, json_answer
+from playground.world import Service, emulated
 from service.config import LogLevel
-from service.local.commercetools import CommercetoolsStandIn
-from service.local.pubsub import PubSubEmulator
-from service.local.pubsub_push import Signer
-from service.local.segment import SegmentPublicApiStandIn, SegmentStandIn
-from service.local.shop import Shop
-from service.local.stand_in import HANG, RESET_AFTER_READ, TRUNCATED, Answer, Call, Fault, StandIn, answer, json_answer
-from service.local.world import Service, emulated
 from tests.builders import a_change, a_customer, a_message, a_push, an_address
 
 AUDIENCE = "https://commercetools-segment.example.com"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.local.world import LocalWorld
+from playground.world import LocalWorld
 from tests.builders import a_change, a_message, a_push
 
 AT_ONCE = 80

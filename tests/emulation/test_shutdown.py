@@ -12,9 +12,9 @@ from http.client import HTTPResponse
 import pytest
 import requests
 
-from service.local.segment import SegmentStandIn
-from service.local.stand_in import HANG
-from service.local.world import SUBSCRIPTION, LocalWorld, Service
+from playground.segment import SegmentStandIn
+from playground.stand_in import HANG
+from playground.world import SUBSCRIPTION, LocalWorld, Service
 from tests.builders import a_customer, a_message, a_push
 
 AT_ONCE = 100

@@ -9,10 +9,10 @@ from typing import Any
 
 from service.commercetools import read_customer, read_notification
 from service.config import ClearTraits, UserIdField
-from service.decoding import Malformed
 from service.pubsub.envelope import open_envelope
 from service.segment.client import SegmentClient
 from service.segment.types import NotDelivered, SegmentIdentifyPayload
+from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules, transform_customer_to_segment, user_id_of_deleted
 
 _RULES = [

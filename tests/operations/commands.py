@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.local.commercetools import CommercetoolsStandIn
-from service.local.segment import SegmentStandIn
+from playground.commercetools import CommercetoolsStandIn
+from playground.segment import SegmentStandIn
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 100.0  # within which a command ends; far more than any takes

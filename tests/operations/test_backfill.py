@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from playground.commercetools import CommercetoolsStandIn
+from playground.segment import SegmentStandIn
+from playground.shop import Shop
+from playground.stand_in import RESET_AFTER_READ, answer
 from service.config import ClearTraits, UserIdField
 from service.integration import Ending, integration_by
-from service.local.commercetools import CommercetoolsStandIn
-from service.local.segment import SegmentStandIn
-from service.local.shop import Shop
-from service.local.stand_in import RESET_AFTER_READ, answer
 from service.operations import Exit, command_settings
 from service.operations.backfill import lanes_for
 from service.transformation import IdentifyRules, transform_customer_to_segment

@@ -9,17 +9,17 @@ import pytest
 from google.pubsub_v1 import types
 from rich.console import Console
 
-from service.local.commercetools import CommercetoolsStandIn
-from service.local.pubsub import PubSubEmulator
-from service.local.segment import SegmentStandIn
-from service.local.shop import Shop
-from service.local.stand_in import FOREIGN, answer
-from service.local.world import emulated
+from playground.commercetools import CommercetoolsStandIn
+from playground.pubsub import PubSubEmulator
+from playground.segment import SegmentStandIn
+from playground.shop import Shop
+from playground.stand_in import FOREIGN, answer
+from playground.world import emulated
 from service.operations import Exit, Output, check
 from service.operations.subscription import PUBLISHER
-from tests.local.pubsub_services import clients_of
 from tests.operations.commands import Ended, run, settings_for
 from tests.operations.google_stand_in import GoogleStandIn
+from tests.playground.pubsub_services import clients_of
 
 PROJECT = "projects/example-project"
 TOPIC = f"{PROJECT}/topics/customers"

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import pytest
 from google.pubsub_v1 import types
 
-from service.local.pubsub import PubSubEmulator
+from playground.pubsub import PubSubEmulator
 from service.operations import Exit
 from tests.builders import a_message
-from tests.local.pubsub_services import Service, clients_of, googles_emulator
 from tests.operations.commands import Ended, run
+from tests.playground.pubsub_services import Service, clients_of, googles_emulator
 
 # The only way to look into a subscription without waiting.
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated:DeprecationWarning")

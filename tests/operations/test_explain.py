@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from playground.commercetools import CommercetoolsStandIn
+from playground.shop import Shop
 from service.config import UserIdField
 from service.integration import Ending, integration_by
-from service.local.commercetools import CommercetoolsStandIn
-from service.local.shop import Shop
 from service.operations import Exit, command_settings
 from service.operations.explain import SOURCES, Explanation, explained
 from service.segment.types import SegmentIdentifyPayload, SegmentIntegrationResult

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from service.local.commercetools import CommercetoolsStandIn
-from service.local.shop import Shop
-from service.local.stand_in import answer
+from playground.commercetools import CommercetoolsStandIn
+from playground.shop import Shop
+from playground.stand_in import answer
 from service.operations import Exit
 from tests.operations.commands import Ended, run, settings_for
 

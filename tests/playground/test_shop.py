@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.local.shop import Shop
+from playground.shop import Shop
 
 ALWAYS_PRESENT = {
     "id",

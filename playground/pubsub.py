@@ -26,8 +26,8 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import ParseError
 from google.pubsub_v1 import types
 
-from service.local.pubsub_push import Connections, Message, Signer
-from service.local.pubsub_rules import (
+from playground.pubsub_push import Connections, Message, Signer
+from playground.pubsub_rules import (
     Refused,
     check_ack_ids,
     check_messages,
@@ -37,7 +37,7 @@ from service.local.pubsub_rules import (
     complete,
     merge,
 )
-from service.local.pubsub_subscription import Push, Subscription, World
+from playground.pubsub_subscription import Push, Subscription, World
 
 __all__ = ["PubSubEmulator", "Push"]
 
@@ -409,7 +409,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 def main() -> None:
     """Run the emulator in the foreground until it is interrupted or terminated."""
-    parser = argparse.ArgumentParser(prog="python -m service.local.pubsub", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m playground.pubsub", description=main.__doc__)
     parser.add_argument("--port", type=int, default=8085)
     parser.add_argument("--speed", type=float, default=1.0, help="divides every wait, so that hours pass in minutes")
     parser.add_argument("--duplicate", type=float, default=0.0, help="probability of a second push after an ack")

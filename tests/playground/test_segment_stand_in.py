@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import requests
 
-from service.local import stand_in as faults
-from service.local.segment import SegmentPublicApiStandIn, SegmentStandIn
+from playground import stand_in as faults
+from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
 
 WRITE_KEY = "a-write-key"
 SOON = 10  # seconds: far more than anything here takes

@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
-from service.local.shop import Document, Shop, iso
-from service.local.stand_in import Answer, Call, StandIn, json_answer, phrase, run_until_told
+from playground.shop import Document, Shop, iso
+from playground.stand_in import Answer, Call, StandIn, json_answer, phrase, run_until_told
 
 MAX_LIMIT = 500
 MAX_OFFSET = 10_000
@@ -535,7 +535,7 @@ def _typed(field: str, value: str) -> _Value:
 
 def main() -> None:
     """Serve a shop of made-up customers until told to stop."""
-    options = argparse.ArgumentParser(prog="python -m service.local.commercetools", description=main.__doc__)
+    options = argparse.ArgumentParser(prog="python -m playground.commercetools", description=main.__doc__)
     options.add_argument("--port", type=int, default=0, help="0: any free one")
     options.add_argument("--latency", type=float, default=0, help="seconds before each answer")
     options.add_argument("--customers", type=int, default=1_000, help="made when they are looked at")

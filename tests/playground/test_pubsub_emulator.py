@@ -20,9 +20,9 @@ import pytest
 from google.api_core import exceptions
 from google.pubsub_v1 import PublisherClient, types
 
-from service.local.pubsub import PubSubEmulator, Push
-from tests.local.pubsub_services import Service, clients_of, googles_emulator
-from tests.local.push_endpoint import RESET, Endpoint, Received
+from playground.pubsub import PubSubEmulator, Push
+from tests.playground.pubsub_services import Service, clients_of, googles_emulator
+from tests.playground.push_endpoint import RESET, Endpoint, Received
 
 # Ours and Google's
 
@@ -881,7 +881,7 @@ def test_a_port_can_be_chosen_and_a_taken_one_is_refused() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_runs_until_it_is_told_to_stop(number: signal.Signals) -> None:
-    command = [sys.executable, "-X", "dev", "-m", "service.local.pubsub", "--port", "0", "--speed", "2"]
+    command = [sys.executable, "-X", "dev", "-m", "playground.pubsub", "--port", "0", "--speed", "2"]
     piped: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **piped) as process:  # noqa: S603  # as written above
         assert process.stdout

@@ -1,6 +1,11 @@
-"""A small shop's day on one machine, watched live: what is published, how each message ends, and what Segment holds."""
+"""make demo: a small shop's day on one machine, watched live.
 
+What is published, how each message ends, and what Segment holds.
+"""
+
+import argparse
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -12,10 +17,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from service.config import segment_from
-from service.local.pubsub import Push
-from service.local.stand_in import answer
-from service.local.world import SUBSCRIPTION, Line, LocalWorld
+from playground.pubsub import Push
+from playground.stand_in import answer
+from playground.world import SUBSCRIPTION, Line, LocalWorld
+from service.config import ConfigError, segment_from
 
 _SPEED = 20.0  # Pub/Sub's waits of 10 s and more are that many times shorter
 _IDLE_SECONDS = 40.0
@@ -169,3 +174,26 @@ def _tally(console: Console, world: LocalWorld, day: _Day, *, idle: bool, to_seg
     if not idle:
         console.print("[red]Some messages were still open when the day ended.[/red]")
     return 1 if lost or doubled or not idle or len(reasons) != endings["Refused"] else 0
+
+
+def main() -> int:
+    """Run the demo; the exit code is 1 if anything was lost or doubled, 2 if the configuration is wrong."""
+    options = argparse.ArgumentParser(prog="python -m playground.demo", description=__doc__)
+    options.add_argument(
+        "--to-segment",
+        action="store_true",
+        help="send to the Segment source of SEGMENT_WRITE_KEY instead of the local stand-in",
+    )
+    chosen = options.parse_args()
+    try:
+        return run(Console(), to_segment=chosen.to_segment)
+    except ConfigError as error:
+        Console(stderr=True).print(Text(f"Error: {error}", "red"), soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped.")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

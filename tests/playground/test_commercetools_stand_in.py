@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from service.local import stand_in as faults
-from service.local.commercetools import CommercetoolsStandIn
-from service.local.shop import Shop
+from playground import stand_in as faults
+from playground.commercetools import CommercetoolsStandIn
+from playground.shop import Shop
 
 SOON = 10  # seconds: far more than anything here takes
 Parameters = Mapping[str, str | list[str]]
@@ -500,8 +500,8 @@ def test_health_is_told_without_a_token(commercetools: CommercetoolsStandIn, sta
 @pytest.mark.parametrize(
     "command",
     [
-        ["service.local.commercetools", "--customers", "1000000", "--project-key", "big-shop"],
-        ["service.local.segment", "--latency", "0.01", "--write-key", "a-key"],
+        ["playground.commercetools", "--customers", "1000000", "--project-key", "big-shop"],
+        ["playground.segment", "--latency", "0.01", "--write-key", "a-key"],
     ],
     ids=["commercetools", "segment"],
 )

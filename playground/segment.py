@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any
 
-from service.local.stand_in import JSON, Answer, Call, StandIn, json_answer, run_until_told
+from playground.stand_in import JSON, Answer, Call, StandIn, json_answer, run_until_told
 
 Event = dict[str, Any]
 Traits = dict[str, Any]
@@ -370,7 +370,7 @@ def _public_api_error(status: int, kind: str, message: str, headers: Mapping[str
 
 def main() -> None:
     """Serve the Tracking API until told to stop; keeps only the newest events, so that it can run for days."""
-    options = argparse.ArgumentParser(prog="python -m service.local.segment", description=main.__doc__)
+    options = argparse.ArgumentParser(prog="python -m playground.segment", description=main.__doc__)
     options.add_argument("--port", type=int, default=0, help="0: any free one")
     options.add_argument("--latency", type=float, default=0, help="seconds before each answer")
     options.add_argument("--write-key", default="stand-in-write-key")

@@ -1,4 +1,6 @@
-"""How the service is served, on Cloud Run as on a developer's machine: gunicorn --config python:service.gunicorn_conf.
+"""How gunicorn serves the service, on Cloud Run and on a developer's machine.
+
+gunicorn --config python:service.serving.gunicorn_conf
 
 https://docs.gunicorn.org/en/stable/settings.html
 """
@@ -12,7 +14,7 @@ from gunicorn.glogging import Logger
 
 from service.config import ConfigError, settings_from
 from service.logs import JsonLines
-from service.worker import Worker
+from service.serving.worker import Worker
 
 try:
     _settings = settings_from(os.environ)

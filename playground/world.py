@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Self
 import requests
 from google.cloud import pubsub_v1
 
+from playground.commercetools import CommercetoolsStandIn
+from playground.pubsub import PubSubEmulator, Push
+from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
+from playground.shop import Shop
 from service.commercetools.client import CommercetoolsProject
 from service.config import ClearTraits, CommercetoolsSettings, UserIdField
-from service.local.commercetools import CommercetoolsStandIn
-from service.local.pubsub import PubSubEmulator, Push
-from service.local.segment import SegmentPublicApiStandIn, SegmentStandIn
-from service.local.shop import Shop
 from service.transformation import IdentifyRules, transform_customer_to_segment
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Service:
         if self._process is not None:
             raise RuntimeError("the service is running already")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", "python:service.gunicorn_conf"],
+            [sys.executable, "-m", "gunicorn", "--config", "python:service.serving.gunicorn_conf"],
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

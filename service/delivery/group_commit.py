@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Generic, TypeVar, cast
 
-from service import greenlets
+from service.serving import greenlets
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")

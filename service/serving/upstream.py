@@ -20,7 +20,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Retry,
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import MaxRetryError, ProtocolError, ReadTimeoutError
 
-from service import greenlets
+from service.serving import greenlets
 
 if TYPE_CHECKING:
     import socket

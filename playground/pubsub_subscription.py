@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from google.pubsub_v1 import types
 
-from service.local.pubsub_push import ACKNOWLEDGING, Connections, Message, Signer, envelope, metadata_headers, rfc3339
+from playground.pubsub_push import ACKNOWLEDGING, Connections, Message, Signer, envelope, metadata_headers, rfc3339
 
 _WIDEST_WINDOW = 256  # pushes in flight; below the file descriptors that a process may open on every platform
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # https://cloud.google.com/pubsub/docs/push#push_backoff

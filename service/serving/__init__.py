@@ -1,0 +1,1 @@
+"""What runs the service, and every place where a library is bent to it: docs/libraries.md."""
