@@ -1,6 +1,7 @@
 """What the service is measured against: the same server, the same pushes, other ways to answer them."""
 
 import os
+from collections.abc import Sequence
 
 import requests
 import segment.analytics.request
@@ -10,9 +11,9 @@ from bench.floor import floor
 from service.app import create_app
 from service.commercetools import read_customer, read_notification
 from service.config import settings_from
-from service.integration import Integration
+from service.integration import integration_by
 from service.pubsub.envelope import open_envelope
-from service.segment.types import SegmentIdentifyPayload, SegmentIntegrationResult
+from service.segment.types import SegmentEvent, SegmentIntegrationResult
 from service.transformation import transform_customer_to_segment
 
 
@@ -23,7 +24,7 @@ def decode_only() -> Flask:
     def receive() -> Response:
         message = open_envelope(request.get_data(cache=False), request.headers)
         notification = read_notification(message.data)
-        transform_customer_to_segment(read_customer(notification.customer or {}), project_key=notification.project_key)
+        transform_customer_to_segment(read_customer(notification.included or {}), project_key=notification.project_key)
         return Response(status=204)
 
     app.view_functions["receive"] = receive
@@ -38,8 +39,9 @@ def one_call_each() -> Flask:
         settings.segment.write_key, host=settings.segment.host, sync_mode=True, timeout=10, max_retries=0
     )
 
-    def send(payload: SegmentIdentifyPayload, _deadline: float) -> SegmentIntegrationResult:
-        client.identify(**payload)
+    def send(events: Sequence[SegmentEvent], _deadline: float) -> SegmentIntegrationResult:
+        for event in events:
+            client.identify(**event.payload)
         return SegmentIntegrationResult()
 
-    return create_app(settings, Integration(send=send))
+    return create_app(settings, integration_by(settings, send=send))

@@ -22,6 +22,7 @@ from playground.pubsub import PubSubEmulator, Push
 from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
 from playground.shop import Shop
 from service.commercetools.client import CommercetoolsProject
+from service.commercetools.customer import CUSTOMER
 from service.config import ClearTraits, CommercetoolsSettings, UserIdField
 from service.transformation import IdentifyRules, transform_customer_to_segment
 
@@ -284,12 +285,12 @@ class LocalWorld:
             )
         )
         expected: dict[str, dict[str, Any]] = {}
-        page = project.customers_after("")
+        page = project.page_after(CUSTOMER, "")
         while page:
             for document in page:
                 traits = transform_customer_to_segment(document, rules)["traits"]
                 expected[document["id"]] = {name: trait for name, trait in traits.items() if trait is not None}
-            page = project.customers_after(page[-1]["id"])
+            page = project.page_after(CUSTOMER, page[-1]["id"])
         return expected
 
     def doubled(self) -> int:

@@ -1,4 +1,4 @@
-"""One notification, one outcome; and the ways to hand a customer to Segment from Python.
+"""One notification, one outcome; the kinds of resources, a row for each; and sending to Segment from Python.
 
 Which outcome gets which HTTP answer is the door's business (service/app.py).
 """
@@ -6,26 +6,34 @@ Which outcome gets which HTTP answer is the door's business (service/app.py).
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, Unpack
 
-from service.commercetools.client import CustomerReader
-from service.commercetools.customer import CannotRead, Customer, read_customer
-from service.commercetools.notification import CUSTOMER, Notification, read_notification
-from service.config import Erasure, Settings, segment_from
+from service.commercetools.client import CommercetoolsClient
+from service.commercetools.customer import CUSTOMER, Customer
+from service.commercetools.notification import Notification, read_notification
+from service.commercetools.resource import AnyResource, CannotRead, Resource, ResourceType
+from service.config import Erasure, Settings, UserIdField, segment_from
 from service.delivery.deliveries import ERASED, GONE, Attempt, Deliveries, TooLate, Unsettled
 from service.pubsub.dead_letter import DeadLetterTopic, NotSetAside, SetAside
 from service.pubsub.envelope import Headers, PushMessage, open_envelope
 from service.segment.client import SegmentClient, create_segment_client
 from service.segment.regulations import Regulations
-from service.segment.types import NotDelivered, SegmentError, SegmentIdentifyPayload, SegmentIntegrationResult
+from service.segment.types import (
+    Events,
+    NotDelivered,
+    SegmentCommon,
+    SegmentError,
+    SegmentEvent,
+    SegmentIdentifyPayload,
+    SegmentIntegrationResult,
+)
 from service.serving.decoding import Malformed
-from service.transformation import IdentifyRules, transform_customer_to_segment, user_id_of_deleted
+from service.transformation import IdentifyRules, customer_events, user_id_of_deleted
 
 
 class Ending(StrEnum):
@@ -62,24 +70,44 @@ _ALREADY = Outcome(Ending.IGNORED, "already delivered, in this version or a newe
 Erase = Callable[[str, float], SegmentIntegrationResult]
 """Has a user id erased in Segment, and returns by a deadline, a time of time.monotonic()."""
 
-Send = Callable[[SegmentIdentifyPayload, float], SegmentIntegrationResult]
-"""Sends a payload and returns by a deadline, a time of time.monotonic()."""
+Send = Callable[[Sequence[SegmentEvent], float], SegmentIntegrationResult]
+"""Sends the events of one message together, in their order, and returns by a deadline, a time of time.monotonic()."""
 
-CustomerNow = Callable[[Notification, float], Customer | None]
-"""Returns the customer that a notification is about, or None if there is no such customer any more.
+Now = Callable[[Notification, float], AnyResource | None]
+"""Returns the resource that a notification is about, or None if there is no such resource any more.
 
-Raises CannotRead if that cannot be found out by the deadline, and Malformed if what was found is no customer.
+Raises CannotRead if that cannot be found out by the deadline, and Malformed if what was found cannot be parsed.
 """
 
 
-def customer_inside(notification: Notification, _deadline: float) -> Customer | None:
-    """Return the customer inside the notification: the only one to be had without a commercetools API client."""
-    if notification.customer is None:
-        raise CannotRead(
-            "the notification brings no customer, and the settings to read one are missing: "
-            "CTP_PROJECT_KEY, CTP_CLIENT_ID, CTP_CLIENT_SECRET, CTP_AUTH_URL, CTP_API_URL, CTP_SCOPES"
-        )
-    return read_customer(notification.customer)
+class Read(Protocol):
+    """Chooses how resources of a type are read."""
+
+    def __call__(self, of: ResourceType[AnyResource], /) -> Now[AnyResource]: ...
+
+
+def included(of: ResourceType[AnyResource]) -> Now[AnyResource]:
+    """Take the resource that the notification includes: the only one there is without a commercetools API client."""
+
+    def now(notification: Notification, _deadline: float) -> AnyResource | None:
+        if notification.included is None:
+            raise CannotRead(
+                f"the notification brings no {of.name}, and the settings to read one are missing: "
+                "CTP_PROJECT_KEY, CTP_CLIENT_ID, CTP_CLIENT_SECRET, CTP_AUTH_URL, CTP_API_URL, CTP_SCOPES"
+            )
+        return of.parse(notification.included)
+
+    return now
+
+
+class Deletion(Protocol):
+    """What the deletion of a resource means."""
+
+    def version(self, notification: Notification) -> float:
+        """Return the version that stands for this deletion: GONE or ERASED."""
+
+    def attempt(self, notification: Notification, deadline: float) -> Attempt[Outcome]:
+        """Do what this deletion asks for, once."""
 
 
 def _cannot_erase(_user_id: str, _deadline: float) -> SegmentIntegrationResult:
@@ -87,15 +115,89 @@ def _cannot_erase(_user_id: str, _deadline: float) -> SegmentIntegrationResult:
 
 
 @dataclass(frozen=True, slots=True)
+class EraseCustomer:
+    """A deleted customer is erased in Segment where ERASURE says so."""
+
+    erasure: Erasure
+    erase: Erase
+    user_id: UserIdField
+
+    def version(self, notification: Notification) -> float:
+        return ERASED if self._is_due(notification) else GONE
+
+    def _is_due(self, notification: Notification) -> bool:
+        match self.erasure:
+            case Erasure.OFF:
+                return False
+            case Erasure.REQUESTED:
+                return notification.data_erasure  # only ResourceDeleted tells
+            case Erasure.EVERY:
+                return True
+
+    def attempt(self, notification: Notification, deadline: float) -> Attempt[Outcome]:
+        if not self._is_due(notification):
+            return Attempt(Outcome(Ending.IGNORED, f"the customer was deleted (ERASURE is {self.erasure})"), GONE)
+        user_id = user_id_of_deleted(notification, self.user_id)
+        if not user_id:
+            reason = (
+                f"erasure is due, but the notification does not carry the {self.user_id} that is the userId: "
+                "find the user in Segment by the trait commercetoolsId, and delete and suppress it there"
+            )
+            return Attempt(Outcome(Ending.REFUSED, reason))
+        error = self.erase(user_id, deadline).error
+        if error is None:
+            return Attempt(Outcome(Ending.DELIVERED, "the customer is to be erased in Segment"), ERASED)
+        return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[AnyResource]):
+    """A type of resource that is handled: how it is read, which events follow from it, what its deletion means.
+
+    `name` is the type in words. Without a `deletion` Segment is told nothing of one.
+    """
+
+    name: str
+    now: Now[AnyResource]
+    events: Callable[[AnyResource, Notification], Events]
+    deletion: Deletion | None = None
+
+
+def customers(
+    now: Now[Customer], rules: IdentifyRules, *, erasure: Erasure = Erasure.OFF, erase: Erase = _cannot_erase
+) -> Kind[Customer]:
+    """Return the kind of customers: each is one identify."""
+    return Kind(
+        CUSTOMER.name,
+        now,
+        events=lambda customer, notification: customer_events(customer, rules, notification.project_key),
+        deletion=EraseCustomer(erasure, erase, rules.user_id),
+    )
+
+
+def kinds_by(settings: Settings, read: Read, erase: Erase) -> dict[str, Kind[Any]]:
+    """Return the kinds that are handled, by commercetools' type ids: a row for each."""
+    return {
+        CUSTOMER.type_id: customers(read(CUSTOMER), identify_rules_by(settings), erasure=settings.erasure, erase=erase),
+    }
+
+
+def identify_rules_by(settings: Settings) -> IdentifyRules:
+    """Return the rules that the settings describe."""
+    return IdentifyRules(
+        user_id=settings.segment_user_id,
+        clear=settings.segment_clear_traits,
+        source=hashlib.sha256(settings.segment.write_key.encode()).hexdigest()[:16],
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Integration:
-    """The way of one message, from the push to its outcome."""
+    """The way of one message, from the push to its outcome. `kinds` are the resources handled, by type id."""
 
     send: Send
-    rules: IdentifyRules = IdentifyRules()
-    customer_now: CustomerNow = customer_inside
-    project_key: str | None = None  # whose customers are ours; None takes anybody's
-    erasure: Erasure = Erasure.OFF
-    erase: Erase = _cannot_erase
+    kinds: Mapping[str, Kind[Any]]
+    project_key: str | None = None  # whose resources are ours; None takes anybody's
     set_aside: SetAside | None = None
     deliveries: Deliveries[Outcome] = field(default_factory=Deliveries)
     unsettled: Unsettled = field(default_factory=Unsettled)
@@ -118,73 +220,64 @@ class Integration:
         return outcome._replace(message=message, notification=notification)
 
     def _outcome_of(self, notification: Notification, deadline: float) -> Outcome:
-        if notification.resource_type != CUSTOMER:
-            return Outcome(Ending.IGNORED, _not_about_a_customer(notification))
+        kind = self.kinds.get(notification.resource_type)
+        if kind is None:
+            return Outcome(Ending.IGNORED, _of_no_kind(notification))
         if self.project_key is not None and notification.project_key != self.project_key:
-            raise Malformed("about a customer of another project than CTP_PROJECT_KEY")
-        deleted = notification.event_type == "customer.deleted"
-        attempt = partial(self._forget if deleted else self._identify, notification, deadline)
-        version = self._version_of_deletion(notification) if deleted else notification.version
+            raise Malformed(f"about {_a(kind.name)} of another project than CTP_PROJECT_KEY")
+        deleted = notification.is_deletion
+        attempt = partial(self._delete if deleted else self._look, kind, notification, deadline)
+        version = self._version_of_deletion(kind, notification) if deleted else notification.version
         try:
-            outcome = self.deliveries.deliver(notification.resource_id, version, attempt, deadline=deadline)
-        except TooLate as too_late:
-            return Outcome(Ending.FAILED, str(too_late))
+            outcome = self.deliveries.deliver(_key(notification), version, attempt, deadline=deadline)
+        except TooLate:
+            return Outcome(Ending.FAILED, f"another notification of the same {kind.name} was under way")
         return outcome or _ALREADY
 
-    def _identify(self, notification: Notification, deadline: float, newest: float) -> Attempt[Outcome]:
+    def _look(self, kind: Kind[Any], notification: Notification, deadline: float, newest: float) -> Attempt[Outcome]:
         try:
-            customer = self._not_behind(self.customer_now(notification, deadline))
+            resource = kind.now(notification, deadline)
         except CannotRead as cannot_read:
             return Attempt(Outcome(Ending.FAILED, str(cannot_read)))
-        if customer is None:
-            return Attempt(Outcome(Ending.IGNORED, "the customer has been deleted since"))
-        if customer.version <= newest:
-            return Attempt(_ALREADY, customer.version)
-        payload = transform_customer_to_segment(customer, self.rules, project_key=notification.project_key)
-        if not payload["user_id"]:
-            reason = f"the customer has no {self.rules.user_id}, which is to be the userId"
-            return Attempt(Outcome(Ending.IGNORED, reason, warn=True), customer.version)
-        error = self.send(payload, deadline).error
+        if resource is None:
+            return Attempt(Outcome(Ending.IGNORED, f"the {kind.name} has been deleted since"))
+        if resource.version < self.unsettled.newest(_key(notification)):
+            return Attempt(Outcome(Ending.FAILED, "commercetools shows an older version than Segment may have"))
+        if resource.version <= newest:
+            return Attempt(_ALREADY, resource.version)
+        return self._tell(kind, resource, notification, deadline)
+
+    def _tell(
+        self, kind: Kind[Any], resource: Resource, notification: Notification, deadline: float
+    ) -> Attempt[Outcome]:
+        events, reason, warn = kind.events(resource, notification)
+        if not events:
+            return Attempt(Outcome(Ending.IGNORED, reason, warn=warn), resource.version)
+        error = self.send(events, deadline).error
         if error is None:
-            return Attempt(_DELIVERED, customer.version)
+            return Attempt(_DELIVERED, resource.version)
         if not error.refused:
-            self.unsettled.add(customer.id, customer.version)
+            self.unsettled.add(_key(notification), resource.version)
         return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
 
-    def _not_behind(self, customer: Customer | None) -> Customer | None:
-        if customer is not None and customer.version < self.unsettled.newest(customer.id):
-            raise CannotRead("commercetools shows an older version than Segment may have")
-        return customer
+    def _version_of_deletion(self, kind: Kind[Any], notification: Notification) -> float:
+        return GONE if kind.deletion is None else kind.deletion.version(notification)
 
-    def _version_of_deletion(self, notification: Notification) -> float:
-        return ERASED if self._erasure_is_due(notification) else GONE
-
-    def _erasure_is_due(self, notification: Notification) -> bool:
-        match self.erasure:
-            case Erasure.OFF:
-                return False
-            case Erasure.REQUESTED:
-                return notification.data_erasure  # only ResourceDeleted tells
-            case Erasure.EVERY:
-                return True
-
-    def _forget(self, notification: Notification, deadline: float, _newest: float) -> Attempt[Outcome]:
-        if not self._erasure_is_due(notification):
-            return Attempt(Outcome(Ending.IGNORED, f"the customer was deleted (ERASURE is {self.erasure})"), GONE)
-        user_id = user_id_of_deleted(notification, self.rules.user_id)
-        if not user_id:
-            reason = (
-                f"erasure is due, but the notification does not carry the {self.rules.user_id} that is the userId: "
-                "find the user in Segment by the trait commercetoolsId, and delete and suppress it there"
-            )
-            return Attempt(Outcome(Ending.REFUSED, reason))
-        error = self.erase(user_id, deadline).error
-        if error is None:
-            return Attempt(Outcome(Ending.DELIVERED, "the customer is to be erased in Segment"), ERASED)
-        return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
+    def _delete(self, kind: Kind[Any], notification: Notification, deadline: float, _newest: float) -> Attempt[Outcome]:
+        if kind.deletion is None:
+            return Attempt(Outcome(Ending.IGNORED, f"the {kind.name} was deleted"), GONE)
+        return kind.deletion.attempt(notification, deadline)
 
 
-def _not_about_a_customer(notification: Notification) -> str:
+def _key(notification: Notification) -> tuple[str, str]:
+    return notification.resource_type, notification.resource_id
+
+
+def _a(name: str) -> str:
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
+def _of_no_kind(notification: Notification) -> str:
     match notification.resource_type:
         case "":
             return "an Event, which is about no customer"
@@ -201,40 +294,47 @@ def _not_about_a_customer(notification: Notification) -> str:
 _TYPE_ID = re.compile(r"[a-z-]{1,40}")  # what commercetools calls its resources; anything else stays out of the log
 
 
-def integration_by(settings: Settings) -> Integration:
-    """Put together what the settings describe."""
-    client = create_segment_client(settings.segment.write_key, settings.segment.host)
-    reader = CustomerReader(settings.commercetools) if settings.commercetools else None
+def integration_by(
+    settings: Settings,
+    *,
+    send: Send | None = None,
+    read: Read | None = None,
+    erase: Erase | None = None,
+    set_aside: SetAside | None = None,
+) -> Integration:
+    """Put together what the settings describe; what is handed in stands in for what they would make."""
+    if send is None:
+        send = create_segment_client(settings.segment.write_key, settings.segment.host).send
+    if read is None:
+        read = _reading_by(settings)
+    if erase is None:
+        token, url = settings.segment_public_api_token, settings.segment_public_api_url
+        erase = Regulations(token, url).erase if token else _cannot_erase
+    if set_aside is None and settings.dead_letter_topic:
+        set_aside = DeadLetterTopic(settings.dead_letter_topic).set_aside
     return Integration(
-        send=lambda payload, deadline: send_customer_to_segment_with_client(client.by(deadline), payload),
-        rules=IdentifyRules(
-            user_id=settings.segment_user_id,
-            clear=settings.segment_clear_traits,
-            source=hashlib.sha256(settings.segment.write_key.encode()).hexdigest()[:16],
-        ),
-        customer_now=reader.customer_now if reader else customer_inside,
+        send,
+        kinds_by(settings, read, erase),
         project_key=settings.commercetools.project_key if settings.commercetools else None,
-        erasure=settings.erasure,
-        erase=(
-            Regulations(settings.segment_public_api_token, settings.segment_public_api_url).erase
-            if settings.segment_public_api_token
-            else _cannot_erase
-        ),
-        set_aside=DeadLetterTopic(settings.dead_letter_topic).set_aside if settings.dead_letter_topic else None,
+        set_aside=set_aside,
     )
+
+
+def _reading_by(settings: Settings) -> Read:
+    if settings.commercetools is None:
+        return included
+    client = CommercetoolsClient(settings.commercetools)
+
+    def read(of: ResourceType[AnyResource]) -> Now[AnyResource]:
+        return client.resources(of).now
+
+    return read
 
 
 class IdentifyClient(Protocol):
     """The part of a Segment client that a send touches. `identify` raises what kept it from being confirmed."""
 
-    def identify(
-        self,
-        user_id: str,
-        traits: dict[str, Any],
-        timestamp: datetime | None = None,
-        message_id: str | None = None,
-        context: dict[str, Any] | None = None,
-    ) -> object: ...
+    def identify(self, user_id: str, traits: dict[str, Any], **common: Unpack[SegmentCommon]) -> object: ...
 
     def flush(self) -> object: ...
 

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from service.commercetools import CUSTOMER, Customer
 from service.config import PushAuth, SegmentSettings, Settings
+from service.integration import Integration, Now, Send, customers, included
+from service.transformation import IdentifyRules
 
 CUSTOMER_ID = "11111111-2222-4333-8444-555555555555"
 PROJECT = "example-shop"
@@ -154,6 +157,19 @@ def a_push(notification: Mapping[str, Any] | bytes, **changes: Any) -> bytes:  #
     outer = {name: value for name, value in changes.items() if name not in _OF_THE_MESSAGE}
     envelope = {"message": _changed(message, inner), "subscription": SUBSCRIPTION, "deliveryAttempt": 1}
     return json.dumps(_changed(envelope, outer)).encode()
+
+
+def an_integration(
+    send: Send,
+    *,
+    rules: IdentifyRules = IdentifyRules(),
+    customer_now: Now[Customer] | None = None,
+    erasing: Mapping[str, Any] | None = None,
+    **others: Any,  # noqa: ANN401  # the fields of an Integration
+) -> Integration:
+    """Return an integration of customers. `erasing` are the arguments of `customers` that say what a deletion means."""
+    kind = customers(customer_now or included(CUSTOMER), rules, **erasing or {})
+    return Integration(send, {CUSTOMER.type_id: kind}, **others)
 
 
 def settings(**changes: Any) -> Settings:  # noqa: ANN401  # any setting

@@ -1,9 +1,10 @@
 """The one fake: a Segment client that records."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from service.integration import Send, send_customer_to_segment_with_client
-from service.segment.types import SegmentIdentifyPayload, SegmentIntegrationResult
+from service.segment.types import SegmentEvent, SegmentIntegrationResult
 
 
 class RecordingClient:
@@ -30,9 +31,11 @@ class RecordingClient:
 
 
 def recording_send(client: RecordingClient) -> Send:
-    """Return a send, as an Integration takes it, that goes to this client."""
+    """Return a send, as an Integration takes it, that goes to this client. It knows identifies alone."""
 
-    def send(payload: SegmentIdentifyPayload, _deadline: float) -> SegmentIntegrationResult:
-        return send_customer_to_segment_with_client(client, payload)
+    def send(events: Sequence[SegmentEvent], _deadline: float) -> SegmentIntegrationResult:
+        [(call, payload)] = events
+        assert call == "identify"
+        return send_customer_to_segment_with_client(client, payload)  # type: ignore[arg-type]  # an identify's
 
     return send

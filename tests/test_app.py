@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from service import logs
 from service.app import create_app
 from service.commercetools import Customer, Notification
-from service.commercetools.customer import CannotRead
+from service.commercetools.resource import CannotRead
 from service.config import Erasure, PushAuth, UserIdField
-from service.integration import Integration
 from service.pubsub.auth import Authenticate, CannotVerify, Forbidden, Unauthenticated
 from service.pubsub.dead_letter import NotSetAside
 from service.segment.types import NotDelivered, SegmentError, SegmentIntegrationResult
@@ -36,6 +35,7 @@ from tests.builders import (
     a_message,
     a_push,
     an_address,
+    an_integration,
     samples,
     settings,
 )
@@ -89,9 +89,9 @@ def everybody(_authorization: str | None) -> None:
     pass
 
 
-def a_door(authenticate: Authenticate = everybody, error: Exception | None = None, **integration: Any) -> Door:  # noqa: ANN401  # Integration's own fields
+def a_door(authenticate: Authenticate = everybody, error: Exception | None = None, **integration: Any) -> Door:  # noqa: ANN401  # as an_integration takes it
     segment = RecordingClient(error)
-    app = create_app(settings(), Integration(**{"send": recording_send(segment), **integration}), authenticate)
+    app = create_app(settings(), an_integration(**{"send": recording_send(segment), **integration}), authenticate)
     log = StringIO()
     logs.configure("INFO", log)
     return Door(app.test_client(), segment, log)
@@ -512,7 +512,7 @@ def test_a_deletion_is_erased_where_that_is_asked_for() -> None:
         erased.append(user_id)
         return SegmentIntegrationResult()
 
-    door = a_door(erasure=Erasure.REQUESTED, erase=erase, rules=IdentifyRules(user_id=UserIdField.ID))
+    door = a_door(erasing={"erasure": Erasure.REQUESTED, "erase": erase}, rules=IdentifyRules(user_id=UserIdField.ID))
 
     asked = door.post(a_push(a_change(notificationType="ResourceDeleted", dataErasure=True)))
     not_asked = door.post(
@@ -533,8 +533,7 @@ def test_a_deletion_is_erased_where_that_is_asked_for() -> None:
 )
 def test_an_erasure_that_segment_has_not_confirmed_is_not_acknowledged(error: SegmentError, answer: object) -> None:
     door = a_door(
-        erasure=Erasure.EVERY,
-        erase=lambda *_: SegmentIntegrationResult(error),
+        erasing={"erasure": Erasure.EVERY, "erase": lambda *_: SegmentIntegrationResult(error)},
         rules=IdentifyRules(user_id=UserIdField.ID),
     )
 
@@ -542,7 +541,7 @@ def test_an_erasure_that_segment_has_not_confirmed_is_not_acknowledged(error: Se
 
 
 def test_an_erasure_without_a_user_id_is_refused_and_quotes_nothing() -> None:
-    door = a_door(erasure=Erasure.EVERY, erase=raising(AssertionError()))
+    door = a_door(erasing={"erasure": Erasure.EVERY, "erase": raising(AssertionError())})
 
     status, answer = door.post(a_push(a_change(notificationType="ResourceDeleted", type="canary@example.com")))
 
@@ -703,7 +702,7 @@ def test_the_check_is_the_settings_own_where_none_is_handed_in() -> None:
     strict = settings(
         push_auth=PushAuth.OIDC, push_audience="https://service.example.com", push_service_account="a@b.c"
     )
-    http = create_app(strict, Integration(send=recording_send(segment))).test_client()
+    http = create_app(strict, an_integration(recording_send(segment))).test_client()
 
     assert http.post("/", data=a_push(a_message())).status_code == 401
     assert segment.calls == []

@@ -23,9 +23,10 @@ from playground.stand_in import (
     drip,
     redirect,
 )
-from service.commercetools.client import CustomerReader
-from service.commercetools.customer import CannotRead
+from service.commercetools.client import CommercetoolsClient, Resources
+from service.commercetools.customer import CUSTOMER, Customer
 from service.commercetools.notification import Notification
+from service.commercetools.resource import CannotRead
 from service.config import CommercetoolsSettings
 from service.serving.decoding import Malformed
 
@@ -52,7 +53,7 @@ def commercetools(shop: Shop) -> Iterator[CommercetoolsStandIn]:
 
 def reader_of(
     commercetools: CommercetoolsStandIn, *, call_seconds: float = 10.0, clock: Callable[[], float] = time.monotonic
-) -> CustomerReader:
+) -> Resources[Customer]:
     settings = CommercetoolsSettings(
         project_key=commercetools.shop.project_key,
         client_id=commercetools.client_id,
@@ -61,15 +62,17 @@ def reader_of(
         api_url=commercetools.url,
         scopes=f"view_customers:{commercetools.shop.project_key}",
     )
-    return CustomerReader(settings, call_seconds=call_seconds, clock=clock)
+    return CommercetoolsClient(settings, call_seconds=call_seconds, clock=clock).resources(CUSTOMER)
 
 
-def read(reader: CustomerReader, customer_id: str, version: int | None = None) -> Document | None:
+def read(reader: Resources[Customer], customer_id: str, version: int | None = None) -> Document | None:
     document = reader.read(customer_id, version, NO_END)
     return None if document is None else dict(document)
 
 
-def reason_of(reader: CustomerReader, customer_id: str, version: int | None = None, *, deadline: float = NO_END) -> str:
+def reason_of(
+    reader: Resources[Customer], customer_id: str, version: int | None = None, *, deadline: float = NO_END
+) -> str:
     """Return why the customer cannot be read, having seen that nothing confidential is in it."""
     with pytest.raises(CannotRead) as cannot_read:
         reader.read(customer_id, version, deadline)
@@ -79,7 +82,7 @@ def reason_of(reader: CustomerReader, customer_id: str, version: int | None = No
     return reason
 
 
-def all_at_once(reader: CustomerReader, customer_ids: Sequence[str]) -> list[Document | str]:
+def all_at_once(reader: Resources[Customer], customer_ids: Sequence[str]) -> list[Document | str]:
     """Read each from a thread of its own; for who cannot be read, the reason."""
 
     def ending(customer_id: str) -> Document | str:
@@ -305,7 +308,7 @@ def test_the_customer_group_comes_with_its_key(
     customer_id = shop.create(customerGroup={"typeId": "customer-group", "id": group["id"]})["id"]
     commercetools.hide_from_query(() if in_query else [customer_id])
 
-    customer = reader_of(commercetools).customer_now(about(customer_id), NO_END)
+    customer = reader_of(commercetools).now(about(customer_id), NO_END)
 
     assert customer is not None
     assert customer.customer_group == "vip"
@@ -400,7 +403,7 @@ def test_who_is_not_there_is_gone(
     if was_there:
         shop.delete(customer_id)
 
-    assert reader_of(commercetools).customer_now(about(customer_id, 1), NO_END) is None
+    assert reader_of(commercetools).now(about(customer_id, 1), NO_END) is None
 
     assert len(calls_to(commercetools, BY_ID)) == 1
 
@@ -476,7 +479,7 @@ def test_another_customer_read_by_id_is_given_to_nobody(commercetools: Commercet
 def test_a_customer_without_an_email_is_read(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
     customer_id = shop.create(email=None)["id"]
 
-    customer = reader_of(commercetools).customer_now(about(customer_id, 1), NO_END)
+    customer = reader_of(commercetools).now(about(customer_id, 1), NO_END)
 
     assert customer is not None
     assert (customer.id, customer.version, customer.email) == (customer_id, 1, None)
@@ -487,7 +490,7 @@ def test_what_is_no_customer_is_malformed(commercetools: CommercetoolsStandIn, s
     commercetools.fail(answer(200, body=json.dumps({"results": [document]}).encode()), on=QUERY)
 
     with pytest.raises(Malformed, match=r"^the customer is not valid: version: Not a valid integer$"):
-        reader_of(commercetools).customer_now(about(document["id"], 1), NO_END)
+        reader_of(commercetools).now(about(document["id"], 1), NO_END)
 
 
 @pytest.mark.parametrize(
@@ -515,7 +518,7 @@ def test_what_is_no_id_of_commercetools_gets_into_no_call(
     commercetools: CommercetoolsStandIn, customer_id: str
 ) -> None:
     with pytest.raises(Malformed, match=r"^the customer's id is none that commercetools gives$"):
-        reader_of(commercetools).customer_now(about(customer_id), NO_END)
+        reader_of(commercetools).now(about(customer_id), NO_END)
 
     assert commercetools.calls == []
 

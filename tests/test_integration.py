@@ -11,8 +11,9 @@ import pytest
 from playground.commercetools import CommercetoolsStandIn
 from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
 from playground.shop import Shop
-from service.commercetools.customer import CannotRead, Customer, read_customer
+from service.commercetools.customer import Customer, read_customer
 from service.commercetools.notification import Notification
+from service.commercetools.resource import CannotRead
 from service.config import CommercetoolsSettings, Erasure, SegmentSettings, UserIdField
 from service.integration import Ending, Integration, Outcome, integration_by
 from service.pubsub.dead_letter import NotSetAside
@@ -20,7 +21,17 @@ from service.pubsub.envelope import PushMessage
 from service.segment import NotDelivered, SegmentError, SegmentIntegrationResult
 from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules
-from tests.builders import CUSTOMER_ID, PROJECT, SUBSCRIPTION, a_change, a_cloud_event, a_customer, a_message, a_push
+from tests.builders import (
+    CUSTOMER_ID,
+    PROJECT,
+    SUBSCRIPTION,
+    a_change,
+    a_cloud_event,
+    a_customer,
+    a_message,
+    a_push,
+    an_integration,
+)
 from tests.builders import settings as some_settings
 from tests.callers import Caller, Gate
 from tests.fakes import RecordingClient, recording_send
@@ -70,8 +81,10 @@ class World:
         return self.without_reading(customer_now=self.customer_now, **how)
 
     def without_reading(self, user_id: UserIdField = UserIdField.ID, **how: Any) -> Integration:  # noqa: ANN401  # as above
+        erasing = {"erasure": how.pop("erasure", Erasure.OFF), "erase": how.pop("erase", self.erase)}
         rules = IdentifyRules(user_id=user_id)
-        return Integration(recording_send(self.segment), rules, **{"project_key": PROJECT, "erase": self.erase, **how})
+        defaults = {"rules": rules, "erasing": erasing, "project_key": PROJECT}
+        return an_integration(recording_send(self.segment), **{**defaults, **how})
 
     @property
     def sent_versions(self) -> list[str]:
@@ -129,11 +142,10 @@ def test_the_deadline_is_handed_on_to_whoever_is_called() -> None:
 
         return noted
 
-    integration = Integration(
-        send=note(SegmentIntegrationResult()),
+    integration = an_integration(
+        note(SegmentIntegrationResult()),
         customer_now=note(read_customer(a_customer())),
-        erasure=Erasure.EVERY,
-        erase=note(SegmentIntegrationResult()),
+        erasing={"erasure": Erasure.EVERY, "erase": note(SegmentIntegrationResult())},
     )
     handle(integration, a_change(), deadline=4711)
     handle(integration, a_message(type="CustomerDeleted", email="mira@example.com", customer=None), deadline=4712)

@@ -28,7 +28,7 @@ def test_a_message_is_read_with_its_customer() -> None:
         resource_id=CUSTOMER_ID,
         version=2,
         message_type="CustomerCreated",
-        customer=customer,
+        included=customer,
     )
 
 
@@ -75,6 +75,51 @@ def test_a_deletion_is_read_with_what_an_erasure_needs() -> None:
 def test_a_notification_says_what_happened_in_either_format(document: dict[str, Any], event_type: str) -> None:
     assert validate_payload(document) == PayloadValidation(event_type=event_type)
     assert validate_payload(a_cloud_event(document)) == PayloadValidation(event_type=event_type)
+
+
+UNIT = {"typeId": "business-unit", "id": "unit-id"}
+
+
+@pytest.mark.parametrize(
+    ("document", "is_deletion"),
+    [
+        pytest.param(a_change(resource=UNIT, notificationType="ResourceDeleted"), True, id="ResourceDeleted"),
+        pytest.param(a_message(resource=UNIT, type="BusinessUnitDeleted"), True, id="its own Message"),
+        pytest.param(a_message(resource=UNIT, type="CustomerDeleted"), False, id="the Message of another type"),
+        pytest.param(a_message(resource=UNIT, type="BusinessUnitAddressDeleted"), False, id="a part of it"),
+        pytest.param(a_change(resource=UNIT) | {"type": "BusinessUnitDeleted"}, False, id="a change"),
+    ],
+)
+def test_a_deletion_is_told_by_the_names_of_commercetools_whatever_the_type(
+    document: dict[str, Any],
+    is_deletion: bool,  # noqa: FBT001  # a row
+) -> None:
+    notification = read_notification(as_bytes(document))
+
+    assert notification.is_deletion == is_deletion
+    assert (notification.event_type == "business-unit.deleted") == is_deletion
+
+
+def test_a_message_brings_the_resource_under_the_name_of_its_type() -> None:
+    unit = {"id": "unit-id", "version": 1}
+    message = a_message(resource=UNIT, type="BusinessUnitCreated", businessUnit=unit, customer={"id": "somebody"})
+
+    assert read_notification(as_bytes(message)).included == unit
+
+
+@pytest.mark.parametrize(
+    ("type_id", "name"),
+    [
+        pytest.param("business-unit", "businessUnit", id="a type"),
+        pytest.param("canary@example.com", "the resource", id="what is no type, and may be anything"),
+    ],
+)
+def test_a_resource_that_is_no_object_is_refused_and_only_a_fields_name_is_quoted(type_id: str, name: str) -> None:
+    key = "businessUnit" if type_id == "business-unit" else type_id
+    message = a_message(resource={"typeId": type_id, "id": "a"}, customer=None) | {key: "canary"}
+
+    with pytest.raises(Malformed, match=f"^the notification is not valid: {name}: Not a valid mapping type$"):
+        read_notification(as_bytes(message))
 
 
 @pytest.mark.parametrize(

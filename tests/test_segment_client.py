@@ -38,7 +38,13 @@ from playground.stand_in import (
 )
 from service.config import ClearTraits, UserIdField
 from service.integration import send_customer_to_segment_with_client
-from service.segment import NotDelivered, SegmentClient, SegmentIdentifyPayload, SegmentIntegrationResult
+from service.segment import (
+    NotDelivered,
+    SegmentClient,
+    SegmentEvent,
+    SegmentIdentifyPayload,
+    SegmentIntegrationResult,
+)
 from service.transformation import IdentifyRules, transform_customer_to_segment
 from tests.strategies import customers
 
@@ -62,9 +68,7 @@ def test_an_event_is_what_the_library_makes_of_the_same_identify(document: dict[
     payload = transform_customer_to_segment(document, IdentifyRules(UserIdField.ID, clear), project_key="example-shop")
     payload.setdefault("timestamp", datetime(2026, 1, 2, tzinfo=UTC))
     payload["user_id"] = payload["user_id"].strip() or "nobody"
-    ours, size = SegmentClient(WRITE_KEY).event_for(
-        payload["user_id"], payload["traits"], payload["timestamp"], payload["message_id"], payload["context"]
-    )
+    ours, size = SegmentClient(WRITE_KEY).event_for(SegmentEvent("identify", payload))
 
     _, theirs = Client(WRITE_KEY, send=False, sync_mode=True).identify(**payload)
 
@@ -487,7 +491,7 @@ def test_a_write_key_from_a_file_loses_its_line_end(segment: SegmentStandIn) -> 
 
 def test_a_caller_without_time_left_makes_no_call(segment: SegmentStandIn) -> None:
     with pytest.raises(NotDelivered, match="in time"):
-        client_of(segment).by(time.monotonic() + 1).identify(**an_identify())
+        client_of(segment).deliver(SegmentEvent("identify", an_identify()), time.monotonic() + 1)
 
     assert segment.calls == []
 
@@ -517,3 +521,74 @@ def test_the_library_still_finds_what_it_imports_when_it_uses_it() -> None:
         assert oauth_manager.jwt.encode({}, "secret" * 8, algorithm="HS256")
         """
     )
+
+
+# Track and group
+
+
+COMMON: dict[str, Any] = {
+    "timestamp": datetime(2026, 1, 2, tzinfo=UTC),
+    "message_id": "message-1",
+    "context": {"active": False},
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        pytest.param("track", {"user_id": "mira", "event": "Order Completed", "properties": {"total": 5}}, id="track"),
+        pytest.param(
+            "track", {"anonymous_id": "a-guest", "event": "Order Completed", "properties": {}}, id="a guest's track"
+        ),
+        pytest.param(
+            "track",
+            {"user_id": "mira", "anonymous_id": "a-device", "event": "Order Updated", "properties": {"products": []}},
+            id="a track with both ids",
+        ),
+        pytest.param("group", {"user_id": "mira", "group_id": "acme", "traits": {"name": "Acme"}}, id="group"),
+    ],
+)
+def test_track_and_group_arrive_as_the_library_makes_them(
+    segment: SegmentStandIn, call: str, arguments: dict[str, Any]
+) -> None:
+    _, theirs = getattr(Client(WRITE_KEY, send=False, sync_mode=True), call)(**arguments, **COMMON)
+
+    getattr(client_of(segment), call)(**arguments, **COMMON)
+
+    [event] = segment.events
+    assert event == json.loads(json.dumps(theirs))
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "reason"),
+    [
+        pytest.param("track", {"event": "Order Completed", "properties": {}}, "the event has no user id", id="nobody"),
+        pytest.param(
+            "track", {"anonymous_id": " ", "event": "e", "properties": {}}, "the event has no user id", id="a blank id"
+        ),
+        pytest.param(
+            "track",
+            {"user_id": "mira", "event": "e", "properties": {"total": float("nan")}},
+            "the event cannot be built: ValueError",
+            id="NaN",
+        ),
+        pytest.param(
+            "track", {"user_id": "mira", "event": "e", "properties": None}, "the event is not plain JSON", id="none"
+        ),
+        pytest.param(
+            "group",
+            {"user_id": "mira", "group_id": None, "traits": {}},
+            "the event cannot be built: AssertionError",
+            id="no group id",
+        ),
+    ],
+)
+def test_a_track_or_a_group_that_will_not_do_is_refused_without_a_call(
+    segment: SegmentStandIn, call: str, arguments: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(NotDelivered) as refused:
+        getattr(client_of(segment), call)(**arguments)
+
+    assert refused.value.error.refused
+    assert str(refused.value) == reason
+    assert segment.call_count == 0

@@ -1,6 +1,6 @@
 """What commercetools says (notifications) and knows (customers)."""
 
-from service.commercetools.customer import Address, Customer, read_customer
+from service.commercetools.customer import CUSTOMER, Address, Customer, read_customer
 from service.commercetools.notification import (
     Notification,
     PayloadValidation,
@@ -9,6 +9,7 @@ from service.commercetools.notification import (
 )
 
 __all__ = [
+    "CUSTOMER",
     "Address",
     "Customer",
     "Notification",

@@ -1,6 +1,6 @@
-"""How customers are now: reads commercetools' API, many callers to a call.
+"""How resources are now: reads commercetools' API, many callers to a call.
 
-https://docs.commercetools.com/api/projects/customers#query-customers
+https://docs.commercetools.com/api/general-concepts#query-features
 https://docs.commercetools.com/api/authorization#client-credentials-flow
 """
 
@@ -11,27 +11,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Generic
 
 import requests
 
-from service.commercetools.customer import CannotRead, Customer, read_customer
 from service.commercetools.notification import Notification
+from service.commercetools.resource import AnyResource, CannotRead, ResourceType
 from service.config import CommercetoolsSettings
 from service.delivery.group_commit import CallFailed, GroupCommit, NeverSent
 from service.serving.decoding import Malformed
 from service.serving.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
 
-_MAX_IDS = 100
 _SLOTS = 2  # one fills while the other is away; measured: docs/decisions.md
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")  # ids are UUIDs; nothing else gets into a predicate or a path
 _RENEW_AHEAD_SECONDS = 60.0
+_NOT_COMMERCETOOLS = "what answered 200 is not commercetools"
 
 PAGE = 500
-"""Customers in a page, commercetools' own maximum: https://docs.commercetools.com/api/general-concepts#limit"""
+"""Resources in a page, commercetools' own maximum: https://docs.commercetools.com/api/general-concepts#limit"""
 
 # Why a query and not a read for each: a hundred notifications at once then cost one call. The query may lag behind, so
-# a customer who is missing or older than the notification is read once more by id, which does not.
+# a resource that is missing or older than the notification is read once more by id, which does not.
 
 
 _MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
@@ -53,8 +53,11 @@ class RequestRefused(CannotRead):
         self.status = status
 
 
-class CustomerReader:
-    """Reads customers by id. Threads and greenlets may share it."""
+class CommercetoolsClient:
+    """An API client of one project, with its token and the pause that commercetools asked for.
+
+    Threads and greenlets may share it.
+    """
 
     def __init__(
         self,
@@ -63,70 +66,28 @@ class CustomerReader:
         call_seconds: float = CALL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._customers = f"{settings.api_url}/{settings.project_key}/customers"
+        self._project = f"{settings.api_url}/{settings.project_key}"
         self._call_seconds = call_seconds
         self._clock = clock
         self._session = session()
         self._pause = Pause("commercetools", clock)
         self._token = _Token(settings, self._session, self._pause, clock)
-        self._reads: GroupCommit[str, _Read] = GroupCommit(
-            self._query, max_items=_MAX_IDS, slots=_SLOTS, call_seconds=call_seconds, clock=clock
-        )
 
-    def customer_now(self, notification: Notification, deadline: float) -> Customer | None:
-        """Return the customer that a notification is about, at its version or a newer one; None if it is no more.
+    def resources(self, of: ResourceType[AnyResource]) -> "Resources[AnyResource]":
+        """Return the reader of one type. Its callers share calls: one reader for each type is enough."""
+        return Resources(self, of, call_seconds=self._call_seconds, clock=self._clock)
 
-        Raises CannotRead if that cannot be found out by `deadline`, and Malformed if what is there is no customer.
-        """
-        document = self.read(notification.resource_id, notification.version, deadline)
-        return None if document is None else read_customer(document)
+    def query(self, path: str, parameters: Mapping[str, Any]) -> list[Any]:
+        """Return the `results` of a query, in one call. Raises CannotRead, RequestRefused among it."""
+        answer = self.get(path, parameters, self._clock() + self._call_seconds)
+        results = _answered(answer).get("results")
+        if not isinstance(results, list):
+            raise CannotRead(_NOT_COMMERCETOOLS)
+        return results
 
-    def read(self, customer_id: str, version: int | None, deadline: float) -> Mapping[str, Any] | None:
-        """Return commercetools' JSON of a customer, at least of this version; None if there is no such customer."""
-        if not _ID.fullmatch(customer_id):
-            raise Malformed("the customer's id is none that commercetools gives")
-        try:
-            found = self._reads.submit(customer_id, deadline=deadline)
-        except (NeverSent, CallFailed) as unsettled:
-            raise CannotRead(str(unsettled)) from None
-        if found.problem is not None:
-            raise CannotRead(found.problem)
-        if found.document is not None and not _older(found.document, version):
-            return found.document
-        document = self._read_by_id(customer_id, deadline)
-        if document is not None and _older(document, version):
-            raise CannotRead("commercetools shows an older version than the notification's")
-        return document
-
-    def _query(self, ids: Sequence[str]) -> list[_Read]:
-        predicate = ", ".join(f'"{id_}"' for id_ in ids)
-        where = {
-            "where": f"id in ({predicate})",
-            "limit": str(len(ids)),
-            "withTotal": "false",
-            "expand": "customerGroup",
-        }
-        try:
-            results = _answered(self._get(self._customers, where, self._clock() + self._call_seconds))["results"]
-            by_id = {document["id"]: document for document in results}
-        except CannotRead as problem:
-            return [_Read(problem=str(problem))] * len(ids)
-        except (KeyError, TypeError):
-            return [_Read(problem="what answered 200 is not commercetools")] * len(ids)
-        return [_Read(by_id.get(id_)) for id_ in ids]
-
-    def _read_by_id(self, customer_id: str, deadline: float) -> Mapping[str, Any] | None:
-        deadline = min(deadline, self._clock() + self._call_seconds)
-        answer = self._get(f"{self._customers}/{customer_id}", {"expand": "customerGroup"}, deadline)
-        if answer.status_code == HTTPStatus.NOT_FOUND and _is_resource_not_found(answer):
-            return None
-        document = _answered(answer)
-        if document.get("id") != customer_id:
-            raise CannotRead("what answered 200 is not commercetools")
-        return document
-
-    def _get(self, url: str, query: Mapping[str, str], deadline: float) -> requests.Response:
-        return self._ask(self._session.get, url, deadline, params=query)
+    def get(self, path: str, parameters: Mapping[str, Any], deadline: float) -> requests.Response:
+        """Return the answer to a GET within the project, whatever its status. Raises CannotRead without an answer."""
+        return self._ask(self._session.get, f"{self._project}/{path}", deadline, params=parameters)
 
     def _ask(
         self, method: Callable[..., requests.Response], url: str, deadline: float, **request: object
@@ -150,21 +111,82 @@ class CustomerReader:
         return _call(self._pause, deadline - self._clock(), method, url, headers=headers, **request)
 
 
-class CommercetoolsProject(CustomerReader):
+class Resources(Generic[AnyResource]):
+    """Reads resources of one type by their ids. Threads and greenlets may share it."""
+
+    def __init__(
+        self,
+        client: CommercetoolsClient,
+        of: ResourceType[AnyResource],
+        *,
+        call_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._of = of
+        self._call_seconds = call_seconds
+        self._clock = clock
+        self._reads: GroupCommit[str, _Read] = GroupCommit(
+            self._query, max_items=of.query_size, slots=_SLOTS, call_seconds=call_seconds, clock=clock
+        )
+
+    def now(self, notification: Notification, deadline: float) -> AnyResource | None:
+        """Return the resource that a notification is about, at its version or a newer one; None if it is no more.
+
+        Raises CannotRead if that cannot be found out by `deadline`, and Malformed if what is there cannot be parsed.
+        """
+        document = self.read(notification.resource_id, notification.version, deadline)
+        return None if document is None else self._of.parse(document)
+
+    def read(self, resource_id: str, version: int | None, deadline: float) -> Mapping[str, Any] | None:
+        """Return commercetools' JSON of a resource, at least of this version; None if there is no such resource."""
+        if not _ID.fullmatch(resource_id):
+            raise Malformed(f"the {self._of.name}'s id is none that commercetools gives")
+        try:
+            found = self._reads.submit(resource_id, deadline=deadline)
+        except (NeverSent, CallFailed) as unsettled:
+            raise CannotRead(str(unsettled)) from None
+        if found.problem is not None:
+            raise CannotRead(found.problem)
+        if found.document is not None and not _older(found.document, version):
+            return found.document
+        document = self._read_by_id(resource_id, deadline)
+        if document is not None and _older(document, version):
+            raise CannotRead("commercetools shows an older version than the notification's")
+        return document
+
+    def _query(self, ids: Sequence[str]) -> list[_Read]:
+        predicate = ", ".join(f'"{id_}"' for id_ in ids)
+        where = {
+            "where": f"id in ({predicate})",
+            "limit": str(len(ids)),
+            "withTotal": "false",
+            "expand": self._of.expand,
+        }
+        try:
+            by_id = {document["id"]: document for document in self._client.query(self._of.path, where)}
+        except CannotRead as problem:
+            return [_Read(problem=str(problem))] * len(ids)
+        except (KeyError, TypeError):
+            return [_Read(problem=_NOT_COMMERCETOOLS)] * len(ids)
+        return [_Read(by_id.get(id_)) for id_ in ids]
+
+    def _read_by_id(self, resource_id: str, deadline: float) -> Mapping[str, Any] | None:
+        deadline = min(deadline, self._clock() + self._call_seconds)
+        answer = self._client.get(f"{self._of.path}/{resource_id}", {"expand": self._of.expand}, deadline)
+        if answer.status_code == HTTPStatus.NOT_FOUND and _is_resource_not_found(answer):
+            return None
+        document = _answered(answer)
+        if document.get("id") != resource_id:
+            raise CannotRead(_NOT_COMMERCETOOLS)
+        return document
+
+
+class CommercetoolsProject(CommercetoolsClient):
     """What the operator's commands ask of a project besides: page by page, and any resource by its path.
 
     Nothing here asks twice, but for a token that was refused: who calls decides whether to try again.
     """
-
-    def __init__(
-        self,
-        settings: CommercetoolsSettings,
-        *,
-        call_seconds: float = CALL_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        super().__init__(settings, call_seconds=call_seconds, clock=clock)
-        self._project = f"{settings.api_url}/{settings.project_key}"
 
     @property
     def is_paused(self) -> bool:
@@ -196,28 +218,27 @@ class CommercetoolsProject(CustomerReader):
         )
         return answer.status_code, _json_object(answer)
 
-    def customers_after(self, customer_id: str, where: Sequence[str] = ()) -> Sequence[Mapping[str, Any]]:
-        """Return the next page in the order of the ids: PAGE customers, or fewer where there are no more.
+    def page_after(
+        self, of: ResourceType[AnyResource], resource_id: str, where: Sequence[str] = ()
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return the next page in the order of the ids: PAGE resources, or fewer where there are no more.
 
-        They are commercetools' JSON, each with an id beyond `customer_id` ("" for the first page) for which every
+        They are commercetools' JSON, each with an id beyond `resource_id` ("" for the first page) for which every
         predicate in `where` holds. Raises CannotRead, and RequestRefused if asking again is of no use.
         """
-        cursor = [f'id > "{customer_id}"'] if customer_id else []
-        answer = self._ask(
-            self._session.get,
-            self._customers,
-            self._clock() + self._call_seconds,
-            params={
+        cursor = [f'id > "{resource_id}"'] if resource_id else []
+        page = self.query(
+            of.path,
+            {
                 "where": [*where, *cursor],
                 "sort": "id asc",
                 "limit": str(PAGE),
                 "withTotal": "false",
-                "expand": "customerGroup",
+                "expand": of.expand,
             },
         )
-        page = _answered(answer).get("results")
-        if not (isinstance(page, list) and _in_order(page, customer_id)):
-            raise CannotRead("what answered 200 is not commercetools' page of customers, in the order of their ids")
+        if not _in_order(page, resource_id):
+            raise CannotRead(f"what answered 200 is not commercetools' page of {of.path}, in the order of their ids")
         return page
 
 
@@ -309,12 +330,12 @@ def _is_resource_not_found(answer: requests.Response) -> bool:
 
 
 def _in_order(page: Sequence[object], after: str) -> bool:
-    """Tell whether these are customers whose ids rise from `after` on, so that a cursor passes over none of them."""
+    """Tell whether these are resources whose ids rise from `after` on, so that a cursor passes over none of them."""
     for document in page:
-        customer_id = document.get("id") if isinstance(document, dict) else None
-        if not (isinstance(customer_id, str) and _ID.fullmatch(customer_id) and customer_id > after):
+        resource_id = document.get("id") if isinstance(document, dict) else None
+        if not (isinstance(resource_id, str) and _ID.fullmatch(resource_id) and resource_id > after):
             return False
-        after = customer_id
+        after = resource_id
     return True
 
 

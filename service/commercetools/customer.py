@@ -12,11 +12,8 @@ from typing import Any
 
 from marshmallow import fields, validate
 
+from service.commercetools.resource import ResourceType
 from service.serving.decoding import Document, Inner, Plain, Several, Text, load
-
-
-class CannotRead(Exception):
-    """How the customer is now cannot be found out for the moment. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +150,6 @@ def read_customer(document: Mapping[str, Any]) -> Customer:
         shipping_address_ids=tuple(loaded.pop("shipping_address_ids") or ()),
         **loaded,
     )
+
+
+CUSTOMER = ResourceType("customer", "customers", read_customer, expand=("customerGroup",))

@@ -3,6 +3,7 @@
 https://docs.commercetools.com/api/projects/subscriptions#delivery-payloads
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +12,9 @@ from marshmallow import fields
 
 from service.serving.decoding import Document, Inner, Malformed, Plain, json_object, load
 
-CUSTOMER = "customer"
 _EVENT = "Event"
 _CHANGES = {"ResourceCreated": "created", "ResourceUpdated": "updated", "ResourceDeleted": "deleted"}
-_MESSAGES = {"CustomerCreated": "created", "CustomerDeleted": "deleted"}
+_MESSAGES = {"CustomerCreated": "created"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,9 @@ class Notification:
     """A notification, the part of it that we use.
 
     `resource_type` and `resource_id` are "" in an Event payload, which is about no resource. `version` is the
-    resource's: a Message's own `version` is always 1, its `resourceVersion` counts. `customer` is commercetools' JSON
-    of the customer where a message brings one; `identifiers` are key, externalId, customerNumber as of that version.
+    resource's: a Message's own `version` is always 1, its `resourceVersion` counts. `included` is commercetools' JSON
+    of the resource where a Message includes it; `identifiers` are the key, externalId and customerNumber of that
+    version.
     """
 
     notification_type: str
@@ -32,7 +33,7 @@ class Notification:
     resource_id: str = ""
     version: int | None = None
     message_type: str = ""
-    customer: Mapping[str, Any] | None = None
+    included: Mapping[str, Any] | None = None
     email: str = ""
     identifiers: Mapping[str, Any] = field(default_factory=dict)
     data_erasure: bool = False
@@ -40,8 +41,35 @@ class Notification:
     @property
     def event_type(self) -> str:
         """What happened to which kind of resource: customer.created, customer.updated, customer.deleted and so on."""
-        change = _CHANGES.get(self.notification_type) or _MESSAGES.get(self.message_type, "updated")
-        return f"{self.resource_type}.{change}" if self.resource_type else self.notification_type
+        return f"{self.resource_type}.{self._change}" if self.resource_type else self.notification_type
+
+    @property
+    def is_deletion(self) -> bool:
+        """Whether the resource was deleted: ResourceDeleted, or the Message CustomerDeleted, OrderDeleted and so on."""
+        return self._change == "deleted"
+
+    @property
+    def _change(self) -> str:
+        change = _CHANGES.get(self.notification_type)
+        if change is not None:
+            return change
+        if self.message_type.endswith("Deleted") and self.message_type == f"{_pascal(self.resource_type)}Deleted":
+            return "deleted"
+        return _MESSAGES.get(self.message_type, "updated")
+
+
+def _pascal(type_id: str) -> str:
+    """Return a type as the names of its Messages begin: "BusinessUnit" for "business-unit"."""
+    return "".join(word[:1].upper() + word[1:] for word in type_id.split("-"))
+
+
+def _camel(type_id: str) -> str:
+    """Return a type as its Messages name the resource that they include: "businessUnit" for "business-unit"."""
+    first, hyphen, others = type_id.partition("-")
+    return first + _pascal(others) if hyphen else first
+
+
+_FIELD = re.compile(r"[A-Za-z]{1,40}")  # what commercetools calls a field; nothing else is quoted
 
 
 class _ResourceSchema(Document):
@@ -63,7 +91,6 @@ class _NotificationSchema(Document):
     payload_not_included = Inner(
         _PayloadNotIncludedSchema, data_key="payloadNotIncluded", load_default=None, allow_none=True
     )
-    customer = Plain(dict)
     email = Plain(str, absent="")
     identifiers = Plain(dict, "resourceUserProvidedIdentifiers")
     data_erasure = Plain(bool, "dataErasure", absent=False)
@@ -95,6 +122,11 @@ def _notification_in(document: Mapping[str, Any]) -> Notification:
         for name, value in (("projectKey", loaded["project_key"]), ("resource", loaded["resource"])):
             if not value:
                 raise Malformed(f"the notification is not valid: {name}: Missing data for required field")
+    included = document.get(_camel(resource["type_id"]))
+    if included is not None and type(included) is not dict:
+        name = _camel(resource["type_id"])
+        field_name = name if _FIELD.fullmatch(name) else "the resource"
+        raise Malformed(f"the notification is not valid: {field_name}: Not a valid mapping type")
     payload_not_included = loaded["payload_not_included"] or {"payload_type": ""}
     is_message = loaded["notification_type"] == "Message"
     return Notification(
@@ -104,7 +136,7 @@ def _notification_in(document: Mapping[str, Any]) -> Notification:
         resource_id=resource["id"],
         version=loaded["resource_version"] if is_message else loaded["version"],
         message_type=loaded["type"] or payload_not_included["payload_type"],
-        customer=loaded["customer"],
+        included=included,
         email=loaded["email"],
         identifiers=loaded["identifiers"] or {},
         data_erasure=loaded["data_erasure"],

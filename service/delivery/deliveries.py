@@ -1,4 +1,4 @@
-"""One update, one identify: what this process has delivered, and what is under way, customer by customer.
+"""One update, one event: what this process has delivered, and what is in flight, resource by resource.
 
 A change in commercetools brings many notifications: a message for each action, a change, and duplicates of them all.
 """
@@ -6,16 +6,16 @@ A change in commercetools brings many notifications: a message for each action, 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 Outcome = TypeVar("Outcome")
 
 GONE = float(2**63)
-"""The version of a customer who was deleted: no state of theirs is newer."""
+"""The version of a deleted resource: no state of it is newer."""
 
 ERASED = float("inf")
-"""The version of a deleted customer who was erased in Segment too: a deletion alone does not stand in for that."""
+"""The version of a deleted resource that was erased in Segment too: a deletion alone does not stand in for that."""
 
 
 class Attempt(Generic[Outcome]):
@@ -45,41 +45,41 @@ class _Flight(Generic[Outcome]):
 
 
 class _NewestVersions:
-    """The newest version noted of each of so many customers, those whom something was noted of last."""
+    """The newest version noted of each of so many resources: those of which something was noted last."""
 
     def __init__(self, remember: int) -> None:
         self._remember = remember
-        self._by_customer: OrderedDict[str, float] = OrderedDict()
+        self._by_resource: OrderedDict[Hashable, float] = OrderedDict()
 
-    def of(self, customer_id: str) -> float | None:
-        return self._by_customer.get(customer_id)
+    def of(self, resource: Hashable) -> float | None:
+        return self._by_resource.get(resource)
 
-    def note(self, customer_id: str, version: float) -> None:
-        self._by_customer[customer_id] = max(self._by_customer.get(customer_id, 0.0), version)
-        self._by_customer.move_to_end(customer_id)
-        while len(self._by_customer) > self._remember:
-            self._by_customer.popitem(last=False)
+    def note(self, resource: Hashable, version: float) -> None:
+        self._by_resource[resource] = max(self._by_resource.get(resource, 0.0), version)
+        self._by_resource.move_to_end(resource)
+        while len(self._by_resource) > self._remember:
+            self._by_resource.popitem(last=False)
 
 
 class TooLate(Exception):
-    """Another attempt for the same customer was under way until the deadline."""
+    """Another attempt for the same resource was in flight until the deadline."""
 
 
 class Deliveries(Generic[Outcome]):
-    """Makes one attempt at a time for a customer, shares it among those who wait, and forgets no newer version.
+    """Makes one attempt at a time for a resource, shares it among those who wait, and forgets no newer version.
 
-    An older version is never delivered after a newer one, as long as the customer is among the `remember` last ones.
+    An older version is never delivered after a newer one, as long as the resource is among the `remember` last ones.
     """
 
     def __init__(self, remember: int = 20_000, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._newest = _NewestVersions(remember)
-        self._flights: dict[str, _Flight[Outcome]] = {}
+        self._flights: dict[Hashable, _Flight[Outcome]] = {}
 
     def deliver(
         self,
-        customer_id: str,
+        resource: Hashable,
         version: float | None,
         attempt: Callable[[float], Attempt[Outcome]],
         *,
@@ -93,46 +93,46 @@ class Deliveries(Generic[Outcome]):
         """
         while True:
             with self._lock:
-                newest = self._newest.of(customer_id)
+                newest = self._newest.of(resource)
                 if version is not None and newest is not None and version <= newest:
                     return None
-                flight = self._flights.get(customer_id)
+                flight = self._flights.get(resource)
                 if flight is None:
-                    mine = self._flights[customer_id] = _Flight(version)
+                    mine = self._flights[resource] = _Flight(version)
                     break
                 ended = flight.ended = flight.ended or threading.Event()
             if not ended.wait(min(max(deadline - self._clock(), 0), threading.TIMEOUT_MAX)):
-                raise TooLate("another notification of the same customer was under way")
+                raise TooLate
             shared = flight.attempt_for(version)
             if shared is not None:
                 return shared.outcome
         try:
             mine.attempt = attempt(newest or 0)
         finally:
-            self._end(customer_id, mine)
+            self._end(resource, mine)
         return mine.attempt.outcome
 
-    def _end(self, customer_id: str, flight: "_Flight[Outcome]") -> None:
+    def _end(self, resource: Hashable, flight: "_Flight[Outcome]") -> None:
         with self._lock:
-            del self._flights[customer_id]
+            del self._flights[resource]
             if flight.attempt is not None and flight.attempt.version is not None:
-                self._newest.note(customer_id, flight.attempt.version)
+                self._newest.note(resource, flight.attempt.version)
             ended = flight.ended
         if ended is not None:
             ended.set()
 
 
 class Unsettled:
-    """Versions that were sent, and may have arrived or not: no older one of that customer is to follow them."""
+    """Versions that were sent, and may have arrived or not: no older one of that resource is to follow them."""
 
     def __init__(self, remember: int = 20_000) -> None:
         self._lock = threading.Lock()
         self._newest = _NewestVersions(remember)
 
-    def newest(self, customer_id: str) -> float:
-        """Return the newest of the customer's versions here, 0 if there is none."""
-        return self._newest.of(customer_id) or 0.0
+    def newest(self, resource: Hashable) -> float:
+        """Return the newest of the resource's versions here, 0 if there is none."""
+        return self._newest.of(resource) or 0.0
 
-    def add(self, customer_id: str, version: float) -> None:
+    def add(self, resource: Hashable, version: float) -> None:
         with self._lock:
-            self._newest.note(customer_id, version)
+            self._newest.note(resource, version)

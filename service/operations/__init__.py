@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from service.commercetools.client import RequestRefused
-from service.commercetools.customer import CannotRead
+from service.commercetools.resource import CannotRead
 from service.config import CommercetoolsSettings, ConfigError, Settings, settings_from
 
 

@@ -30,14 +30,15 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 
 from service.commercetools.client import PAGE, CommercetoolsProject, RequestRefused
-from service.commercetools.customer import CannotRead
+from service.commercetools.customer import CUSTOMER, read_customer
+from service.commercetools.resource import CannotRead
 from service.config import ConfigError, Settings
-from service.integration import integration_by
+from service.integration import identify_rules_by
 from service.operations import Exit, Output, Trouble, cannot_read, command_settings, commercetools_of
 from service.segment.client import BATCH_BYTES, BATCH_EVENTS, SegmentClient, create_segment_client
 from service.segment.types import NotDelivered
 from service.serving.decoding import Malformed
-from service.transformation import IdentifyRules, transform_customer_to_segment
+from service.transformation import IdentifyRules, customer_events
 
 LANES = 8
 MAX_LANES = 32
@@ -292,7 +293,7 @@ class Backfill:
         self._note = note
         self._project = CommercetoolsProject(commercetools)
         self._segment: SegmentClient = create_segment_client(settings.segment.write_key, settings.segment.host)
-        self._rules: IdentifyRules = integration_by(settings).rules
+        self._rules: IdentifyRules = identify_rules_by(settings)
         self._project_key = commercetools.project_key
         self._predicates = plan.predicates
         self._checkpoint = Checkpoint(plan.checkpoint, fingerprint_of(settings, plan))
@@ -417,16 +418,9 @@ class Backfill:
 
     def _event_of(self, document: Mapping[str, Any]) -> tuple[dict[str, Any], int] | None:
         """Return the event for a customer and its size, or None for one without the field that is the userId."""
-        payload = transform_customer_to_segment(document, self._rules, project_key=self._project_key)
-        if not payload["user_id"]:
-            return None
-        return self._segment.event_for(
-            payload["user_id"],
-            payload["traits"],
-            payload.get("timestamp"),
-            payload.get("message_id"),
-            payload.get("context"),
-        )
+        for event in customer_events(read_customer(document), self._rules, self._project_key).events:
+            return self._segment.event_for(event)
+        return None
 
     def _kept(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
         return document if self._plan.rejects_with_data else {}
@@ -458,7 +452,7 @@ class Backfill:
     def _page_after(self, customer_id: str) -> Sequence[Mapping[str, Any]]:
         def call() -> Sequence[Mapping[str, Any]]:
             try:
-                return self._project.customers_after(customer_id, self._predicates)
+                return self._project.page_after(CUSTOMER, customer_id, self._predicates)
             except RequestRefused as refused:
                 if refused.status == 400 and self._plan.where and "token" not in str(refused):  # noqa: PLR2004  # said
                     raise Trouble(f"{refused}. It may be the predicate of --where.", Exit.UNUSABLE) from None

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from service.commercetools.client import CommercetoolsProject
-from service.commercetools.customer import CannotRead
+from service.commercetools.customer import CUSTOMER
+from service.commercetools.resource import CannotRead
 from service.config import ConfigError, Erasure, PushAuth, Settings, UserIdField, settings_from
 from service.operations import Exit, Output, Trouble, command_settings, plain, what_to_do
 from service.operations.subscription import (
@@ -180,7 +181,7 @@ def _of_commercetools(project: CommercetoolsProject, key: str) -> Findings:
     named = ", ".join(sorted(scopes)) or "not told"
     yield Finding("commercetools token", Status.OK, f"scopes: {named}")
     try:
-        project.customers_after("")
+        project.page_after(CUSTOMER, "")
         yield Finding("commercetools customers", Status.OK, f"of the project {key} can be read")
     except CannotRead as problem:
         yield Finding("commercetools customers", Status.FAILED, str(problem), what_to_do(problem))

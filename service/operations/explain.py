@@ -6,23 +6,23 @@ The way is the service's own (service.integration), with the send at its end rep
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from service.commercetools.client import CustomerReader
-from service.commercetools.customer import Customer
-from service.commercetools.notification import CUSTOMER, Notification, read_notification
+from service.commercetools.client import CommercetoolsClient
+from service.commercetools.customer import CUSTOMER, Customer
+from service.commercetools.notification import Notification, read_notification
+from service.commercetools.resource import AnyResource, Resource, ResourceType
 from service.config import ClearTraits, Settings
-from service.delivery.deliveries import Deliveries
-from service.integration import Ending, Integration, Outcome, customer_inside, integration_by
+from service.integration import Ending, Now, Outcome, identify_rules_by, included, integration_by
 from service.operations import Exit, Output, command_settings, commercetools_of, plain
 from service.pubsub.envelope import PushMessage, open_envelope
 from service.segment.client import create_segment_client
-from service.segment.types import NotDelivered, SegmentIdentifyPayload, SegmentIntegrationResult
+from service.segment.types import NotDelivered, SegmentEvent, SegmentIntegrationResult
 from service.serving.decoding import Malformed, json_object
 from service.transformation import transform_customer_to_segment
 from service.transformation.address import chosen_address
@@ -106,7 +106,13 @@ def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: 
     """Have the service's own code handle `body`, and tell what it did. Nothing is sent; `read` alone reads."""
     customer = _customer_in(body)
     noted = _Noting(settings, read=read, customer_given=customer is not None)
-    integration = noted.in_place_of_the_ends_of(integration_by(settings))
+    integration = integration_by(
+        settings,
+        send=noted.send,
+        read=noted.read,
+        erase=noted.erase,
+        set_aside=noted.set_aside if settings.dead_letter_topic else None,
+    )
     given = body if customer is None else _as_notification(customer, integration.project_key)
     ending: Ending | None
     try:
@@ -118,9 +124,9 @@ def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: 
         noted.notes += _doubts_about_the_message_id(settings, customer, write_key_is_set=write_key_is_set)
     what = [("given", "a customer")] if customer is not None else _what(given, outcome)
     traits: list[tuple[str, object, str]] = []
-    if noted.customer is not None and noted.event is not None:
-        traits = _traits(noted.customer, noted.event["traits"])
-        noted.notes += _what_could_be_cleared(noted.customer, noted.event["traits"], integration)
+    if isinstance(noted.resource, Customer) and noted.event is not None:
+        traits = _traits(noted.resource, noted.event["traits"])
+        noted.notes += _what_could_be_cleared(noted.resource, noted.event["traits"], settings)
     return Explanation(what, ending, reason, noted.event, traits, noted.erased, noted.notes)
 
 
@@ -131,67 +137,57 @@ def _opened(body: bytes) -> Outcome:
 
 
 class _Noting:
-    """Stands in for the ends of an integration: notes what it would send and erase, and finds the customer."""
+    """The ends of an integration that calls nobody: notes what it would send and erase, and finds the resource."""
 
     def __init__(self, settings: Settings, *, read: bool, customer_given: bool) -> None:
         self._builder = create_segment_client(settings.segment.write_key, settings.segment.host)
         self._commercetools = settings.commercetools
         self._read = read
         self._customer_given = customer_given
-        self.customer: Customer | None = None
+        self.resource: Resource | None = None
         self.event: dict[str, Any] | None = None
         self.erased: str | None = None
         self.notes: list[str] = []
 
-    def in_place_of_the_ends_of(self, integration: Integration) -> Integration:
-        return replace(
-            integration,
-            send=self._send,
-            customer_now=self._customer_now,
-            erase=self._erase if integration.erase is not None else None,
-            set_aside=self._set_aside if integration.set_aside is not None else None,
-            deliveries=Deliveries(),
-        )
-
-    def _send(self, payload: SegmentIdentifyPayload, _deadline: float) -> SegmentIntegrationResult:
-        try:
-            event, _ = self._builder.event_for(
-                payload["user_id"],
-                payload["traits"],
-                payload.get("timestamp"),
-                payload.get("message_id"),
-                payload.get("context"),
-            )
-        except NotDelivered as refused:
-            return SegmentIntegrationResult(refused.error)
-        self.event = json.loads(json.dumps(event, default=str))
+    def send(self, events: Sequence[SegmentEvent], _deadline: float) -> SegmentIntegrationResult:
+        for event in events:
+            try:
+                built, _ = self._builder.event_for(event)
+            except NotDelivered as refused:
+                return SegmentIntegrationResult(refused.error)
+            self.event = json.loads(json.dumps(built, default=str))
         return SegmentIntegrationResult()
 
-    def _erase(self, user_id: str, _deadline: float) -> SegmentIntegrationResult:
+    def erase(self, user_id: str, _deadline: float) -> SegmentIntegrationResult:
         self.erased = user_id
         return SegmentIntegrationResult()
 
-    def _set_aside(self, _message: PushMessage, _reason: str, _deadline: float) -> None:
+    def set_aside(self, _message: PushMessage, _reason: str, _deadline: float) -> None:
         self.notes.append("The message would be acknowledged once it is in the dead-letter topic, with this reason.")
 
-    def _customer_now(self, notification: Notification, deadline: float) -> Customer | None:
-        self.customer = self._found(notification, deadline)
-        return self.customer
+    def read(self, of: ResourceType[AnyResource]) -> Now[AnyResource]:
+        def now(notification: Notification, deadline: float) -> AnyResource | None:
+            resource = self._choice(of, notification)(notification, deadline)
+            self.resource = resource
+            return resource
 
-    def _found(self, notification: Notification, deadline: float) -> Customer | None:
+        return now
+
+    def _choice(self, of: ResourceType[AnyResource], notification: Notification) -> Now[AnyResource]:
         if self._commercetools is not None and self._read:
-            return CustomerReader(self._commercetools).customer_now(notification, deadline)
+            return CommercetoolsClient(self._commercetools).resources(of).now
         if self._customer_given:
-            return customer_inside(notification, deadline)
+            return included(of)
         if self._commercetools is None:
-            self.notes.append("Without CTP_ settings the service uses the customer inside the notification.")
-            return customer_inside(notification, deadline)
-        if notification.customer is None:
-            raise _NotRead("the service reads the customer from commercetools now; --read does so here")
+            self.notes.append(f"Without CTP_ settings the service uses the {of.name} inside the notification.")
+            return included(of)
+        if notification.included is None:
+            raise _NotRead(f"the service reads the {of.name} from commercetools now; --read does so here")
         self.notes.append(
-            "This is the customer inside the notification; the service reads the customer as it is now, as --read does."
+            f"This is the {of.name} inside the notification; the service reads the {of.name} as it is now, as --read "
+            "does."
         )
-        return customer_inside(notification, deadline)
+        return included(of)
 
 
 def _customer_in(body: bytes) -> Mapping[str, Any] | None:
@@ -211,7 +207,7 @@ def _as_notification(customer: Mapping[str, Any], project_key: str | None) -> by
             "notificationType": "Message",
             "type": "CustomerCreated",
             "projectKey": project_key or "no-project",
-            "resource": {"typeId": CUSTOMER, "id": str(customer["id"])},
+            "resource": {"typeId": CUSTOMER.type_id, "id": str(customer["id"])},
             "resourceVersion": customer["version"] if isinstance(customer["version"], int) else None,
             "customer": dict(customer),
         }
@@ -245,8 +241,8 @@ def _what(body: bytes, outcome: Outcome) -> list[tuple[str, str]]:
     return what
 
 
-def _what_could_be_cleared(customer: Customer, sent: Mapping[str, object], integration: Integration) -> list[str]:
-    everything = replace(integration.rules, clear=ClearTraits.ALL)
+def _what_could_be_cleared(customer: Customer, sent: Mapping[str, object], settings: Settings) -> list[str]:
+    everything = replace(identify_rules_by(settings), clear=ClearTraits.ALL)
     names = [name for name in transform_customer_to_segment(customer, everything)["traits"] if name not in sent]
     return [f"SEGMENT_CLEAR_TRAITS=all would clear what is not sent: {', '.join(names)}."] if names else []
 

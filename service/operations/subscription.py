@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.commercetools.client import CommercetoolsProject
-from service.commercetools.customer import CannotRead
+from service.commercetools.resource import CannotRead
 from service.config import ConfigError, Erasure, Settings, UserIdField
 from service.operations import Exit, Output, Trouble, cannot_read, command_settings, commercetools_of, plain
 

@@ -4,8 +4,11 @@ from service.segment.client import SegmentClient, create_segment_client
 from service.segment.types import (
     NotDelivered,
     SegmentError,
+    SegmentEvent,
+    SegmentGroupPayload,
     SegmentIdentifyPayload,
     SegmentIntegrationResult,
+    SegmentTrackPayload,
     is_error,
     is_success,
 )
@@ -14,8 +17,11 @@ __all__ = [
     "NotDelivered",
     "SegmentClient",
     "SegmentError",
+    "SegmentEvent",
+    "SegmentGroupPayload",
     "SegmentIdentifyPayload",
     "SegmentIntegrationResult",
+    "SegmentTrackPayload",
     "create_segment_client",
     "is_error",
     "is_success",

@@ -1,4 +1,4 @@
-"""Segment's client: identify returns when Segment has confirmed the event, and raises in every other case.
+"""Segment's client: identify, track and group return when Segment has confirmed the event, else they raise.
 
 The library builds each event and posts them; what is added here is the outcome. Its own modes confirm nothing: see "Why
 group commit" in docs/decisions.md.
@@ -8,16 +8,22 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from itertools import chain
+from typing import Any, Unpack
 
 import requests
 
 from service.delivery.group_commit import BatchRefused, CallFailed, GroupCommit, NeverSent
 from service.segment import library
-from service.segment.types import NotDelivered, SegmentError
+from service.segment.types import (
+    NotDelivered,
+    SegmentCommon,
+    SegmentError,
+    SegmentEvent,
+    SegmentIntegrationResult,
+    SegmentUser,
+)
 from service.serving.upstream import CALL_SECONDS, NotCalled, Pause
 
 US_HOST = "https://api.segment.io"
@@ -41,10 +47,39 @@ _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LAR
 
 log = logging.getLogger(__name__)
 
+_Together = tuple[dict[str, Any], ...]
+"""The events of one message, as the library builds them: they leave in one call. No batch has more than _MAX_EVENTS,
+since so many do not fit into _MAX_BATCH_BYTES."""
+
 _to_json = json.JSONEncoder(allow_nan=False).encode
 
 
-class SegmentClient:
+class _Calls:
+    """Segment's calls, by the names of the library's arguments.
+
+    Each returns when Segment has confirmed its event, and raises NotDelivered in every other case.
+    """
+
+    def __init__(self, deliver: Callable[[SegmentEvent], None]) -> None:
+        self._deliver = deliver
+
+    def identify(self, user_id: str, traits: dict[str, Any], **common: Unpack[SegmentCommon]) -> None:
+        """Deliver one identify: https://www.twilio.com/docs/segment/connections/spec/identify."""
+        self._deliver(SegmentEvent("identify", {"user_id": user_id, "traits": traits, **common}))
+
+    def track(self, event: str, properties: dict[str, Any], **common: Unpack[SegmentUser]) -> None:
+        """Deliver one track: https://www.twilio.com/docs/segment/connections/spec/track."""
+        self._deliver(SegmentEvent("track", {"event": event, "properties": properties, **common}))
+
+    def group(self, user_id: str, group_id: str, traits: dict[str, Any], **common: Unpack[SegmentCommon]) -> None:
+        """Deliver one group: https://www.twilio.com/docs/segment/connections/spec/group."""
+        self._deliver(SegmentEvent("group", {"user_id": user_id, "group_id": group_id, "traits": traits, **common}))
+
+    def flush(self) -> None:
+        """Do nothing: what a call returned from is confirmed, and nothing else is in flight."""
+
+
+class SegmentClient(_Calls):
     """Delivers events, many callers to a call. Threads and greenlets may share it; it holds no thread of its own."""
 
     def __init__(
@@ -55,15 +90,17 @@ class SegmentClient:
         call_seconds: float = CALL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(lambda event: self.deliver(event, clock() + _PATIENCE_SECONDS + call_seconds))
         if not write_key.strip():
             raise ValueError("the write key is empty")
         self._write_key = write_key.strip()
         self._host = host
         self._call_seconds = call_seconds
         self._clock = clock
-        self._builder = library.Builder(self._write_key)
+        builder = library.Builder(self._write_key)
+        self._build = {"identify": builder.identify, "track": builder.track, "group": builder.group}
         self._pause = Pause("Segment", clock)
-        self._events: GroupCommit[dict[str, Any], SegmentError | None] = GroupCommit(
+        self._events: GroupCommit[_Together, SegmentError | None] = GroupCommit(
             self._post,
             max_items=_MAX_EVENTS,
             max_size=_MAX_BATCH_BYTES - _BATCH_ENVELOPE_BYTES,
@@ -72,37 +109,41 @@ class SegmentClient:
             clock=clock,
         )
 
-    def identify(
-        self,
-        user_id: str,
-        traits: dict[str, Any],
-        timestamp: datetime | None = None,
-        message_id: str | None = None,
-        context: dict[str, Any] | None = None,
-    ) -> None:
-        """Deliver one identify; return when Segment has confirmed it, or raise NotDelivered."""
-        deadline = self._clock() + _PATIENCE_SECONDS + self._call_seconds
-        self.by(deadline).identify(user_id, traits, timestamp, message_id, context)
-
-    def by(self, deadline: float) -> "SegmentClientWithDeadline":
-        """Return this client for a caller who needs the outcome by `deadline`, a time of time.monotonic()."""
-        return SegmentClientWithDeadline(self, deadline)
-
-    def flush(self) -> None:
-        """Do nothing: what identify returned from is confirmed, and nothing else is under way."""
-
     def close_and_flush(self) -> None:
-        """Close the connections. A later identify opens them again."""
+        """Close the connections. A later call opens them again."""
         library.close()
 
-    def deliver(self, event: dict[str, Any], size: int, deadline: float) -> None:
-        """Send an event that `event_for` made, `size` bytes of it, or raise NotDelivered."""
-        try:
-            error = self._events.submit(event, size=size, deadline=deadline)
-        except (NeverSent, CallFailed) as unsettled:
-            raise NotDelivered(SegmentError(str(unsettled))) from None
+    def send(self, events: Sequence[SegmentEvent], deadline: float) -> SegmentIntegrationResult:
+        """Deliver the events of one message in their order, in one call; a success means that all are confirmed.
+
+        An event that cannot be sent or that Segment refuses keeps no other from being delivered. The error is that of
+        an event that failed, if there is one, else that of an event that was refused.
+        """
+        built, errors = [], []
+        for event in events:
+            try:
+                built.append(self.event_for(event))
+            except NotDelivered as not_delivered:
+                errors.append(not_delivered.error)
+        error = self._submit(built, deadline) if built else None
+        if error is not None and error.refused and len(built) > 1:
+            errors += [alone for alone in (self._submit([one], deadline) for one in built) if alone is not None]
+        elif error is not None:
+            errors.append(error)
+        return SegmentIntegrationResult(min(errors, key=lambda each: each.refused, default=None))
+
+    def deliver(self, event: SegmentEvent, deadline: float) -> None:
+        """Deliver one event by `deadline`, a time of the clock, or raise NotDelivered."""
+        error = self._submit([self.event_for(event)], deadline)
         if error is not None:
             raise NotDelivered(error)
+
+    def _submit(self, built: Sequence[tuple[dict[str, Any], int]], deadline: float) -> SegmentError | None:
+        together = tuple(event for event, _ in built)
+        try:
+            return self._events.submit(together, size=sum(size for _, size in built), deadline=deadline)
+        except (NeverSent, CallFailed) as unsettled:
+            return SegmentError(str(unsettled))
 
     @property
     def is_paused(self) -> bool:
@@ -121,39 +162,36 @@ class SegmentClient:
         """
         return self._outcome_of(events)
 
-    def event_for(
-        self,
-        user_id: str,
-        traits: dict[str, Any],
-        timestamp: datetime | None,
-        message_id: str | None,
-        context: dict[str, Any] | None,
-    ) -> tuple[dict[str, Any], int]:
+    def event_for(self, event: SegmentEvent) -> tuple[dict[str, Any], int]:
         """Return the event as the library builds it, and its size in bytes; raise NotDelivered if it can't be sent."""
-        if not user_id.strip():
+        call, payload = event
+        if not (payload.get("user_id") or payload.get("anonymous_id") or "").strip():
             raise NotDelivered(SegmentError("the event has no user id", refused=True))
+        message_id = payload.get("message_id")
         if message_id is not None and not 0 < len(message_id) <= _MAX_MESSAGE_ID:
             raise NotDelivered(SegmentError("the messageId has not 1 to 100 characters", refused=True))
         try:
-            _, event = self._builder.identify(user_id, traits, context, timestamp, message_id=message_id)
-            size = len(_to_json(event))  # NaN, which the library would write and no parser takes, ends here
+            _, built = self._build[call](**payload)
+            size = len(_to_json(built))  # NaN, which the library would write and no parser takes, ends here
         except (AssertionError, TypeError, ValueError, RecursionError) as error:
             reason = f"the event cannot be built: {type(error).__name__}"
             raise NotDelivered(SegmentError(reason, refused=True)) from None
-        if event["traits"] != traits or not event["context"].items() >= (context or {}).items():
+        said = "properties" if call == "track" else "traits"
+        if built[said] != payload.get(said) or not built["context"].items() >= (payload.get("context") or {}).items():
             # Without a word, the library puts its own in place of what will not do: no traits, its name for another's.
             raise NotDelivered(SegmentError("the event is not plain JSON", refused=True))
         if size > library.MAX_MSG_SIZE:
             raise NotDelivered(SegmentError("the event is larger than Segment's 32 KiB", refused=True))
-        return event, size + len(", ")
+        return built, size + len(", ")
 
-    def _post(self, events: Sequence[dict[str, Any]]) -> list[SegmentError | None]:
+    def _post(self, messages: Sequence[_Together]) -> list[SegmentError | None]:
+        events = list(chain.from_iterable(messages))
         outcome = self._outcome_of(events)
         if outcome is not None and outcome.refused:
             raise BatchRefused(outcome)
         if outcome is None:
             log.info("Told Segment", extra={"events": len(events)})
-        return [outcome] * len(events)
+        return [outcome] * len(messages)
 
     def _outcome_of(self, events: Sequence[dict[str, Any]]) -> SegmentError | None:
         try:
@@ -169,29 +207,6 @@ class SegmentClient:
         if not _says_success(response):
             return SegmentError(f"what answered {response.status_code} is not Segment")
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentClientWithDeadline:
-    """A SegmentClient whose identify ends by a deadline."""
-
-    client: SegmentClient
-    deadline: float
-
-    def identify(
-        self,
-        user_id: str,
-        traits: dict[str, Any],
-        timestamp: datetime | None = None,
-        message_id: str | None = None,
-        context: dict[str, Any] | None = None,
-    ) -> None:
-        """Deliver one identify; return when Segment has confirmed it, or raise NotDelivered."""
-        event, size = self.client.event_for(user_id, traits, timestamp, message_id, context)
-        self.client.deliver(event, size, self.deadline)
-
-    def flush(self) -> None:
-        """Do nothing, as SegmentClient.flush."""
 
 
 def _says_success(response: requests.Response) -> bool:

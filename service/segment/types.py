@@ -2,22 +2,78 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NotRequired, Protocol, TypedDict, TypeGuard
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict, TypeGuard
 
 
-class SegmentIdentifyPayload(TypedDict):
+class SegmentCommon(TypedDict, total=False):
+    """What every call may have besides, by the names of the Segment library's arguments.
+
+    `timestamp` is aware, `message_id` has at most 100 characters.
+    https://www.twilio.com/docs/segment/connections/spec/common
+    """
+
+    anonymous_id: str
+    timestamp: datetime
+    message_id: str
+    context: dict[str, Any]
+
+
+class SegmentIdentifyPayload(SegmentCommon):
     """An identify call, by the names of the Segment library's arguments.
 
     `traits` are plain JSON, with keys in Segment's spelling (email, firstName, address); a None clears the trait.
-    `timestamp` is aware; `message_id` has at most 100 characters; `user_id` is "" where the customer has none.
+    `user_id` is "" where the customer has none.
     https://www.twilio.com/docs/segment/connections/spec/identify
     """
 
     user_id: str
     traits: dict[str, Any]
-    timestamp: NotRequired[datetime]
-    message_id: NotRequired[str]
-    context: NotRequired[dict[str, Any]]
+
+
+class SegmentUser(SegmentCommon, total=False):
+    """The same for a call that may be about somebody without a user id; such a call has an anonymous id."""
+
+    user_id: str
+
+
+class SegmentTrackPayload(SegmentUser):
+    """A track call, by the names of the Segment library's arguments.
+
+    `properties` are plain JSON, with keys as the event's specification spells them (order_id, products).
+    https://www.twilio.com/docs/segment/connections/spec/track
+    """
+
+    event: str
+    properties: dict[str, Any]
+
+
+class SegmentGroupPayload(SegmentCommon):
+    """A group call, by the names of the Segment library's arguments: this user belongs to this group.
+
+    https://www.twilio.com/docs/segment/connections/spec/group
+    """
+
+    user_id: str
+    group_id: str
+    traits: dict[str, Any]
+
+
+class SegmentEvent(NamedTuple):
+    """One event: the Segment call that makes it, and the arguments of that call."""
+
+    call: Literal["identify", "track", "group"]
+    payload: SegmentIdentifyPayload | SegmentTrackPayload | SegmentGroupPayload
+
+
+class Events(NamedTuple):
+    """What Segment is told of a resource: its events in their order, or the reason why there are none.
+
+    `warn` marks a reason that an operator should see.
+    """
+
+    events: tuple[SegmentEvent, ...] = ()
+    reason: str = ""
+    warn: bool = False
 
 
 @dataclass(frozen=True, slots=True)

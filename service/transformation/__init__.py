@@ -1,5 +1,10 @@
 """From commercetools' words to Segment's: pure functions, without clock, environment, logger or network."""
 
-from service.transformation.customer import IdentifyRules, transform_customer_to_segment, user_id_of_deleted
+from service.transformation.customer import (
+    IdentifyRules,
+    customer_events,
+    transform_customer_to_segment,
+    user_id_of_deleted,
+)
 
-__all__ = ["IdentifyRules", "transform_customer_to_segment", "user_id_of_deleted"]
+__all__ = ["IdentifyRules", "customer_events", "transform_customer_to_segment", "user_id_of_deleted"]

@@ -8,7 +8,7 @@ from typing import Any
 from service.commercetools.customer import Customer, read_customer
 from service.commercetools.notification import Notification
 from service.config import ClearTraits, UserIdField
-from service.segment.types import SegmentIdentifyPayload
+from service.segment.types import Events, SegmentEvent, SegmentIdentifyPayload
 from service.transformation.address import chosen_address, segment_address
 
 _FIRST_VERSION = 1
@@ -32,6 +32,14 @@ class IdentifyRules:
 
 
 _DEFAULT_RULES = IdentifyRules()
+
+
+def customer_events(customer: Customer, rules: IdentifyRules, project_key: str) -> Events:
+    """Return what Segment is told of a customer: one identify, or none for a customer without a user id."""
+    payload = transform_customer_to_segment(customer, rules, project_key=project_key)
+    if not payload["user_id"]:
+        return Events(reason=f"the customer has no {rules.user_id}, which is to be the userId", warn=True)
+    return Events((SegmentEvent("identify", payload),))
 
 
 def transform_customer_to_segment(

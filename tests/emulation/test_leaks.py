@@ -529,20 +529,20 @@ import json, logging, os, sys, time, traceback
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
 
 from service.app import create_app
-from service.commercetools import validate_payload
+from service.commercetools import CUSTOMER, validate_payload
 from service.commercetools.client import CommercetoolsProject
 from service.config import settings_from
 from service.integration import (
-    Integration, integration_by, send_batch_to_segment, send_customer_to_segment, send_customer_to_segment_with_client,
+    integration_by, send_batch_to_segment, send_customer_to_segment, send_customer_to_segment_with_client,
     send_if_valid,
 )
 from service.pubsub.auth import authenticate_by
 from service.pubsub.dead_letter import DeadLetterTopic
 from service.pubsub.envelope import PushMessage
-from service.segment import create_segment_client
+from service.segment import SegmentEvent, create_segment_client
 from service.segment.regulations import Regulations
 from service.transformation import transform_customer_to_segment
-from tests.builders import a_push
+from tests.builders import a_push, an_integration
 
 given = json.loads(sys.stdin.read())
 settings = settings_from(os.environ)
@@ -560,6 +560,7 @@ def say(do):
 payload = transform_customer_to_segment(given["customer"])
 client = create_segment_client(settings.segment.write_key, settings.segment.host)
 project = CommercetoolsProject(settings.commercetools)
+readers = project.resources(CUSTOMER)
 regulations = Regulations(settings.segment_public_api_token, settings.segment_public_api_url)
 email = given["customer"]["email"]
 
@@ -572,11 +573,11 @@ for _ in range(given["answers"]):
 for _ in range(given["answers"]):
     say(lambda: client.identify(**payload))
 for _ in range(given["answers"]):
-    say(lambda: client.post([client.event_for(payload["user_id"], payload["traits"], None, None, None)[0]]))
+    say(lambda: client.post([client.event_for(SegmentEvent("identify", payload))[0]]))
 for _ in range(given["answers"]):
-    say(silent(lambda: project.read(given["customer"]["id"], 1, time.monotonic() + 20)))
+    say(silent(lambda: readers.read(given["customer"]["id"], 1, time.monotonic() + 20)))
 for _ in range(given["answers"]):
-    say(silent(lambda: project.customers_after("")))
+    say(silent(lambda: project.page_after(CUSTOMER, "")))
 for _ in range(given["answers"]):
     say(lambda: project.ask("GET", "/subscriptions") and None)
 for _ in range(given["answers"]):
@@ -604,7 +605,7 @@ for wrong in (
     say(lambda: send_if_valid(wrong))
     if email not in wrong:  # Python itself names an argument that there is not
         say(lambda: client.identify(**wrong))
-say(lambda: project.read(email, 1, time.monotonic() + 20))
+say(lambda: readers.read(email, 1, time.monotonic() + 20))
 letters = DeadLetterTopic("projects/demo/topics/letters")
 say(lambda: letters.set_aside(PushMessage(email.encode()), email, time.monotonic() + 1))
 for body in given["bodies"]:
@@ -618,10 +619,10 @@ for name in os.environ:
 say(lambda: settings)
 say(lambda: integration_by(settings))
 
-def broken(payload, deadline):
-    raise RuntimeError(f"nobody foresaw {payload}")
+def broken(events, deadline):
+    raise RuntimeError(f"nobody foresaw {events}")
 
-app = create_app(settings, Integration(send=broken), lambda _authorization: None)
+app = create_app(settings, an_integration(broken), lambda _authorization: None)
 for push in given["pushes"]:
     answered = app.test_client().post("/", data=push.encode())
     print(answered.status, answered.headers, answered.data)

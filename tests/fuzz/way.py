@@ -11,7 +11,7 @@ from service.commercetools import read_customer, read_notification
 from service.config import ClearTraits, UserIdField
 from service.pubsub.envelope import open_envelope
 from service.segment.client import SegmentClient
-from service.segment.types import NotDelivered, SegmentIdentifyPayload
+from service.segment.types import NotDelivered, SegmentEvent, SegmentIdentifyPayload
 from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules, transform_customer_to_segment, user_id_of_deleted
 
@@ -35,7 +35,7 @@ def go(data: bytes) -> bool:
         for field in UserIdField:
             assert isinstance(user_id_of_deleted(notification, field), str)
         assert notification.event_type
-        customer = read_customer(notification.customer or {})
+        customer = read_customer(notification.included or {})
     except Malformed:
         return False
     payload = transform_customer_to_segment(customer, rules, project_key=notification.project_key)
@@ -58,13 +58,7 @@ def _check(payload: SegmentIdentifyPayload) -> None:
 
 def _is_an_event(payload: SegmentIdentifyPayload) -> bool:
     try:
-        event, size = _SEGMENT.event_for(
-            payload["user_id"],
-            payload["traits"],
-            payload.get("timestamp"),
-            payload["message_id"],
-            payload["context"],
-        )
+        event, size = _SEGMENT.event_for(SegmentEvent("identify", payload))
     except NotDelivered:
         return False
     assert size >= len(json.dumps(event, allow_nan=False))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from service.config import UserIdField
 from service.integration import Ending, integration_by
 from service.operations import Exit, command_settings
 from service.operations.explain import SOURCES, Explanation, explained
-from service.segment.types import SegmentIdentifyPayload, SegmentIntegrationResult
+from service.segment.types import SegmentEvent, SegmentIntegrationResult
 from service.transformation import transform_customer_to_segment
 from tests.builders import (
     CUSTOMER_ID,
@@ -199,19 +199,20 @@ def test_every_trait_that_there_is_has_an_explanation() -> None:
 @pytest.mark.parametrize("document", [a_message(), a_cloud_event(a_message(customer=a_customer(version=4)))])
 def test_the_event_is_the_one_that_the_service_sends(document: dict[str, Any]) -> None:
     settings = command_settings({"SEGMENT_WRITE_KEY": "example-write-key"}, SEGMENT_USER_ID=UserIdField.EMAIL)
-    sent: list[SegmentIdentifyPayload] = []
+    sent: list[SegmentEvent] = []
 
-    def send(payload: SegmentIdentifyPayload, _deadline: float) -> SegmentIntegrationResult:
-        sent.append(payload)
+    def send(events: Sequence[SegmentEvent], _deadline: float) -> SegmentIntegrationResult:
+        sent.extend(events)
         return SegmentIntegrationResult()
 
-    replace(integration_by(settings), send=send).handle(json.dumps(document).encode(), {}, float("inf"))
+    integration_by(settings, send=send).handle(json.dumps(document).encode(), {}, float("inf"))
     event = explanation_of(document).event
 
     assert event is not None
-    assert event["messageId"] == sent[0]["message_id"]
-    assert event["userId"] == sent[0]["user_id"]
-    assert event["traits"] == sent[0]["traits"]
+    [(_, payload)] = sent
+    assert event["messageId"] == payload["message_id"]
+    assert event["userId"] == payload["user_id"]
+    assert event["traits"] == payload["traits"]  # type: ignore[typeddict-item]  # an identify has them
 
 
 @pytest.mark.parametrize("path", samples("*.json"))

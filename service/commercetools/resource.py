@@ -1,0 +1,47 @@
+"""What all resources of commercetools have in common: a type, an id, a version, and a place where they are read.
+
+https://docs.commercetools.com/api/types#references
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+
+class CannotRead(Exception):
+    """How a resource is now cannot be found out for the moment. The text says why."""
+
+
+class Resource(Protocol):
+    """A resource at one version."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+
+AnyResource = TypeVar("AnyResource", bound=Resource)
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceType(Generic[AnyResource]):
+    """A type of resource, and how it is read.
+
+    `type_id` is commercetools' name for it in references ("business-unit"), `path` its place in the API
+    ("business-units"). `parse` makes a resource of commercetools' JSON, or raises Malformed. `expand` are the
+    references that are read along (https://docs.commercetools.com/api/general-concepts#reference-expansion), and
+    `query_size` is the number of ids that one query asks for.
+    """
+
+    type_id: str
+    path: str
+    parse: Callable[[Mapping[str, Any]], AnyResource]
+    expand: tuple[str, ...] = ()
+    query_size: int = 100
+
+    @property
+    def name(self) -> str:
+        """The type in words: "business unit"."""
+        return self.type_id.replace("-", " ")
