@@ -1,6 +1,6 @@
-"""One notification, one outcome; the kinds of resources, a row for each; and sending to Segment from Python.
+"""One notification, one outcome; the kinds of resources, a row for each; and functions to send from Python.
 
-Which outcome gets which HTTP answer is the door's business (service/app.py).
+service/app.py decides which HTTP answer an outcome gets.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ from service.transformation import IdentifyRules, customer_events, user_id_of_de
 
 
 class Ending(StrEnum):
-    """The four ends of a message."""
+    """The four outcomes of a message."""
 
     DELIVERED = "Delivered"
     IGNORED = "Ignored"
@@ -48,8 +48,8 @@ class Ending(StrEnum):
 class Outcome(NamedTuple):
     """How a message ended and why, in words that quote nothing of it, and the ids of what it was about.
 
-    `set_aside` is true where a refused message is safe in the dead-letter topic. `warn` marks what somebody should see
-    though nothing failed.
+    `set_aside` is true if a refused message is in the dead-letter topic. `warn` marks an outcome that an operator
+    should see although nothing failed.
     """
 
     ending: Ending
@@ -68,15 +68,15 @@ _DELIVERED = Outcome(Ending.DELIVERED)
 _ALREADY = Outcome(Ending.IGNORED, "already delivered, in this version or a newer one")
 
 Erase = Callable[[str, float], SegmentIntegrationResult]
-"""Has a user id erased in Segment, and returns by a deadline, a time of time.monotonic()."""
+"""Erases a user id in Segment, and returns by a deadline, a time of time.monotonic()."""
 
 Send = Callable[[Sequence[SegmentEvent], float], SegmentIntegrationResult]
 """Sends the events of one message together, in their order, and returns by a deadline, a time of time.monotonic()."""
 
 Now = Callable[[Notification, float], AnyResource | None]
-"""Returns the resource that a notification is about, or None if there is no such resource any more.
+"""Returns the resource that a notification is about, or None if it does not exist any more.
 
-Raises CannotRead if that cannot be found out by the deadline, and Malformed if what was found cannot be parsed.
+Raises CannotRead if it cannot be read by the deadline, and Malformed if it cannot be parsed.
 """
 
 
@@ -87,7 +87,7 @@ class Read(Protocol):
 
 
 def included(of: ResourceType[AnyResource]) -> Now[AnyResource]:
-    """Take the resource that the notification includes: the only one there is without a commercetools API client."""
+    """Return a reader that takes the resource from the notification, for a service without an API client."""
 
     def now(notification: Notification, _deadline: float) -> AnyResource | None:
         if notification.included is None:
@@ -193,11 +193,11 @@ def identify_rules_by(settings: Settings) -> IdentifyRules:
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """The way of one message, from the push to its outcome. `kinds` are the resources handled, by type id."""
+    """Handles messages, from the push to the outcome. `kinds` are the kinds that are handled, by type id."""
 
     send: Send
     kinds: Mapping[str, Kind[Any]]
-    project_key: str | None = None  # whose resources are ours; None takes anybody's
+    project_key: str | None = None  # the project whose resources are handled; None: any
     set_aside: SetAside | None = None
     deliveries: Deliveries[Outcome] = field(default_factory=Deliveries)
     unsettled: Unsettled = field(default_factory=Unsettled)
@@ -291,7 +291,7 @@ def _of_no_kind(notification: Notification) -> str:
             )
 
 
-_TYPE_ID = re.compile(r"[a-z-]{1,40}")  # what commercetools calls its resources; anything else stays out of the log
+_TYPE_ID = re.compile(r"[a-z-]{1,40}")  # the form of commercetools' type ids; anything else is not logged
 
 
 def integration_by(
@@ -302,7 +302,7 @@ def integration_by(
     erase: Erase | None = None,
     set_aside: SetAside | None = None,
 ) -> Integration:
-    """Put together what the settings describe; what is handed in stands in for what they would make."""
+    """Return the integration that the settings describe; what is given replaces what the settings would make."""
     if send is None:
         send = create_segment_client(settings.segment.write_key, settings.segment.host).send
     if read is None:
@@ -332,7 +332,7 @@ def _reading_by(settings: Settings) -> Read:
 
 
 class IdentifyClient(Protocol):
-    """The part of a Segment client that a send touches. `identify` raises what kept it from being confirmed."""
+    """The part of a Segment client that a send uses. `identify` raises if the event was not confirmed."""
 
     def identify(self, user_id: str, traits: dict[str, Any], **common: Unpack[SegmentCommon]) -> object: ...
 
@@ -340,9 +340,9 @@ class IdentifyClient(Protocol):
 
 
 def send_customer_to_segment(payload: SegmentIdentifyPayload) -> SegmentIntegrationResult:
-    """Send through the process's own client, which SEGMENT_WRITE_KEY, SEGMENT_REGION and SEGMENT_HOST describe.
+    """Send with the process's own client, which SEGMENT_WRITE_KEY, SEGMENT_REGION and SEGMENT_HOST describe.
 
-    Never raises for what Segment or the network did; raises ConfigError if the settings are not there.
+    Never raises for what Segment or the network did. Raises ConfigError if a setting is missing.
     """
     return send_customer_to_segment_with_client(_own_client(), payload)
 
@@ -350,7 +350,7 @@ def send_customer_to_segment(payload: SegmentIdentifyPayload) -> SegmentIntegrat
 def send_customer_to_segment_with_client(
     client: IdentifyClient, payload: SegmentIdentifyPayload
 ) -> SegmentIntegrationResult:
-    """Send through this client: identify once, flush once. Never raises for what Segment or the network did."""
+    """Send with this client: identify once, flush once. Never raises for what Segment or the network did."""
     try:
         client.identify(**payload)
         client.flush()
@@ -362,7 +362,7 @@ def send_customer_to_segment_with_client(
 
 
 def send_batch_to_segment(payloads: Sequence[SegmentIdentifyPayload]) -> list[SegmentIntegrationResult]:
-    """Send many at once, sharing calls; return the results in the order of the payloads."""
+    """Send many payloads concurrently, so that they share calls; return the results in the order of the payloads."""
     if not payloads:
         return []
     with ThreadPoolExecutor(max_workers=min(len(payloads), _AT_ONCE)) as pool:
@@ -370,7 +370,7 @@ def send_batch_to_segment(payloads: Sequence[SegmentIdentifyPayload]) -> list[Se
 
 
 def send_if_valid(payload: SegmentIdentifyPayload) -> SegmentIntegrationResult:
-    """Send a payload that has a user id and an e-mail address; say what is wrong with any other."""
+    """Send a payload that has a user id and an e-mail address; return an error for any other."""
     email = payload.get("traits", {}).get("email")
     if not payload.get("user_id") or not email:
         return SegmentIntegrationResult(SegmentError("Invalid payload: missing user_id or email", refused=True))
@@ -379,7 +379,7 @@ def send_if_valid(payload: SegmentIdentifyPayload) -> SegmentIntegrationResult:
     return send_customer_to_segment(payload)
 
 
-_AT_ONCE = 64  # callers of one batch that wait at the same moment, and so share a call
+_AT_ONCE = 64  # concurrent callers of one batch, which share calls
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 
 

@@ -1,4 +1,4 @@
-"""What commercetools says (notifications) and knows (customers)."""
+"""commercetools' notifications and resources."""
 
 from service.commercetools.customer import CUSTOMER, Address, Customer, read_customer
 from service.commercetools.notification import (

@@ -1,4 +1,4 @@
-"""How resources are now: reads commercetools' API, many callers to a call.
+"""Reads resources from commercetools' API; many callers share one call.
 
 https://docs.commercetools.com/api/general-concepts#query-features
 https://docs.commercetools.com/api/authorization#client-credentials-flow
@@ -22,16 +22,16 @@ from service.delivery.group_commit import CallFailed, GroupCommit, NeverSent
 from service.serving.decoding import Malformed
 from service.serving.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
 
-_SLOTS = 2  # one fills while the other is away; measured: docs/decisions.md
-_ID = re.compile(r"[0-9A-Za-z-]{1,64}")  # ids are UUIDs; nothing else gets into a predicate or a path
+_SLOTS = 2  # one batch fills while the other is in flight; measured: docs/decisions.md
+_ID = re.compile(r"[0-9A-Za-z-]{1,64}")  # ids are UUIDs; nothing else may enter a predicate or a path
 _RENEW_AHEAD_SECONDS = 60.0
 _NOT_COMMERCETOOLS = "what answered 200 is not commercetools"
 
 PAGE = 500
 """Resources in a page, commercetools' own maximum: https://docs.commercetools.com/api/general-concepts#limit"""
 
-# Why a query and not a read for each: a hundred notifications at once then cost one call. The query may lag behind, so
-# a resource that is missing or older than the notification is read once more by id, which does not.
+# Why a query instead of a read for each id: a hundred notifications then cost one call. The query may lag behind, so a
+# resource that is missing or older than the notification is read again by id, which does not lag.
 
 
 _MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
@@ -39,14 +39,14 @@ _MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPSta
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What a query told of one id: the document, or a problem; neither where the answer did not hold it."""
+    """The result of a query for one id: the document, or a problem, or neither if the answer did not contain the id."""
 
     document: Mapping[str, Any] | None = None
     problem: str | None = None
 
 
 class RequestRefused(CannotRead):
-    """commercetools answered with a status that the same request will always get. `status` is that status."""
+    """commercetools answered with a status that the same request will get again. `status` is that status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -74,7 +74,7 @@ class CommercetoolsClient:
         self._token = _Token(settings, self._session, self._pause, clock)
 
     def resources(self, of: ResourceType[AnyResource]) -> "Resources[AnyResource]":
-        """Return the reader of one type. Its callers share calls: one reader for each type is enough."""
+        """Return the reader of one type. The callers of one reader share calls, so make one for each type."""
         return Resources(self, of, call_seconds=self._call_seconds, clock=self._clock)
 
     def query(self, path: str, parameters: Mapping[str, Any]) -> list[Any]:
@@ -92,7 +92,7 @@ class CommercetoolsClient:
     def _ask(
         self, method: Callable[..., requests.Response], url: str, deadline: float, **request: object
     ) -> requests.Response:
-        """Ask with a token; with a new one, once, if the token is refused. Raises CannotRead without an answer."""
+        """Call with a token, and once more with a new one if it is refused. Raises CannotRead without an answer."""
         token = self._token.get(deadline)
         answer = self._ask_with(token, method, url, deadline, request)
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
@@ -131,15 +131,15 @@ class Resources(Generic[AnyResource]):
         )
 
     def now(self, notification: Notification, deadline: float) -> AnyResource | None:
-        """Return the resource that a notification is about, at its version or a newer one; None if it is no more.
+        """Return the notification's resource, at the notification's version or a newer one; None if it does not exist.
 
-        Raises CannotRead if that cannot be found out by `deadline`, and Malformed if what is there cannot be parsed.
+        Raises CannotRead if it cannot be read by `deadline`, and Malformed if it cannot be parsed.
         """
         document = self.read(notification.resource_id, notification.version, deadline)
         return None if document is None else self._of.parse(document)
 
     def read(self, resource_id: str, version: int | None, deadline: float) -> Mapping[str, Any] | None:
-        """Return commercetools' JSON of a resource, at least of this version; None if there is no such resource."""
+        """Return commercetools' JSON of a resource, at this version or a newer one; None if it does not exist."""
         if not _ID.fullmatch(resource_id):
             raise Malformed(f"the {self._of.name}'s id is none that commercetools gives")
         try:
@@ -183,14 +183,14 @@ class Resources(Generic[AnyResource]):
 
 
 class CommercetoolsProject(CommercetoolsClient):
-    """What the operator's commands ask of a project besides: page by page, and any resource by its path.
+    """What the operator's commands need besides: pages of resources, and requests to any path of the project.
 
-    Nothing here asks twice, but for a token that was refused: who calls decides whether to try again.
+    Nothing here retries, except after a refused token: the caller decides whether to retry.
     """
 
     @property
     def is_paused(self) -> bool:
-        """Whether commercetools asked to be left alone for now, so that no call would be made."""
+        """Whether commercetools asked for a pause that is not over, so that no call would be made."""
         try:
             self._pause.check()
         except NotCalled:
@@ -207,7 +207,7 @@ class CommercetoolsProject(CommercetoolsClient):
     ) -> tuple[int, Mapping[str, Any]]:
         """Return the status and the JSON object that commercetools answers; raise CannotRead if it does not answer.
 
-        `path` is within the project ("/subscriptions"); `document`, if there is one, is sent as JSON.
+        `path` is relative to the project ("/subscriptions"). `document`, if given, is sent as JSON.
         """
         answer = self._ask(
             partial(self._session.request, method),
@@ -221,10 +221,10 @@ class CommercetoolsProject(CommercetoolsClient):
     def page_after(
         self, of: ResourceType[AnyResource], resource_id: str, where: Sequence[str] = ()
     ) -> Sequence[Mapping[str, Any]]:
-        """Return the next page in the order of the ids: PAGE resources, or fewer where there are no more.
+        """Return the next page in the order of the ids: PAGE resources, or fewer if there are no more.
 
-        They are commercetools' JSON, each with an id beyond `resource_id` ("" for the first page) for which every
-        predicate in `where` holds. Raises CannotRead, and RequestRefused if asking again is of no use.
+        They are commercetools' JSON. Each has an id greater than `resource_id` ("" for the first page) and fulfils
+        every predicate in `where`. Raises CannotRead, and RequestRefused if a retry is of no use.
         """
         cursor = [f'id > "{resource_id}"'] if resource_id else []
         page = self.query(
@@ -243,7 +243,7 @@ class CommercetoolsProject(CommercetoolsClient):
 
 
 class _Token:
-    """The access token: kept until shortly before it expires, and renewed by one caller for all."""
+    """The access token. It is kept until shortly before it expires, and one caller renews it for all."""
 
     def __init__(
         self, settings: CommercetoolsSettings, http: requests.Session, pause: Pause, clock: Callable[[], float]
@@ -255,10 +255,10 @@ class _Token:
         self._renewing = threading.Lock()
         self._token: str | None = None
         self._good_until = float("-inf")
-        self.scopes: frozenset[str] = frozenset()  # of the token, as far as commercetools tells them
+        self.scopes: frozenset[str] = frozenset()  # of the token, as far as commercetools returns them
 
     def get(self, deadline: float, *, instead_of: str | None = None) -> str:
-        """Return a token that is good for a while, and is not the one that was refused. Raises CannotRead."""
+        """Return a valid token that is not `instead_of`, the one that was refused. Raises CannotRead."""
         if not self._renewing.acquire(timeout=max(0.0, deadline - self._clock())):
             raise CannotRead("no token came in time")
         try:
@@ -322,7 +322,7 @@ def _json_object(answer: requests.Response) -> dict[str, Any]:
 
 
 def _is_resource_not_found(answer: requests.Response) -> bool:
-    """Tell commercetools' own 404 from that of a proxy or a mistyped address, which says nothing of the customer."""
+    """Tell whether a 404 is commercetools' own: that of a proxy says nothing about the resource."""
     errors = _json_object(answer).get("errors")
     return isinstance(errors, list) and any(
         isinstance(error, dict) and error.get("code") == "ResourceNotFound" for error in errors
@@ -330,7 +330,7 @@ def _is_resource_not_found(answer: requests.Response) -> bool:
 
 
 def _in_order(page: Sequence[object], after: str) -> bool:
-    """Tell whether these are resources whose ids rise from `after` on, so that a cursor passes over none of them."""
+    """Tell whether the ids of these resources increase from `after` on, so that a cursor skips none of them."""
     for document in page:
         resource_id = document.get("id") if isinstance(document, dict) else None
         if not (isinstance(resource_id, str) and _ID.fullmatch(resource_id) and resource_id > after):

@@ -1,4 +1,4 @@
-"""commercetools' Customer, the part of it that we use. Password, vatId and custom fields are not even read.
+"""commercetools' Customer: the fields that we use. Password, vatId and custom fields are not read.
 
 https://docs.commercetools.com/api/projects/customers#customer
 """
@@ -59,7 +59,7 @@ class Customer:
 
 
 class _Moment(fields.AwareDateTime):
-    """A point in time, in UTC. One without an offset is taken as UTC."""
+    """A point in time, in UTC. A time without an offset is UTC."""
 
     def __init__(self, data_key: str) -> None:
         super().__init__(data_key=data_key, default_timezone=UTC, load_default=None, allow_none=True)
@@ -73,7 +73,7 @@ class _Moment(fields.AwareDateTime):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:  # noqa: ANN401  # as above
         try:
             return super()._deserialize(value, *args, **kwargs).astimezone(UTC)
-        except OverflowError:  # year 1 or 9999, beyond the calendar once its offset is taken away
+        except OverflowError:  # year 1 or 9999, and outside of the calendar in UTC
             raise self.make_error("invalid", obj_type=self.OBJ_TYPE) from None
 
 
@@ -100,7 +100,7 @@ class _GroupSchema(Document):
 
 class _GroupReferenceSchema(Document):
     id = Text()
-    obj = Inner(_GroupSchema, load_default=None, allow_none=True)  # where it was read expanded
+    obj = Inner(_GroupSchema, load_default=None, allow_none=True)  # if it was expanded
 
 
 class _StoreSchema(Document):
@@ -137,7 +137,7 @@ _CUSTOMER = _CustomerSchema()
 def read_customer(document: Mapping[str, Any]) -> Customer:
     """Read commercetools' JSON of a customer, or raise Malformed with the fields at fault.
 
-    Only `id` and `version` must be there: older documents lack much of what today's API always shows.
+    Only `id` and `version` are required: older documents lack many fields that today's API always returns.
     """
     loaded = load(_CUSTOMER, document, "the customer")
     group = loaded.pop("customer_group") or {"id": None, "obj": None}

@@ -1,4 +1,4 @@
-"""What commercetools publishes: a notification, in Platform format or inside a CloudEvent.
+"""commercetools' notifications, in Platform format or in a CloudEvent.
 
 https://docs.commercetools.com/api/projects/subscriptions#delivery-payloads
 """
@@ -19,10 +19,10 @@ _MESSAGES = {"CustomerCreated": "created"}
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notification, the part of it that we use.
+    """A notification: the fields that we use.
 
-    `resource_type` and `resource_id` are "" in an Event payload, which is about no resource. `version` is the
-    resource's: a Message's own `version` is always 1, its `resourceVersion` counts. `included` is commercetools' JSON
+    `resource_type` and `resource_id` are "" in an Event payload, which has no resource. `version` is the resource's: a
+    Message's own `version` is always 1, so its `resourceVersion` is taken. `included` is commercetools' JSON
     of the resource where a Message includes it; `identifiers` are the key, externalId and customerNumber of that
     version.
     """
@@ -40,7 +40,7 @@ class Notification:
 
     @property
     def event_type(self) -> str:
-        """What happened to which kind of resource: customer.created, customer.updated, customer.deleted and so on."""
+        """What happened to which type of resource: customer.created, customer.updated, customer.deleted and so on."""
         return f"{self.resource_type}.{self._change}" if self.resource_type else self.notification_type
 
     @property
@@ -59,17 +59,17 @@ class Notification:
 
 
 def _pascal(type_id: str) -> str:
-    """Return a type as the names of its Messages begin: "BusinessUnit" for "business-unit"."""
+    """Return the beginning of the names of a type's Messages: "BusinessUnit" for "business-unit"."""
     return "".join(word[:1].upper() + word[1:] for word in type_id.split("-"))
 
 
 def _camel(type_id: str) -> str:
-    """Return a type as its Messages name the resource that they include: "businessUnit" for "business-unit"."""
+    """Return the name of the field in which a type's Messages include the resource: "businessUnit"."""
     first, hyphen, others = type_id.partition("-")
     return first + _pascal(others) if hyphen else first
 
 
-_FIELD = re.compile(r"[A-Za-z]{1,40}")  # what commercetools calls a field; nothing else is quoted
+_FIELD = re.compile(r"[A-Za-z]{1,40}")  # the form of a field's name; nothing else is quoted
 
 
 class _ResourceSchema(Document):
@@ -97,7 +97,7 @@ class _NotificationSchema(Document):
 
 
 class _CloudEventSchema(Document):
-    """The envelope of https://docs.commercetools.com/api/projects/subscriptions#cloudeventspayload alone."""
+    """The outer part of https://docs.commercetools.com/api/projects/subscriptions#cloudeventspayload."""
 
     data = fields.Dict(required=True)
 
@@ -145,7 +145,7 @@ def _notification_in(document: Mapping[str, Any]) -> Notification:
 
 @dataclass(frozen=True, slots=True)
 class PayloadValidation:
-    """Whether a payload is a notification, and what it tells. `error` is None exactly where it is one."""
+    """Whether a payload is a notification, and its event type. `error` is None exactly if it is a notification."""
 
     event_type: str | None = None
     error: str | None = None
@@ -156,7 +156,7 @@ class PayloadValidation:
 
 
 def validate_payload(body: object) -> PayloadValidation:
-    """Say whether `body` (a notification's bytes, its text, or its parsed JSON) is a notification, and of what.
+    """Check whether `body` (bytes, text or parsed JSON) is a notification, and of what.
 
     `event_type` is customer.created, customer.updated, customer.deleted, or the same of another resource.
     """

@@ -1,6 +1,6 @@
-"""One update, one event: what this process has delivered, and what is in flight, resource by resource.
+"""One update, one event: which versions this process has delivered, and which are in flight, for each resource.
 
-A change in commercetools brings many notifications: a message for each action, a change, and duplicates of them all.
+One change in commercetools causes many notifications: a Message for each action, a change, and duplicates of them all.
 """
 
 import threading
@@ -12,14 +12,14 @@ from typing import Generic, TypeVar
 Outcome = TypeVar("Outcome")
 
 GONE = float(2**63)
-"""The version of a deleted resource: no state of it is newer."""
+"""Stands for the version of a deleted resource: no state of it is newer."""
 
 ERASED = float("inf")
-"""The version of a deleted resource that was erased in Segment too: a deletion alone does not stand in for that."""
+"""Stands for the version of a deleted resource that is also erased in Segment. GONE does not cover it."""
 
 
 class Attempt(Generic[Outcome]):
-    """What came of one attempt: its outcome, and the version that is delivered by it (None if none is)."""
+    """The result of one attempt: its outcome, and the version that it has delivered (None if none)."""
 
     __slots__ = ("outcome", "version")
 
@@ -33,11 +33,11 @@ class _Flight(Generic[Outcome]):
 
     def __init__(self, version: float | None) -> None:
         self.version = version
-        self.ended: threading.Event | None = None  # made by the first who waits for it
+        self.ended: threading.Event | None = None  # made by the first caller that waits
         self.attempt: Attempt[Outcome] | None = None
 
     def attempt_for(self, version: float | None) -> Attempt[Outcome] | None:
-        """Return the attempt if it was one for `version` too: it delivered it, or was made for it and failed."""
+        """Return the attempt if it covers `version`: it delivered that version, or it was made for it and failed."""
         if self.attempt is None or version is None:
             return None
         covered = self.version if self.attempt.version is None else self.attempt.version
@@ -45,7 +45,7 @@ class _Flight(Generic[Outcome]):
 
 
 class _NewestVersions:
-    """The newest version noted of each of so many resources: those of which something was noted last."""
+    """The newest version noted for each resource. It keeps the resources that were noted most recently."""
 
     def __init__(self, remember: int) -> None:
         self._remember = remember
@@ -66,9 +66,9 @@ class TooLate(Exception):
 
 
 class Deliveries(Generic[Outcome]):
-    """Makes one attempt at a time for a resource, shares it among those who wait, and forgets no newer version.
+    """Makes one attempt at a time for each resource, and shares it among the callers that wait.
 
-    An older version is never delivered after a newer one, as long as the resource is among the `remember` last ones.
+    An older version is never delivered after a newer one, as long as the resource is among the last `remember` ones.
     """
 
     def __init__(self, remember: int = 20_000, clock: Callable[[], float] = time.monotonic) -> None:
@@ -87,9 +87,9 @@ class Deliveries(Generic[Outcome]):
     ) -> Outcome | None:
         """Return the outcome of an attempt that covers `version`, or None if that version is delivered already.
 
-        `attempt` is called with the newest version delivered so far (0 if none is known), unless one that is under
-        way covers this caller too: it delivers this version or a newer one, or it is made for such a version and
-        fails. Without a `version` it is always called. Raises TooLate, and what `attempt` raises.
+        `attempt` is called with the newest version delivered so far (0 if none is known), unless an attempt in flight
+        covers this caller too: it delivers this version or a newer one, or it was made for such a version and fails.
+        Without a `version`, `attempt` is always called. Raises TooLate, and what `attempt` raises.
         """
         while True:
             with self._lock:
@@ -123,7 +123,7 @@ class Deliveries(Generic[Outcome]):
 
 
 class Unsettled:
-    """Versions that were sent, and may have arrived or not: no older one of that resource is to follow them."""
+    """Versions that were sent without a confirmation, so that they may have arrived: no older one may follow them."""
 
     def __init__(self, remember: int = 20_000) -> None:
         self._lock = threading.Lock()

@@ -1,9 +1,10 @@
-"""Group commit: callers that wait at the same moment share one call, and each learns its own outcome.
+"""Group commit: callers that wait at the same moment share one call, and each gets its own outcome.
 
-A call leaves at once when a slot is free; what arrives while no slot is free shares the next one. One of the waiting
-callers makes the call for all of them, so there is no thread and no timer of its own, nothing to flush at exit, and
-nothing that a fork could break. Works the same on threads and on gevent's greenlets; on these, "at once" is when no
-other greenlet is ready to run, since each that is may be about to hand in an item, or when the batch is well filled.
+A call starts at once when a slot is free; items that arrive while no slot is free share the next call. One of the
+waiting callers makes the call for all of them. So there is no background thread, no timer, nothing to flush at exit
+and nothing that a fork could break. It works the same on threads and on gevent's greenlets. On greenlets, "at once"
+means: when no other greenlet is ready to run (each of them may be about to submit an item), or when the batch is well
+filled.
 """
 
 import threading
@@ -18,12 +19,12 @@ from service.serving import greenlets
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
-_LONGEST_COURTESY = 0.05  # seconds; about a call's own time: longer is worse than leaving some to the next call
-_WELL_FILLED = 40  # items; a call's own cost is small beside theirs, and the next batch fills while it is away
+_LONGEST_GATHERING = 0.05  # seconds, about the duration of a call: a longer wait delays more than it saves
+_WELL_FILLED = 40  # items; the call itself then costs little for each, and the next batch fills while it is in flight
 
 
 class NeverSent(Exception):
-    """The item was in no call that could have delivered it: it may be handed in again without a duplicate."""
+    """No call that could have delivered the item was made: it can be submitted again without a duplicate."""
 
 
 class CallFailed(Exception):
@@ -31,9 +32,10 @@ class CallFailed(Exception):
 
 
 class BatchRefused(Exception, Generic[Outcome]):
-    """Raised by a call whose batch was refused as a whole, so that nothing of it was taken.
+    """Raised by a call whose batch was refused as a whole: none of its items was accepted.
 
-    A batch of several is then split until the item at fault is alone; `outcome` is for an item refused alone.
+    A batch of several items is then split until the bad item is alone. `outcome` is the outcome of an item that is
+    refused alone.
     """
 
     def __init__(self, outcome: Outcome) -> None:
@@ -44,11 +46,11 @@ class BatchRefused(Exception, Generic[Outcome]):
 class GroupCommit(Generic[Item, Outcome]):
     """Shares calls among callers.
 
-    `call` gets the items of one batch, its leader's first and the others in the order of their arrival, and returns as
-    many outcomes, in that order. A batch holds at most `max_items` items and, their sizes added up, at most `max_size`
-    (an item larger than that goes alone); with `well_filled` items it waits for no more of them. At most `slots` calls
-    are away at a time. `call_seconds` is how long a call may take: none begins later than that before the deadline of
-    an item in it.
+    `call` gets the items of one batch, first the leader's and then the others in the order of arrival, and returns one
+    outcome for each, in that order. A batch holds at most `max_items` items, and the sum of their sizes is at most
+    `max_size` (a larger item is sent alone). A batch with `well_filled` items waits for no more. At most `slots` calls
+    are in flight. `call_seconds` is the longest duration of a call: a call starts at least that long before the
+    deadline of each item in it.
     """
 
     def __init__(
@@ -71,12 +73,12 @@ class GroupCommit(Generic[Item, Outcome]):
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: deque[_Ticket[Item, Outcome]] = deque()
-        self._gathering: _Ticket[Item, Outcome] | None = None  # the leader who lets others in before the call leaves
+        self._gathering: _Ticket[Item, Outcome] | None = None  # the leader that waits for others to join its call
 
     def submit(self, item: Item, *, deadline: float, size: int = 0) -> Outcome:
         """Return the outcome that the call gave this item, by `deadline` (a time of the clock).
 
-        Raises NeverSent if no call could begin in time, and CallFailed if its call brought no outcome.
+        Raises NeverSent if no call could start in time, and CallFailed if its call gave no outcome.
         """
         ticket: _Ticket[Item, Outcome] = _Ticket(item, size, deadline - self._call_seconds)
         try:
@@ -104,7 +106,7 @@ class GroupCommit(Generic[Item, Outcome]):
                 self._waiting.append(ticket)
 
     def _join(self, ticket: "_Ticket[Item, Outcome]", leader: "_Ticket[Item, Outcome]") -> None:
-        """Wait with those whom a leader gathers; or, if that fills the batch well, lead in its place, and at once."""
+        """Join the leader's batch. If the batch is then well filled, become its leader and call at once."""
         if len(self._waiting) + 2 < self._well_filled:
             self._waiting.append(ticket)
         else:
@@ -114,7 +116,7 @@ class GroupCommit(Generic[Item, Outcome]):
             ticket.leads = True
 
     def _gather(self, ticket: "_Ticket[Item, Outcome]") -> bool:
-        """Let in those who are ready to hand in an item; return whether it is still this caller who leads."""
+        """Let the callers that are ready submit their items; return whether this caller is still the leader."""
         with self._lock:
             if len(self._waiting) + 1 >= self._well_filled:
                 return True
@@ -124,7 +126,7 @@ class GroupCommit(Generic[Item, Outcome]):
                 self._free_slots += 1
                 return False
             self._gathering = ticket
-        greenlets.let_others_run(_LONGEST_COURTESY)
+        greenlets.let_others_run(_LONGEST_GATHERING)
         with self._lock:
             if self._gathering is not ticket:
                 return False
@@ -142,7 +144,7 @@ class GroupCommit(Generic[Item, Outcome]):
         ticket.woken()
 
     def _withdraw(self, ticket: "_Ticket[Item, Outcome]") -> None:
-        """Take out a caller that was killed while it waited; one that had just become leader passes that on."""
+        """Remove a caller that was killed while it waited. If it had just become the leader, appoint another one."""
         with self._lock:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
@@ -154,7 +156,7 @@ class GroupCommit(Generic[Item, Outcome]):
     def _lead(self, ticket: "_Ticket[Item, Outcome]") -> None:
         batch = [ticket]
         try:
-            if ticket.latest_start >= self._clock():  # a leader that came too late leaves the others to the next one
+            if ticket.latest_start >= self._clock():  # a leader that is too late leaves the others to the next leader
                 with self._lock:
                     self._fill(batch)
                     self._appoint()
@@ -164,7 +166,7 @@ class GroupCommit(Generic[Item, Outcome]):
                 one.settle(error=NeverSent("the caller that was to make the call was stopped"))
             try:
                 with self._lock:
-                    self._pass_on(ticket)  # first, so that the next call leaves before these callers do their work
+                    self._pass_on(ticket)  # first, so that the next call starts before these callers continue
             finally:
                 for one in batch:
                     one.tell()
@@ -181,7 +183,7 @@ class GroupCommit(Generic[Item, Outcome]):
         self._appoint()
 
     def _appoint(self) -> None:
-        """Have the first of those who wait make a call, if a slot is free and nobody is about to take them along."""
+        """Let the first waiting caller make a call, if a slot is free and no leader is gathering."""
         if self._waiting and self._free_slots and self._gathering is None:
             self._free_slots -= 1
             successor = self._waiting.popleft()
@@ -189,7 +191,7 @@ class GroupCommit(Generic[Item, Outcome]):
             successor.wake()
 
     def _deliver(self, batch: "Sequence[_Ticket[Item, Outcome]]") -> None:
-        """Call, split and call again until each of the batch has its outcome or it is too late for it or its leader."""
+        """Call, split and call again until each item has its outcome, or it is too late for it or for the leader."""
         leader = batch[0]
         parts = [batch]
         while parts:
@@ -208,10 +210,10 @@ class GroupCommit(Generic[Item, Outcome]):
     def _settle_or_split(
         self, batch: "Sequence[_Ticket[Item, Outcome]]"
     ) -> "Sequence[Sequence[_Ticket[Item, Outcome]]]":
-        """Make one call. Return the two halves if the batch was refused as a whole, else nothing: all is settled."""
+        """Make one call. Return the two halves if the batch was refused as a whole; else all items are settled."""
         try:
             outcomes = self._call([ticket.item for ticket in batch])
-            # Pairs before the first is settled: with one outcome missing, nobody knows whose it is.
+            # All pairs are made before the first item is settled: if an outcome is missing, it is not known whose.
             for ticket, outcome in list(zip(batch, outcomes, strict=True)):
                 ticket.settle(outcome)
         except BatchRefused as refusal:
@@ -223,12 +225,12 @@ class GroupCommit(Generic[Item, Outcome]):
             for ticket in batch:
                 ticket.settle(error=CallFailed(type(error).__name__))
             if not isinstance(error, Exception):
-                raise  # the leader itself is stopped; whatever else it was, each caller has learned it
+                raise  # the leader itself is being stopped; any other error is told to each caller
         return ()
 
 
 class _Ticket(Generic[Item, Outcome]):
-    """One caller's place: its item, whether it makes the next call, and in the end its outcome."""
+    """One caller's item, whether the caller makes the next call, and finally the outcome."""
 
     __slots__ = ("_outcome", "_told", "_turn", "error", "item", "latest_start", "leads", "settled", "size")
 
@@ -251,14 +253,14 @@ class _Ticket(Generic[Item, Outcome]):
         self._turn.release()
 
     def settle(self, outcome: Outcome | None = None, *, error: Exception | None = None) -> None:
-        """Note the outcome; a ticket that has one keeps it."""
+        """Set the outcome, unless there is one already."""
         if not self.settled:
             self.settled = True
             self._outcome = outcome
             self.error = error
 
     def tell(self) -> None:
-        """Wake the caller, once, if its outcome is there."""
+        """Wake the caller, once, if it has its outcome."""
         if self.settled and not self._told:
             self._told = True
             self.wake()

@@ -1,4 +1,4 @@
-"""What Segment is told, and what it answers."""
+"""The events that Segment gets, and its answers."""
 
 from service.segment.client import SegmentClient, create_segment_client
 from service.segment.types import (

@@ -1,7 +1,7 @@
 """Segment's client: identify, track and group return when Segment has confirmed the event, else they raise.
 
-The library builds each event and posts them; what is added here is the outcome. Its own modes confirm nothing: see "Why
-group commit" in docs/decisions.md.
+The library builds the events and posts them; this module adds the outcome of each. The library's own modes confirm
+nothing: see "Why group commit" in docs/decisions.md.
 """
 
 import json
@@ -36,12 +36,12 @@ _BATCH_ENVELOPE_BYTES = 2000  # brackets, sentAt and the write key around the ev
 BATCH_EVENTS = _MAX_EVENTS
 """Events that `post` may be given at once."""
 BATCH_BYTES = _MAX_BATCH_BYTES - _BATCH_ENVELOPE_BYTES
-"""What the sizes of these events may add up to, as `event_for` tells them."""
+"""The largest sum of the sizes of these events, as `event_for` returns them."""
 
 _MAX_MESSAGE_ID = 100
 
-_SLOTS = 2  # one fills while the other is away; measured: docs/decisions.md
-_PATIENCE_SECONDS = 15.0  # how long an event may wait for a call to begin, where no deadline is given
+_SLOTS = 2  # one batch fills while the other is in flight; measured: docs/decisions.md
+_PATIENCE_SECONDS = 15.0  # how long an event may wait for a call to start, where no deadline is given
 
 _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
 
@@ -147,7 +147,7 @@ class SegmentClient(_Calls):
 
     @property
     def is_paused(self) -> bool:
-        """Whether Segment asked to be left alone for now, so that no call would be made."""
+        """Whether Segment asked for a pause that is not over, so that no call would be made."""
         try:
             self._pause.check()
         except NotCalled:
@@ -157,8 +157,8 @@ class SegmentClient(_Calls):
     def post(self, events: Sequence[dict[str, Any]]) -> SegmentError | None:
         """Send these events, which `event_for` made, in one call of their own; return None when Segment confirms them.
 
-        Beyond BATCH_EVENTS or BATCH_BYTES they will not do as a batch. Of a batch that is `refused` nothing is taken,
-        whichever of its events was at fault. Never raises for what Segment or the network did.
+        The batch must not exceed BATCH_EVENTS or BATCH_BYTES. If the error is `refused`, Segment has accepted none of
+        the events, whichever of them was bad. Never raises for what Segment or the network did.
         """
         return self._outcome_of(events)
 
@@ -172,13 +172,15 @@ class SegmentClient(_Calls):
             raise NotDelivered(SegmentError("the messageId has not 1 to 100 characters", refused=True))
         try:
             _, built = self._build[call](**payload)
-            size = len(_to_json(built))  # NaN, which the library would write and no parser takes, ends here
+            size = len(
+                _to_json(built)
+            )  # raises ValueError for NaN, which the library would write and no parser accepts
         except (AssertionError, TypeError, ValueError, RecursionError) as error:
             reason = f"the event cannot be built: {type(error).__name__}"
             raise NotDelivered(SegmentError(reason, refused=True)) from None
         said = "properties" if call == "track" else "traits"
         if built[said] != payload.get(said) or not built["context"].items() >= (payload.get("context") or {}).items():
-            # Without a word, the library puts its own in place of what will not do: no traits, its name for another's.
+            # The library silently replaces invalid traits, and the context's library by its own name.
             raise NotDelivered(SegmentError("the event is not plain JSON", refused=True))
         if size > library.MAX_MSG_SIZE:
             raise NotDelivered(SegmentError("the event is larger than Segment's 32 KiB", refused=True))

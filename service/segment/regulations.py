@@ -1,4 +1,4 @@
-"""Erasing people in Segment, many to a call: Segment's Public API, which is not the one that takes events.
+"""Erasing users in Segment, many in one call, by Segment's Public API (events go to another API).
 
 https://docs.segmentapis.com/tag/Deletion-and-Suppression#operation/createWorkspaceRegulation
 """
@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_CALLS = 0.1  # 600 calls a minute
 
 
 class Regulations:
-    """Suppresses and deletes users, so that no late event brings them back. Threads and greenlets may share it."""
+    """Suppresses and deletes users, so that no late event creates them again. Threads and greenlets may share it."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Regulations:
         )
 
     def erase(self, user_id: str, deadline: float) -> SegmentIntegrationResult:
-        """Have this user suppressed and deleted; a success means that Segment has taken the regulation."""
+        """Suppress and delete this user. A success means that Segment has accepted the regulation."""
         try:
             size = len(json.dumps(user_id)) + len(", ")
             return SegmentIntegrationResult(self._user_ids.submit(user_id, size=size, deadline=deadline))

@@ -1,4 +1,4 @@
-"""What Segment is told, and what came of it."""
+"""The events that Segment gets, and the results of sending them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,7 +66,7 @@ class SegmentEvent(NamedTuple):
 
 
 class Events(NamedTuple):
-    """What Segment is told of a resource: its events in their order, or the reason why there are none.
+    """The events of a resource, in their order, or the reason why there are none.
 
     `warn` marks a reason that an operator should see.
     """
@@ -78,9 +78,9 @@ class Events(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SegmentError:
-    """Why an event was not confirmed: a status, an exception's name, a reason; never anything of the event itself.
+    """Why an event was not confirmed: a status, an exception's name or a reason, never content of the event.
 
-    `refused` means that this event will be refused however often it is sent; any other may go through later.
+    `refused` means that Segment will always refuse this event; after any other error a retry may succeed.
     """
 
     message: str
@@ -88,7 +88,7 @@ class SegmentError:
 
 
 class NotDelivered(Exception):
-    """Segment has not confirmed the event. It may be sent again under the same message_id without being doubled."""
+    """Segment has not confirmed the event. It can be sent again with the same message_id without a duplicate."""
 
     def __init__(self, error: SegmentError) -> None:
         super().__init__(error.message)
@@ -97,7 +97,7 @@ class NotDelivered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SegmentIntegrationResult:
-    """What came of a send: a success, or an error and no success."""
+    """The result of a send: success, or an error."""
 
     error: SegmentError | None = None
 
@@ -107,7 +107,7 @@ class SegmentIntegrationResult:
 
 
 class Succeeded(Protocol):
-    """A result that is_success let through."""
+    """A result for which is_success is true."""
 
     @property
     def success(self) -> Literal[True]: ...
@@ -117,7 +117,7 @@ class Succeeded(Protocol):
 
 
 class Failed(Protocol):
-    """A result that is_error let through."""
+    """A result for which is_error is true."""
 
     @property
     def success(self) -> Literal[False]: ...

@@ -1,4 +1,4 @@
-"""From commercetools' words to Segment's: pure functions, without clock, environment, logger or network."""
+"""commercetools' resources to Segment's events: pure functions without clock, environment, logger or network."""
 
 from service.transformation.customer import (
     IdentifyRules,

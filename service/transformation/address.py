@@ -1,8 +1,8 @@
-"""Which of a customer's addresses Segment gets, and how it is written there."""
+"""Which of a customer's addresses Segment gets, and in which form."""
 
 from service.commercetools.customer import Address, Customer
 
-# Where the house number stands before the street's name: https://github.com/OpenCageData/address-formatting
+# Countries in which the house number precedes the name of the street: https://github.com/OpenCageData/address-formatting
 _NUMBER_FIRST = frozenset(
     (
         *("AU", "BB", "BD", "BS", "BZ", "CA", "DZ", "FR", "GB", "GH", "GI", "HK", "IE", "IL", "IN", "JE", "JM", "KE"),
@@ -13,7 +13,7 @@ _NUMBER_FIRST = frozenset(
 
 
 def chosen_address(customer: Customer) -> Address:
-    """Return the one address that stands for the customer; an empty one where there is none.
+    """Return the address that represents the customer; an empty one if there is none.
 
     1. the default billing address
     2. the default shipping address
@@ -21,7 +21,7 @@ def chosen_address(customer: Customer) -> Address:
     4. the first shipping address
     5. the first address
 
-    An id that no address has is passed over.
+    An id that no address has is skipped.
     """
     by_id = {address.id: address for address in customer.addresses if address.id is not None}
     ids = (
@@ -35,7 +35,7 @@ def chosen_address(customer: Customer) -> Address:
 
 
 def segment_address(address: Address) -> dict[str, str] | None:
-    """Return the address trait, what there is of it, or None where there is nothing.
+    """Return the address trait without its absent parts, or None if all are absent.
 
     https://www.twilio.com/docs/segment/connections/spec/identify#traits
     """

@@ -1,4 +1,4 @@
-"""A customer becomes an identify. The rules are the table of the README, "Customer → identify"."""
+"""A customer as an identify. The rules are those of README's table, "Customer → identify"."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ from service.transformation.address import chosen_address, segment_address
 
 _FIRST_VERSION = 1
 
-# Nobody but commercetools can know these, so an absence there is the truth. The others may also come from elsewhere.
+# Only commercetools has these traits, so an absent field means an empty trait. Other sources may set the others too.
 _OWN_TRAITS = frozenset({"customerNumber", "externalId", "isEmailVerified", "customerGroup", "stores"})
 _SHARED_TRAITS = frozenset({"firstName", "lastName", "name", "phone", "address", "company", "birthday"})
 
 
 @dataclass(frozen=True, slots=True)
 class IdentifyRules:
-    """What a deployment decides: who a user is, what an absent field clears, and for which source it speaks.
+    """What a deployment decides: which field is the user id, what an absent field clears, and the source.
 
-    `source` is a fingerprint of the write key. It keeps the messageIds of staging and production apart: Segment drops
-    a repeated one even across sources.
+    `source` is a fingerprint of the write key. It makes the messageIds of staging and production different: Segment
+    drops a repeated messageId even across sources.
     """
 
     user_id: UserIdField = UserIdField.EMAIL
@@ -47,8 +47,8 @@ def transform_customer_to_segment(
 ) -> SegmentIdentifyPayload:
     """Return the identify for a customer. The same version gives the same payload.
 
-    `user_id` is "" for a customer that lacks the field chosen for it. commercetools' JSON is read first where it is
-    given instead of a Customer (raises Malformed).
+    `user_id` is "" for a customer without the field that is chosen as user id. commercetools' JSON can be given
+    instead of a Customer; it is read first, and raises Malformed if it is not valid.
     """
     if not isinstance(customer, Customer):
         customer = read_customer(customer)
@@ -86,7 +86,7 @@ def _traits(customer: Customer) -> dict[str, Any]:
 
 
 def _without_absent(traits: dict[str, Any], version: int, clear: ClearTraits) -> dict[str, Any]:
-    """Leave out what is absent, but for the traits to be cleared: a None clears, and a left-out trait stays."""
+    """Remove absent traits, except those to be cleared: None clears a trait, and a missing trait stays as it is."""
     cleared = _OWN_TRAITS | _SHARED_TRAITS if clear is ClearTraits.ALL else _OWN_TRAITS
     if version <= _FIRST_VERSION:
         cleared = frozenset()
@@ -108,13 +108,13 @@ def _user_id(customer: Customer, field: UserIdField) -> str:
 
 
 def _message_id(customer: Customer, project_key: str, source: str) -> str:
-    """Name this version of this customer: the same at every delivery, and fit for Segment's 100 characters."""
+    """Return the id of this version of this customer: the same at every delivery, and below 100 characters."""
     name = "\n".join((source, project_key, customer.id, str(customer.version), "identify"))
     return "ct-identify-" + hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:40]
 
 
 def user_id_of_deleted(notification: Notification, field: UserIdField) -> str:
-    """Return the user id of a customer who can no longer be read, or "" where the notification does not carry it."""
+    """Return the user id of a deleted customer, or "" if the notification does not contain it."""
     if field is UserIdField.ID:
         return notification.resource_id
     if field is UserIdField.EMAIL:
