@@ -22,6 +22,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from playground.ports import ReservedPort
+
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 _BACKLOG = 1024
 _LINE_BYTES = 65_536
@@ -156,6 +158,46 @@ def drip(seconds_per_byte: float = 1.0) -> Fault:
     return Fault(_Kind.DRIP, processed=True, seconds_per_byte=seconds_per_byte)
 
 
+class Hold:
+    """Requests that a stand-in keeps until a test lets them go."""
+
+    def __init__(
+        self, changed: threading.Condition, when: Callable[[Call], bool], *, after: int, before_effect: bool
+    ) -> None:
+        self.before_effect = before_effect
+        self._changed = changed
+        self._when = when
+        self._after = after
+        self._seen = 0
+        self._held = 0
+        self._is_over = False
+
+    def wait_for(self, number: int, timeout: float) -> bool:
+        """Return whether so many requests in all have been held within `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._held >= number, timeout)
+
+    def let_go(self) -> None:
+        """Let everything that is held go on, and hold nothing more."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+
+    def takes(self, call: Call) -> bool:
+        """Return whether this request is to be held. Called once for each request, under the stand-in's lock."""
+        if self._is_over or not self._when(call):
+            return False
+        self._seen += 1
+        return self._seen > self._after
+
+    def keep(self, stopped: Callable[[], bool]) -> None:
+        """Wait until the request may go on, or the stand-in stops."""
+        with self._changed:
+            self._held += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._is_over or stopped())
+
+
 class StandIn:
     """A server on 127.0.0.1 while its context is entered; may be stopped and started again on the same port.
 
@@ -164,7 +206,8 @@ class StandIn:
     """
 
     def __init__(self, *, port: int = 0, latency: float = 0, remember: int | None = None) -> None:
-        self.port = port
+        self._reserved = None if port else ReservedPort()
+        self.port = self._reserved.number if self._reserved else port
         self.latency = latency
         self.connections = 0  # accepted since the first start
         self.call_count = 0
@@ -175,6 +218,7 @@ class StandIn:
         self._open: dict[socket.socket, threading.Thread] = {}
         self._idle: set[socket.socket] = set()
         self._hanging: set[socket.socket] = set()
+        self._holds: list[Hold] = []
         self._stopped = threading.Event()
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
@@ -238,6 +282,25 @@ class StandIn:
         finally:
             self.fail(None)
 
+    @contextlib.contextmanager
+    def hold(
+        self, when: Callable[[Call], bool] = lambda _: True, *, after: int = 0, before_effect: bool = False
+    ) -> Iterator[Hold]:
+        """Hold the answers to requests for which `when` is true, but for the first `after` of them.
+
+        With `before_effect` such a request takes effect only when it is let go; its call is then recorded. What is
+        still held at the end of the context is let go.
+        """
+        hold = Hold(self._changed, when, after=after, before_effect=before_effect)
+        with self._changed:
+            self._holds.append(hold)
+        try:
+            yield hold
+        finally:
+            hold.let_go()
+            with self._changed:
+                self._holds.remove(hold)
+
     def close_idle_connections(self) -> int:
         """Close the kept-alive connections on which no request is under way, as an idle timeout does; how many.
 
@@ -254,7 +317,6 @@ class StandIn:
     def start(self) -> Self:
         self._stopped.clear()
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=_BACKLOG)
-        self.port = self._listener.getsockname()[1]
         self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
         self._acceptor.start()
         return self
@@ -273,6 +335,7 @@ class StandIn:
             threads = list(self._open.values())
             for connection in self._open:
                 _shut(connection)
+            self._changed.notify_all()
         for thread in threads:
             thread.join(_JOIN_SECONDS)
 
@@ -283,6 +346,8 @@ class StandIn:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if self._reserved is not None:
+            self._reserved.close()
 
     # One connection, one request
 
@@ -319,12 +384,20 @@ class StandIn:
         call = _read(connection, reader)
         if call is None:
             return False
+        with self._changed:
+            held = [hold for hold in self._holds if hold.takes(call)]
+        for hold in held:
+            if hold.before_effect:
+                hold.keep(self._stopped.is_set)
         due = time.monotonic() + self.latency
         reply = self.respond(call) if fault is None or fault.processed else Answer(200, b"{}")
         with self._changed:
             self._calls.append(call)
             self.call_count += 1
             self._changed.notify_all()
+        for hold in held:
+            if not hold.before_effect:
+                hold.keep(self._stopped.is_set)
         if self.latency:
             self._stopped.wait(max(due - time.monotonic(), 0))
         if fault and fault.kind is not _Kind.ANSWER:

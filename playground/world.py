@@ -4,7 +4,6 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import requests
 from google.cloud import pubsub_v1
 
 from playground.commercetools import CommercetoolsStandIn
+from playground.ports import ReservedPort
 from playground.pubsub import PubSubEmulator, Push
 from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
 from playground.shop import Shop
@@ -46,7 +46,8 @@ class Service:
     """The service in a process of its own, started as the image starts it. `lines` are what it logged, parsed."""
 
     def __init__(self, environment: Mapping[str, str], *, on_line: Callable[[Line], None] | None = None) -> None:
-        self.port = int(environment.get("PORT") or _free_port())
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         self.url = f"http://127.0.0.1:{self.port}"
         self.lines: list[Line] = []
         self._environment = {**_inherited(), **environment, "PORT": str(self.port)}
@@ -120,6 +121,7 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._reserved.close()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         if process.stdout is None:
@@ -342,11 +344,6 @@ def _inherited() -> dict[str, str]:
     return {
         name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ
     }
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _children(pid: int) -> list[int]:

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from google.auth import crypt, jwt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from playground.ports import ReservedPort
 from playground.stand_in import HANG, Answer, Call, StandIn, json_answer
 from service.config import PushAuth, Settings
 from service.pubsub.auth import (
@@ -603,11 +603,8 @@ def test_without_any_certificate_nothing_can_be_verified_until_google_is_back(go
 
 
 def test_where_nobody_answers_nothing_can_be_verified() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-
-    with pytest.raises(CannotVerify, match="Google's certificates cannot be fetched"):
-        Certificates(f"http://127.0.0.1:{port}/certs", Clock()).for_key(KEY_ID)
+    with ReservedPort() as port, pytest.raises(CannotVerify, match="Google's certificates cannot be fetched"):
+        Certificates(f"http://127.0.0.1:{port.number}/certs", Clock()).for_key(KEY_ID)
 
 
 class CertificatesPage(StandIn):

@@ -7,10 +7,12 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from playground.ports import ReservedPort
 from playground.pubsub import PubSubEmulator
 from service.pubsub.dead_letter import DeadLetterTopic, NotSetAside
 from service.pubsub.envelope import PushMessage
@@ -19,6 +21,7 @@ from tests.playground.pubsub_services import Service, clients_of
 ROOT = Path(__file__).parent.parent
 LONG = 20.0  # seconds: far more than anything here takes
 SHORT = 0.5
+PATIENCE = 4.0  # seconds: all of them pass, so no more than it takes to see that others run meanwhile
 
 # The only way to look into a subscription without waiting.
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated:DeprecationWarning")
@@ -155,10 +158,10 @@ def test_while_pubsub_is_down_it_is_not_set_aside_and_the_deadline_holds(
     listens: bool,  # noqa: FBT001  # a row
     reason: str,
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{nobody.getsockname()[1]}")
-        if not listens:
-            nobody.close()
+    with ReservedPort() as port, ExitStack() as stack:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{port.number}")
+        if listens:
+            stack.enter_context(socket.create_server(("127.0.0.1", port.number)))
 
         with pytest.raises(NotSetAside, match=f"^the dead-letter topic did not take it: {reason}$"):
             DeadLetterTopic("projects/demo/topics/letters").set_aside(PushMessage(data=b"data"), "why", by(SHORT))
@@ -279,10 +282,11 @@ def test_other_greenlets_go_on_and_deadlines_hold_while_pubsub_is_down(listens: 
     run(
         GREENLETS
         + f"""
-nobody = socket.create_server(("127.0.0.1", 0))
+nobody = socket.socket()
+nobody.bind(("127.0.0.1", 0))
 os.environ["PUBSUB_EMULATOR_HOST"] = "127.0.0.1:%d" % nobody.getsockname()[1]
-if not {listens}:
-    nobody.close()
+if {listens}:
+    nobody.listen()
 topic = DeadLetterTopic("projects/demo/topics/letters")
 set_aside(topic, 0, 0.1)  # imports all that is needed, which does take a moment
 ticks = 0
@@ -295,7 +299,7 @@ def tick():
         ticks += 1
 
 gevent.spawn(tick)
-calls = [gevent.spawn(set_aside, topic, number, 0.5) for number in range(20)]
+calls = [gevent.spawn(set_aside, topic, number, {PATIENCE if listens else SHORT}) for number in range(20)]
 if {listens}:
     while ticks < 10:
         gevent.sleep(0.001)

@@ -5,13 +5,14 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import requests
+
+from playground.ports import ReservedPort
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -63,22 +64,23 @@ def test_the_service_started_by_hand_answers_as_readme_shows() -> None:
     assert (make, serve, curl, json_option, address) == ("make", "serve", "curl", "--json", "localhost:8080/")
     answer = re.search(r"^curl .*?^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert answer is not None
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with subprocess.Popen(  # noqa: S603  # README's own command
-        [make, serve, VENV],
-        cwd=ROOT,
-        env={**os.environ, **dict(setting.split("=", 1) for setting in settings), "PORT": str(port)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as service:
+    with (
+        ReservedPort() as port,
+        subprocess.Popen(  # noqa: S603  # README's own command
+            [make, serve, VENV],
+            cwd=ROOT,
+            env={**os.environ, **dict(setting.split("=", 1) for setting in settings), "PORT": str(port.number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as service,
+    ):
         try:
             with requests.Session() as http:
                 patient = requests.adapters.Retry(total=None, connect=200, backoff_factor=0.01, backoff_max=0.1)
                 http.mount("http://", requests.adapters.HTTPAdapter(max_retries=patient))
-                response = http.post(f"http://127.0.0.1:{port}/", json=json.loads(body), timeout=20)
+                response = http.post(f"http://127.0.0.1:{port.number}/", json=json.loads(body), timeout=20)
         finally:
             os.killpg(service.pid, signal.SIGTERM)
             output = service.communicate(timeout=20)[0]

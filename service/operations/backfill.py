@@ -237,10 +237,11 @@ class _Rejects:
             self._file.close()
 
 
-class _Pace:
-    """At most so many calls a second, evenly."""
+class Pace:
+    """At most so many calls a second, evenly. `rate` None is no limit."""
 
-    def __init__(self, rate: float | None) -> None:
+    def __init__(self, rate: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._gap = 1 / rate if rate else 0.0
         self._lock = threading.Lock()
         self._next = 0.0
@@ -248,7 +249,7 @@ class _Pace:
     def wait(self) -> float:
         """Return the seconds that the caller has to wait for its turn."""
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             turn = max(now, self._next)
             self._next = turn + self._gap
             return turn - now
@@ -297,7 +298,7 @@ class Backfill:
         self._project_key = commercetools.project_key
         self._predicates = plan.predicates
         self._checkpoint = Checkpoint(plan.checkpoint, fingerprint_of(settings, plan))
-        self._reading, self._sending = _Pace(plan.rate), _Pace(plan.rate)
+        self._reading, self._sending = Pace(plan.rate), Pace(plan.rate)
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._trouble: BaseException | None = None
@@ -494,7 +495,7 @@ class Backfill:
 
         return self._until_through(call, self._sending, lambda: self._segment.is_paused)
 
-    def _until_through(self, call: Callable[[], T], pace: _Pace, is_paused: Callable[[], bool]) -> T:
+    def _until_through(self, call: Callable[[], T], pace: Pace, is_paused: Callable[[], bool]) -> T:
         """Call until it goes through, with growing waits, and not before a pause is over that was asked for."""
         wait, tried_until = _FIRST_WAIT, None
         while True:

@@ -12,7 +12,6 @@ import argparse
 import json
 import random
 import signal
-import socket
 import sys
 import threading
 import time
@@ -241,7 +240,7 @@ def run(day: Day) -> Finding:
                 latency=0.005,
                 shop_options={"population": day.customers},
                 in_batches=True,
-                environment={"PUSH_CERTS_URL": certificates.url, "PORT": str(_quiet_port())},
+                environment={"PUSH_CERTS_URL": certificates.url},
                 on_push=watch.on_push,
                 on_line=watch.on_line,
             )
@@ -311,24 +310,10 @@ class _Certificates(StandIn):
 
     source = ""
 
-    def __init__(self) -> None:
-        super().__init__(port=_quiet_port())
-
     def respond(self, call: Call) -> Answer:
         del call
         there = requests.get(self.source, timeout=10)
         return Answer(200, there.content, {**JSON, "Cache-Control": "public, max-age=2"})
-
-
-def _quiet_port() -> int:
-    """Return a port that is free, and that no connection gets by chance while its server is away for a moment."""
-    for port in range(20_000 + random.randrange(5_000), 32_000):  # noqa: S311  # two runs beside each other
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return port
-    raise OSError("no port is free")
 
 
 @dataclass(frozen=True, slots=True)

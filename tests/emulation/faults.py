@@ -27,6 +27,7 @@ import grpc
 from google.cloud import pubsub_v1
 
 from playground.commercetools import CommercetoolsStandIn
+from playground.ports import ReservedPort
 from playground.pubsub import PubSubEmulator, Push
 from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
 from playground.stand_in import (
@@ -189,7 +190,7 @@ class HttpParty:
         self._on = on
         self._trouble = Trouble("none")
         self._calls_before = self._connections_before = 0
-        self._closed: socket.socket | None = None
+        self._is_closed = False
 
     def message(self, number: int, trouble: Trouble) -> bytes:
         return self._message(number, trouble)
@@ -203,15 +204,14 @@ class HttpParty:
         self._stand_in.close_idle_connections()
         if trouble.fault == "refuse":
             self._stand_in.stop()
-            self._closed = _port_kept(self._stand_in.port)
+            self._is_closed = True
         elif trouble.fault is not None:
             self._stand_in.fail(trouble.fault, on=self._on)
 
     def mend(self) -> None:
-        if self._closed is not None:
+        if self._is_closed:
             self._stand_in.start()
-            self._closed.close()
-            self._closed = None
+            self._is_closed = False
         self._stand_in.fail(None)
 
     def calls(self) -> int:
@@ -239,12 +239,11 @@ class DeadLetterTopic:
         self._lock = threading.Lock()
         self._open: dict[socket.socket, socket.socket] = {}
         self._listener: socket.socket | None = None
-        self._closed: socket.socket | None = None
-        self.port = 0
+        self._reserved = ReservedPort()
 
     @property
     def host(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self._reserved.number}"
 
     # As a party
 
@@ -258,16 +257,13 @@ class DeadLetterTopic:
         if self._fault in {"refuse", "reset unread", "page"}:
             if self._fault == "refuse":
                 self._close_listener()
-                self._closed = _port_kept(self.port)
             self._reset_all()
 
     def mend(self) -> None:
         broken, self._fault = self._fault, ""
         self._lifted.set()
-        if self._closed is not None:
+        if self._listener is None:
             self._listen()
-            self._closed.close()
-            self._closed = None
         if broken == "drip":
             self._reset_all()
 
@@ -299,6 +295,7 @@ class DeadLetterTopic:
         self._stopped.set()
         self._close_listener()
         self._reset_all()
+        self._reserved.close()
         self._threads.shutdown()
         self._server.stop(grace=0).wait()
         self._rpcs.shutdown()
@@ -325,8 +322,7 @@ class DeadLetterTopic:
     # The door
 
     def _listen(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", self._reserved.number))
         self._threads.submit(self._accept, self._listener)
 
     def _close_listener(self) -> None:
@@ -394,14 +390,6 @@ class DeadLetterTopic:
                 server.shutdown(socket.SHUT_RDWR)
             server.close()
             _reset(caller)
-
-
-def _port_kept(port: int) -> socket.socket:
-    """Keep others from taking a port on which nobody listens: who connects there is refused."""
-    kept = socket.socket()
-    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    kept.bind(("127.0.0.1", port))
-    return kept
 
 
 def _reset(connection: socket.socket) -> None:

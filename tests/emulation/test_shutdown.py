@@ -2,9 +2,11 @@
 
 import signal
 import socket
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from http.client import HTTPResponse
@@ -18,7 +20,6 @@ from playground.world import SUBSCRIPTION, LocalWorld, Service
 from tests.builders import a_customer, a_message, a_push
 
 AT_ONCE = 100
-SLOW = 1.5  # seconds; a push waits for two calls at the most, and then less than the 8 s of grace
 PATIENCE = 30.0
 
 
@@ -38,6 +39,17 @@ def begun(service: Service, bodies: list[bytes]) -> Iterator[list[socket.socket]
         yield connections
 
 
+def wait_until_nobody_listens(service: Service) -> None:
+    """Return when the service has got its signal: it then closes its listener, and answers what it has begun."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE).close()
+        except OSError:
+            return
+    pytest.fail("the service still listens")
+
+
 def status_of(connection: socket.socket) -> int:
     with HTTPResponse(connection) as answer:
         answer.begin()
@@ -52,7 +64,7 @@ def a_customer_of_its_own() -> bytes:
 
 
 def test_a_service_that_is_told_to_stop_answers_every_push_that_it_has_begun() -> None:
-    with SegmentStandIn(latency=SLOW) as segment:
+    with SegmentStandIn() as segment, segment.hold() as held:
         environment = {
             "SEGMENT_WRITE_KEY": segment.write_key,
             "SEGMENT_HOST": segment.url,
@@ -63,11 +75,14 @@ def test_a_service_that_is_told_to_stop_answers_every_push_that_it_has_begun() -
             Service(environment) as service,
             begun(service, [a_customer_of_its_own() for _ in range(AT_ONCE)]) as open_,
         ):
-            exit_status = service.stop(signal.SIGTERM)
+            with ThreadPoolExecutor(1) as pool:
+                exit_status = pool.submit(service.stop, signal.SIGTERM)
+                wait_until_nobody_listens(service)
+                held.let_go()
             statuses = Counter(status_of(connection) for connection in open_)
 
         assert statuses == {200: AT_ONCE}
-        assert exit_status == 0
+        assert exit_status.result() == 0
         assert len(segment.events) == AT_ONCE
 
 

@@ -16,18 +16,17 @@ import pytest
 from playground.commercetools import CommercetoolsStandIn
 from playground.segment import SegmentStandIn
 from playground.shop import Shop
-from playground.stand_in import RESET_AFTER_READ, answer
+from playground.stand_in import RESET_AFTER_READ, Call, answer
 from service.config import ClearTraits, UserIdField
 from service.integration import Ending, integration_by
 from service.operations import Exit, command_settings
-from service.operations.backfill import lanes_for
+from service.operations.backfill import Pace, lanes_for
 from service.transformation import IdentifyRules, transform_customer_to_segment
 from tests.builders import a_change, a_push
 from tests.operations.commands import Ended, command, environment_of, run, settings_for
 
 LANES = 8
 LONG = 60.0
-THREE_BATCHES = 1_300  # customers of whom the third batch has come, so that the first of a lane is in the checkpoint
 
 
 class World:
@@ -111,6 +110,25 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
+def said_up_to(words: bytes, process: subprocess.Popen[bytes]) -> bytes:
+    """Return what a process says until it has said these words in a line."""
+    assert process.stdout is not None
+    said = b""
+    for line in process.stdout:
+        said += line
+        if words in line:
+            return said
+    pytest.fail(f"it ended without a word of {words.decode()}: {said.decode()}")
+
+
+def rest_of(process: subprocess.Popen[bytes]) -> bytes:
+    """Return what a process says until it ends."""
+    assert process.stdout is not None
+    said = process.stdout.read()
+    process.wait(LONG)
+    return said
+
+
 def peopled(world: World, number: int = 20) -> list[str]:
     return [world.shop.create(firstName=f"Person {n}")["id"] for n in range(number)]
 
@@ -123,8 +141,9 @@ def test_a_backfill_killed_in_the_middle_and_begun_again_while_segment_fails_bri
     tmp_path: Path, population: int
 ) -> None:
     with a_world(tmp_path, population, latency=0.02) as world:
-        with world.begun() as process:
-            assert world.segment.wait_for_events(population // 2, LONG)  # beyond the first batch of a lane
+        # More calls than lanes: at least one lane has made a second call, so its first one is in the checkpoint.
+        with world.segment.hold(after=LANES // 2) as held, world.begun() as process:
+            assert held.wait_for(LANES // 2 + 1, LONG)
             process.send_signal(signal.SIGKILL)
             process.wait()
         assert world.checkpoint.exists()
@@ -153,8 +172,8 @@ def test_a_backfill_killed_in_the_middle_and_begun_again_while_segment_fails_bri
 
 def test_a_kill_has_at_most_the_batches_in_flight_sent_again(tmp_path: Path) -> None:
     with a_world(tmp_path, 4_000, latency=0.02) as world:
-        with world.begun("--lanes", "2") as process:
-            assert world.segment.wait_for_events(THREE_BATCHES, LONG)
+        with world.segment.hold(after=2) as held, world.begun("--lanes", "2") as process:
+            assert held.wait_for(2, LONG)  # the second call of a lane among them: its first is in the checkpoint
             process.kill()
             process.wait()
         ended = world.run()
@@ -180,10 +199,12 @@ def test_batches_are_full_but_for_the_last_of_each_lane(tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_it_resumable(tmp_path: Path) -> None:
     with a_world(tmp_path, 4_000, latency=0.02) as world:
-        with world.begun("--lanes", "2") as process:
-            assert world.segment.wait_for_events(THREE_BATCHES, LONG)
+        with world.segment.hold(after=2) as held, world.begun("--lanes", "2") as process:
+            assert held.wait_for(2, LONG)
             process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=LONG)
+            out = said_up_to(b"Stopping", process)
+            held.let_go()
+            out += rest_of(process)
         assert process.returncode == Exit.INTERRUPTED
         assert b"the same command goes on" in out
         assert b"Traceback" not in out
@@ -192,6 +213,10 @@ def test_ctrl_c_leaves_it_resumable(tmp_path: Path) -> None:
 
         assert world.differences() == []
         assert world.segment.duplicates == 0  # what was under way ended before it stopped
+
+
+def is_of_a_backfill(call: Call) -> bool:
+    return len(call.json()["batch"]) > 1
 
 
 def test_the_message_id_is_the_one_of_live_events(world: World) -> None:
@@ -211,14 +236,19 @@ def test_the_message_id_is_the_one_of_live_events(world: World) -> None:
 
 
 def test_beside_live_traffic_nothing_newer_is_overwritten(tmp_path: Path) -> None:
-    with a_world(tmp_path, 2_000, latency=0.01) as world:
+    with a_world(tmp_path, 2_000) as world:
         live = integration_by(command_settings(world.settings()))
-        with world.begun() as process:
-            while process.poll() is None:
+        with world.segment.hold(is_of_a_backfill, before_effect=True) as held, world.begun() as process:
+            assert held.wait_for(LANES, LONG)  # it has read everybody, and none of its batches has arrived
+            for _ in range(200):
                 world.shop.random_change()
                 while world.published:
                     live.handle(a_push(world.published.popleft()), {}, time.monotonic() + LONG)
+            arrived_before = world.segment.accepted
+            held.let_go()
+            process.communicate(timeout=LONG)
         assert process.returncode == Exit.DONE
+        assert 0 < arrived_before < world.segment.accepted
 
         # Segment keeps those who were deleted meanwhile: nobody asked for their erasure.
         assert [customer_id for customer_id in world.differences() if world.shop.exists(customer_id)] == []
@@ -329,9 +359,10 @@ def test_the_checkpoint_holds_nothing_of_a_person_and_no_secret(world: World) ->
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Return a world whose backfill has stopped in the middle, since Segment failed, with nothing recorded."""
     with a_world(tmp_path_factory.mktemp("stopped"), 2_500, latency=0.05) as world:
-        with world.begun("--lanes", "1", "--patience", "0") as process:
-            assert world.segment.wait_for_events(1, LONG)
+        with world.segment.hold(after=1) as held, world.begun("--lanes", "1", "--patience", "0") as process:
+            assert held.wait_for(1, LONG)
             with world.segment.failing(answer(500)):
+                held.let_go()
                 assert process.wait(LONG) == Exit.STOPPED
         world.segment.forget()
         yield world
@@ -461,9 +492,16 @@ def test_rate_bounds_the_calls_to_commercetools(tmp_path: Path) -> None:
     with a_world(tmp_path, 100) as world:
         assert world.run("--rate", "20", "--lanes", "8").code == Exit.DONE
 
-        moments = [call.at for call in world.commercetools.calls if call.path.endswith("/customers")]
-        assert len(moments) == 8
-        assert moments[-1] - moments[0] >= 7 / 20 * 0.8  # a call may be on its way longer than the next one
+        assert len([call for call in world.commercetools.calls if call.path.endswith("/customers")]) == 8
+
+
+def test_the_rate_spreads_the_calls_evenly_and_saves_up_none() -> None:
+    moments = iter([0.0, 0.01, 0.02, 0.5, 0.5, 9.0])
+    pace = Pace(20, clock=lambda: next(moments))
+
+    waits = [pace.wait() for _ in range(6)]
+
+    assert waits == pytest.approx([0.0, 0.04, 0.08, 0.0, 0.05, 0.0])
 
 
 @pytest.mark.parametrize(

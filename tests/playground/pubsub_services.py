@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,8 @@ import grpc
 import pytest
 from google.cloud import pubsub_v1
 from google.pubsub_v1 import types
+
+from playground.ports import ReservedPort
 
 _numbers = itertools.count()
 
@@ -104,12 +105,11 @@ def googles_emulator() -> Iterator[Service]:
     program = root / "platform/pubsub-emulator/bin/cloud-pubsub-emulator"
     if not (program.exists() and shutil.which("java")):
         pytest.skip("gcloud's pubsub-emulator component or Java is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [str(program), "--host=127.0.0.1", f"--port={port}"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # noqa: S603  # as found above
+    with ReservedPort() as port:
+        host = f"127.0.0.1:{port.number}"
+        command = [str(program), "--host=127.0.0.1", f"--port={port.number}"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  # as found above
         try:
-            host = f"127.0.0.1:{port}"
             with grpc.insecure_channel(host, options=[("grpc.initial_reconnect_backoff_ms", 100)]) as channel:
                 grpc.channel_ready_future(channel).result(timeout=30)
             service = Service(host, GOOGLES)
@@ -119,3 +119,4 @@ def googles_emulator() -> Iterator[Service]:
                 service.close()
         finally:
             process.terminate()
+            process.wait()

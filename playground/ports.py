@@ -1,0 +1,30 @@
+"""Ports for servers that come and go: a port that was free a moment ago may be another process's by now."""
+
+import socket
+from types import TracebackType
+from typing import Self
+
+
+class ReservedPort:
+    """A port on loopback that the kernel gives to no other process while this is open.
+
+    Its socket is bound and never listens. A server that sets SO_REUSEADDR, as gunicorn and Python's create_server do,
+    can listen on the port, stop and listen again; while none listens, connections are refused.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.number = int(self._socket.getsockname()[1])
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
