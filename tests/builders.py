@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from service.config import PushAuth, SegmentSettings, Settings
+from playground.commercetools import CommercetoolsStandIn
+from service.config import CommercetoolsSettings, PushAuth, SegmentSettings, Settings
 
 CUSTOMER_ID = "11111111-2222-4333-8444-555555555555"
 PROJECT = "example-shop"
@@ -159,6 +160,18 @@ def a_push(notification: Mapping[str, Any] | bytes, **changes: Any) -> bytes:  #
 def settings(**changes: Any) -> Settings:  # noqa: ANN401  # any setting
     """Return settings that let everybody push and know no commercetools API client."""
     return replace(Settings(segment=SegmentSettings(write_key="example-write-key"), push_auth=PushAuth.NONE), **changes)
+
+
+def commercetools_settings(commercetools: CommercetoolsStandIn) -> CommercetoolsSettings:
+    """Return the settings of the API client that this stand-in knows."""
+    return CommercetoolsSettings(
+        project_key=commercetools.shop.project_key,
+        client_id=commercetools.client_id,
+        client_secret=commercetools.client_secret,
+        auth_url=commercetools.url,
+        api_url=commercetools.url,
+        scopes=f"view_customers:{commercetools.shop.project_key}",
+    )
 
 
 def an_environment(**changes: str | None) -> dict[str, str]:
