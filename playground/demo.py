@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from playground.pubsub import Push
+from playground.shop import GARBAGE
 from playground.stand_in import answer
 from playground.world import SUBSCRIPTION, Line, LocalWorld
 from service.config import ConfigError, segment_from
@@ -142,7 +143,9 @@ def _the_day(world: LocalWorld, day: _Day, tell: Callable[[str], None], *, failu
 
 
 def _tally(console: Console, world: LocalWorld, day: _Day, *, idle: bool, to_segment: bool) -> int:
-    reasons = {letter.attributes["source_message_id"]: letter.attributes["reason"] for letter in world.dead_letters()}
+    letters = world.dead_letters()
+    reasons = {letter.attributes["source_message_id"]: letter.attributes["reason"] for letter in letters}
+    misjudged = [letter for letter in letters if letter.attributes["reason"] != GARBAGE.get(letter.data)]
     unsettled = set(world.published) - day.acknowledged
     differences = [] if to_segment else world.differences()
     doubled = 0 if to_segment else world.doubled()
@@ -173,7 +176,9 @@ def _tally(console: Console, world: LocalWorld, day: _Day, *, idle: bool, to_seg
         )
     if not idle:
         console.print("[red]Some messages were still open when the day ended.[/red]")
-    return 1 if lost or doubled or not idle or len(reasons) != endings["Refused"] else 0
+    if misjudged:
+        console.print(f"[red]{len(misjudged)} dead letters are no garbage, or carry another reason than theirs.[/red]")
+    return 1 if lost or doubled or misjudged or not idle or len(reasons) != endings["Refused"] else 0
 
 
 def main() -> int:

@@ -25,6 +25,25 @@ Action = Mapping[str, Any]
 Publish = Callable[[bytes, Mapping[str, str]], None]
 
 CLIENT = {"clientId": "4W4G78A9pYwJq2TnXv0sLd3K", "isPlatformClient": False}
+GARBAGE: Mapping[bytes, str] = {
+    b"\xff\xfe\x00garbage": "the message's data is not JSON",
+    b"not JSON": "the message's data is not JSON",
+    b'{"notificationType":"ResourceUpdated","projectKey":"demo': "the message's data is not JSON",
+    b'{"notificationType":"ResourceUpdated","version":NaN}': "the message's data is not JSON",
+    b"null": "the message's data is not a JSON object",
+    b"[]": "the message's data is not a JSON object",
+    b'"a string"': "the message's data is not a JSON object",
+    b'{"hello":"world"}': "the notification is not valid: notificationType: Missing data for required field",
+    b'{"notificationType":7,"resource":[]}': (
+        "the notification is not valid: notificationType: Not a valid string; resource: Invalid input type"
+    ),
+    b'{"specversion":"1.0","id":"1","type":"com.commercetools.customer.change.ResourceUpdated"}': (
+        "the CloudEvent is not valid: data: Missing data for required field"
+    ),
+    b"[" * 100_000: "the message's data is nested too deeply",
+}
+"""Data that nobody can read as a notification, each with the reason that its dead letter should carry."""
+
 _STEP = timedelta(seconds=1)  # between the creation of one customer of the initial population and the next
 _ID_BITS = 48  # of an id, that order the initial population
 
@@ -229,22 +248,9 @@ class Shop:
 
     def garbage(self) -> list[bytes]:
         """Publish data of several kinds that no one can read as a notification; what was published."""
-        published = [
-            b"\xff\xfe\x00garbage",
-            b"not JSON",
-            b'{"notificationType":"ResourceUpdated","projectKey":"demo',
-            b'{"notificationType":"ResourceUpdated","version":NaN}',
-            b"null",
-            b"[]",
-            b'"a string"',
-            b'{"hello":"world"}',
-            b'{"notificationType":7,"resource":[]}',
-            b'{"specversion":"1.0","id":"1","type":"com.commercetools.customer.change.ResourceUpdated"}',
-            b"[" * 100_000,
-        ]
-        for data in published:
+        for data in GARBAGE:
             self._publish(data, {})
-        return published
+        return list(GARBAGE)
 
     def foreign(self) -> list[bytes]:
         """Publish notifications about something other than a customer; what was published."""

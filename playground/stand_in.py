@@ -206,8 +206,8 @@ class StandIn:
     """
 
     def __init__(self, *, port: int = 0, latency: float = 0, remember: int | None = None) -> None:
-        self._reserved = None if port else ReservedPort()
-        self.port = self._reserved.number if self._reserved else port
+        self._reserved: ReservedPort | None = None
+        self.port = port
         self.latency = latency
         self.connections = 0  # accepted since the first start
         self.call_count = 0
@@ -316,6 +316,9 @@ class StandIn:
 
     def start(self) -> Self:
         self._stopped.clear()
+        if not self.port:
+            self._reserved = ReservedPort()
+            self.port = self._reserved.number
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=_BACKLOG)
         self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
         self._acceptor.start()

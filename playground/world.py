@@ -17,14 +17,11 @@ import requests
 from google.cloud import pubsub_v1
 
 from playground.commercetools import CommercetoolsStandIn
+from playground.oracle import Profile, differences, profiles_of_customers, rules_of
 from playground.ports import ReservedPort
 from playground.pubsub import PubSubEmulator, Push
 from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
 from playground.shop import Shop
-from service.commercetools.client import CommercetoolsProject
-from service.commercetools.customer import CUSTOMER
-from service.config import ClearTraits, CommercetoolsSettings, UserIdField
-from service.transformation import IdentifyRules, transform_customer_to_segment
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -265,35 +262,13 @@ class LocalWorld:
         return taken
 
     def differences(self) -> list[str]:
-        """Compare Segment with the shop: the ids of customers whose traits there are not exactly the shop's state."""
-        profiles, expected = self.segment.profiles, self.expected_profiles()
-        return [
-            customer_id
-            for customer_id in sorted({*expected, *profiles})
-            if expected.get(customer_id) != profiles.get(customer_id)
-        ]
+        """Compare Segment with the shop: the user ids of those whose traits there are not exactly the shop's state."""
+        return differences(self.expected_profiles(), self.segment.profiles)
 
-    def expected_profiles(self) -> dict[str, dict[str, Any]]:
-        """Return what Segment should hold: the traits of each customer of the shop, by id, none of them null."""
-        rules = IdentifyRules(user_id=UserIdField.ID, clear=ClearTraits.ALL)
-        project = CommercetoolsProject(
-            CommercetoolsSettings(
-                project_key=self.shop.project_key,
-                client_id=self.commercetools.client_id,
-                client_secret=self.commercetools.client_secret,
-                auth_url=self.commercetools.url,
-                api_url=self.commercetools.url,
-                scopes="",
-            )
-        )
-        expected: dict[str, dict[str, Any]] = {}
-        page = project.page_after(CUSTOMER, "")
-        while page:
-            for document in page:
-                traits = transform_customer_to_segment(document, rules)["traits"]
-                expected[document["id"]] = {name: trait for name, trait in traits.items() if trait is not None}
-            page = project.page_after(CUSTOMER, page[-1]["id"])
-        return expected
+    def expected_profiles(self) -> dict[str, Profile]:
+        """Return what Segment should hold about each customer of the shop, by user id."""
+        with self.shop.lock:
+            return profiles_of_customers(self.shop.customers.values(), self.shop.groups, rules_of(self.settings()))
 
     def doubled(self) -> int:
         """Count the events that tell Segment of one version of one customer again under another messageId."""

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from playground.commercetools import CommercetoolsStandIn
 from service.commercetools import CUSTOMER, Customer
-from service.config import PushAuth, SegmentSettings, Settings
+from service.config import CommercetoolsSettings, PushAuth, SegmentSettings, Settings
 from service.integration import Integration, Now, Send, customers, included
 from service.transformation import IdentifyRules
 
@@ -175,6 +176,18 @@ def an_integration(
 def settings(**changes: Any) -> Settings:  # noqa: ANN401  # any setting
     """Return settings that let everybody push and know no commercetools API client."""
     return replace(Settings(segment=SegmentSettings(write_key="example-write-key"), push_auth=PushAuth.NONE), **changes)
+
+
+def commercetools_settings(commercetools: CommercetoolsStandIn) -> CommercetoolsSettings:
+    """Return the settings of the API client that this stand-in knows."""
+    return CommercetoolsSettings(
+        project_key=commercetools.shop.project_key,
+        client_id=commercetools.client_id,
+        client_secret=commercetools.client_secret,
+        auth_url=commercetools.url,
+        api_url=commercetools.url,
+        scopes=f"view_customers:{commercetools.shop.project_key}",
+    )
 
 
 def an_environment(**changes: str | None) -> dict[str, str]:

@@ -11,6 +11,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SERVICE = ROOT / "service"
 
+JUDGES = (
+    *sorted(path for path in (ROOT / "playground").glob("*.py") if path.stem != "demo"),  # which checks a setting by it
+    *(ROOT / "tests" / "emulation" / name for name in ("chaos.py", "faults.py")),
+)
 STANDING_ON_THE_REST = ("service.operations", "service.cli")
 
 
@@ -90,6 +94,11 @@ def test_nothing_that_serves_knows_the_operators_jobs(path: Path) -> None:
 @pytest.mark.parametrize("path", files(), ids=module_name)
 def test_nothing_in_the_service_knows_the_playground_the_tests_or_the_benchmark(path: Path) -> None:
     assert [name for name in imports(path) if is_in(name, "playground", "tests", "bench")] == []
+
+
+@pytest.mark.parametrize("path", JUDGES, ids=module_name)
+def test_what_judges_the_service_shares_no_code_with_it(path: Path) -> None:
+    assert [name for name in imports(path) if is_in(name, "service")] == []
 
 
 def test_the_house_has_the_rooms_of_its_design() -> None:

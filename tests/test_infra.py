@@ -47,6 +47,11 @@ def tool(name: str) -> str:
     return str(beside) if beside.exists() else shutil.which(name) or pytest.fail(f"{name} is missing: make setup")
 
 
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a tool or a script of ours, here."""
+    return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)  # noqa: S603  # as it says
+
+
 def test_the_clocks_of_the_service_are_those_that_terraform_nests() -> None:
     assert number("upstream_seconds", TERRAFORM["clocks.tf"]) == CALL_SECONDS
     assert number("request_seconds", TERRAFORM["clocks.tf"]) == REQUEST_SECONDS
@@ -171,9 +176,7 @@ def test_queries_ask_for_fields_that_lines_have() -> None:
 
 
 def test_the_dockerfile_satisfies_hadolint() -> None:
-    found = subprocess.run(  # noqa: S603  # a tool of ours
-        [tool("hadolint"), "Dockerfile"], check=False, cwd=ROOT, capture_output=True, text=True
-    )
+    found = run(tool("hadolint"), "Dockerfile")
 
     assert found.returncode == 0, found.stdout
 
@@ -193,13 +196,7 @@ def test_the_image_gets_the_service_and_its_requirements_and_nothing_else() -> N
 
 
 def test_the_build_fits_the_schema_of_cloud_build() -> None:
-    found = subprocess.run(  # noqa: S603  # a tool of ours
-        [tool("check-jsonschema"), "--builtin-schema", "vendor.cloudbuild", "cloudbuild.yaml"],
-        check=False,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    found = run(tool("check-jsonschema"), "--builtin-schema", "vendor.cloudbuild", "cloudbuild.yaml")
 
     assert found.returncode == 0, found.stdout
 
@@ -279,13 +276,7 @@ def test_a_fault_does_not_stay_unnoticed(  # noqa: PLR0917  # a row of the table
     assert TERRAFORM[file].count(right) == 1
     (copy / file).write_text(TERRAFORM[file].replace(right, wrong))
 
-    tested = subprocess.run(  # noqa: S603  # a script of ours
-        [ROOT / "scripts" / "check-infra", "terraform", "test", copy, "-no-color", f"-filter=tests/{tests}.tftest.hcl"],
-        check=False,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    tested = run("scripts/check-infra", "terraform", "test", copy, "-no-color", f"-filter=tests/{tests}.tftest.hcl")
 
     assert tested.returncode != 0
     assert said in " ".join((tested.stdout + tested.stderr).replace("│", " ").split())

@@ -1,42 +1,6 @@
 # What is looked at: the service's own outcomes, and the subscriptions by their names.
 mock_provider "google" {
-  mock_data "google_project" {
-    defaults = { number = "123456789012" }
-  }
-  mock_resource "google_cloud_run_v2_service" {
-    defaults = {
-      urls = [
-        "https://commercetools-segment-abcdefghij-ew.a.run.app",
-        "https://commercetools-segment-123456789012.europe-west1.run.app",
-      ]
-    }
-  }
-  mock_resource "google_service_account" {
-    defaults = {
-      email  = "an-account@shop.iam.gserviceaccount.com"
-      member = "serviceAccount:an-account@shop.iam.gserviceaccount.com"
-    }
-  }
-  override_resource {
-    target = google_service_account.push
-    values = {
-      email  = "push@shop.iam.gserviceaccount.com"
-      member = "serviceAccount:push@shop.iam.gserviceaccount.com"
-    }
-  }
-}
-
-variables {
-  project         = "shop"
-  region          = "europe-west1"
-  segment_region  = "eu"
-  segment_user_id = "id"
-  alert_emails    = ["shop@example.com"]
-  commercetools = {
-    project_key = "shop"
-    client_id   = "client"
-    region      = "europe-west1.gcp"
-  }
+  source = "./tests/mocks"
 }
 
 run "alerts_and_dashboard_look_at_what_is_there" {

@@ -25,7 +25,7 @@ from typing import Any
 import requests
 
 from playground.pubsub import Push
-from playground.shop import Shop
+from playground.shop import GARBAGE
 from playground.stand_in import (
     CLOSE_AFTER_READ,
     FOREIGN,
@@ -43,8 +43,6 @@ from playground.stand_in import (
     redirect,
 )
 from playground.world import SUBSCRIPTION, Line, LocalWorld
-from service.commercetools import read_notification
-from service.serving.decoding import Malformed
 
 FAULTS: Mapping[str, Fault] = {
     "400": answer(400),
@@ -345,7 +343,6 @@ class _Chaos:
         self.watch = watch
         self.troubles: Counter[str] = Counter()
         self._chance = random.Random(day.seed)  # noqa: S311  # chaos, no cryptography
-        self._nonsense = Shop(world.shop.project_key, seed=day.seed)
         self._changes = 0
         self._said = 0
         self._touched: set[str] = set()
@@ -418,20 +415,19 @@ class _Chaos:
         if self._chance.randrange(4):
             return
         about = {"notificationType": "ResourceUpdated", "version": 1}
-        nonsense = [
-            *self._nonsense.garbage(),
-            _json(about | {"projectKey": "another", "resource": {"typeId": "customer", "id": "a"}}),
-            _json(
-                about | {"projectKey": self.world.shop.project_key, "resource": {"typeId": "customer", "id": '" or "'}}
+        ours = self.world.shop.project_key
+        nonsense = {
+            **GARBAGE,
+            _json(about | {"projectKey": "another", "resource": {"typeId": "customer", "id": "a"}}): (
+                "about a customer of another project than CTP_PROJECT_KEY"
             ),
-        ]
-        reasons = {
-            nonsense[-2]: "about a customer of another project than CTP_PROJECT_KEY",
-            nonsense[-1]: "the customer's id is none that commercetools gives",
+            _json(about | {"projectKey": ours, "resource": {"typeId": "customer", "id": '" or "'}}): (
+                "the customer's id is none that commercetools gives"
+            ),
         }
-        for data in self._chance.sample(nonsense, 5):
+        for data, reason in self._chance.sample(list(nonsense.items()), 5):
             message_id = self.world.publish(data)
-            self._garbage.append(Letter(message_id, reasons.get(data) or _reason(data), data))
+            self._garbage.append(Letter(message_id, reason, data))
 
     # What goes wrong
 
@@ -597,7 +593,7 @@ class _Chaos:
         return Evidence(
             published=self.world.published,
             acknowledged=frozenset(self.watch.acknowledged),
-            expected={one: traits for one, traits in profiles.items() if one in self._touched},
+            expected={one: profile.traits for one, profile in profiles.items() if one in self._touched},
             by_arrival=segment.profiles,
             by_timestamp=segment.profiles_by_timestamp,
             erased=frozenset(one for one in self._touched if not self.world.shop.exists(one)),
@@ -652,14 +648,6 @@ def _bind(function: Callable[..., Any], *arguments: object) -> Callable[[], Any]
 
 def _json(document: Mapping[str, object]) -> bytes:
     return json.dumps(document).encode()
-
-
-def _reason(garbage: bytes) -> str:
-    try:
-        read_notification(garbage)
-    except Malformed as malformed:
-        return str(malformed)
-    raise AssertionError(garbage)
 
 
 def main() -> int:

@@ -10,9 +10,9 @@ from playground.commercetools import CommercetoolsStandIn
 from playground.segment import SegmentStandIn
 from playground.shop import Shop
 from playground.stand_in import RESET_AFTER_READ
-from service.config import CommercetoolsSettings, SegmentSettings, UserIdField
+from service.config import SegmentSettings, UserIdField
 from service.integration import Ending, integration_by
-from tests.builders import settings
+from tests.builders import commercetools_settings, settings
 from tests.emulation.chaos import PARTIES, Day, Evidence, Letter, judge, mended, run
 
 EARLIER, LATER = "2026-01-02T03:04:05.000Z", "2026-01-02T03:04:05.001Z"
@@ -110,14 +110,7 @@ def test_no_older_state_follows_one_that_segment_may_have() -> None:
             settings(
                 segment=SegmentSettings(write_key=segment.write_key, host=segment.url),
                 segment_user_id=UserIdField.ID,
-                commercetools=CommercetoolsSettings(
-                    project_key=shop.project_key,
-                    client_id=commercetools.client_id,
-                    client_secret=commercetools.client_secret,
-                    auth_url=commercetools.url,
-                    api_url=commercetools.url,
-                    scopes=f"view_customers:{shop.project_key}",
-                ),
+                commercetools=commercetools_settings(commercetools),
             )
         )
         customer_id = shop.create()["id"]

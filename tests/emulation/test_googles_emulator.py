@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from playground.shop import GARBAGE
 from playground.stand_in import RESET_AFTER_READ, answer
 from playground.world import DEAD_LETTERS, SUBSCRIPTION, TOPIC, Line, LocalWorld, Service
 from tests.builders import a_change
@@ -129,14 +130,14 @@ def test_on_googles_emulator_segment_ends_as_the_shop_and_garbage_in_the_dead_le
         for name, figure in figures.items():
             record_property(name, figure)
         sys.stdout.write(f"{figures}\n")
-        expected = world.expected_profiles()
+        expected = {one: profile.traits for one, profile in world.expected_profiles().items()}
         assert {one: traits for one, traits in world.segment.profiles.items() if one != somebody["id"]} == expected
         assert world.doubled() == 0
         assert log.endings()["Failed"] >= ATTEMPTS
         ours = {letter.attributes["source_message_id"]: letter for letter in letters if "reason" in letter.attributes}
-        assert {one: letter.attributes["reason"] for one, letter in ours.items()} == {
-            message_id: log.reason(message_id) for message_id in garbage_ids
-        }
+        reasons = {one: letter.attributes["reason"] for one, letter in ours.items()}
+        assert reasons == {message_id: log.reason(message_id) for message_id in garbage_ids}
+        assert reasons == dict(zip(garbage_ids, GARBAGE.values(), strict=True))
         assert [bytes(ours[message_id].data) for message_id in garbage_ids] == garbage
         given_up = [letter for letter in letters if "CloudPubSubDeadLetterSourceSubscription" in letter.attributes]
         assert [somebody["id"] in bytes(letter.data).decode() for letter in given_up] == [True] * len(hopeless)

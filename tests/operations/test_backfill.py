@@ -6,22 +6,20 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from playground.commercetools import CommercetoolsStandIn
+from playground.oracle import differences, profiles_of_customers, rules_of
 from playground.segment import SegmentStandIn
 from playground.shop import Shop
 from playground.stand_in import RESET_AFTER_READ, Call, answer
-from service.config import ClearTraits, UserIdField
 from service.integration import Ending, integration_by
 from service.operations import Exit, command_settings
 from service.operations.backfill import Pace, lanes_for
-from service.transformation import IdentifyRules, transform_customer_to_segment
 from tests.builders import a_change, a_push
 from tests.operations.commands import Ended, command, environment_of, run, settings_for
 
@@ -64,20 +62,10 @@ class World:
                 process.kill()
 
     def differences(self) -> list[str]:
-        """Return the ids of customers whose profile in Segment is not exactly the transformed customer."""
-        rules = IdentifyRules(user_id=UserIdField.ID, clear=ClearTraits.ALL)
-        profiles = dict(self.segment.profiles_by_timestamp)
-        different = []
-        for customer_id, customer in self.shop.customers.items():
-            traits = transform_customer_to_segment(self.expanded(customer), rules)["traits"]
-            if profiles.pop(customer_id, None) != {name: trait for name, trait in traits.items() if trait is not None}:
-                different.append(customer_id)
-        return [*different, *profiles]
-
-    def expanded(self, customer: Mapping[str, Any]) -> dict[str, Any]:
-        reference = customer.get("customerGroup")
-        group = {"customerGroup": {**reference, "obj": self.shop.groups[reference["id"]]}} if reference else {}
-        return {**customer, **group}
+        """Return the ids of customers whose profile in Segment is not exactly the shop's state."""
+        rules = rules_of(self.settings())
+        expected = profiles_of_customers(self.shop.customers.values(), self.shop.groups, rules)
+        return differences(expected, self.segment.profiles_by_timestamp)
 
     def batches(self) -> list[list[str]]:
         """Return the messageIds of each call that brought a batch."""

@@ -1,0 +1,29 @@
+# What the tests take for Google Cloud's answers.
+
+mock_data "google_project" {
+  defaults = { number = "123456789012" }
+}
+
+mock_resource "google_cloud_run_v2_service" {
+  defaults = {
+    urls = [
+      "https://commercetools-segment-abcdefghij-ew.a.run.app",
+      "https://commercetools-segment-123456789012.europe-west1.run.app",
+    ]
+  }
+}
+
+mock_resource "google_service_account" {
+  defaults = {
+    email  = "an-account@shop.iam.gserviceaccount.com"
+    member = "serviceAccount:an-account@shop.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
+  target = google_service_account.push
+  values = {
+    email  = "push@shop.iam.gserviceaccount.com"
+    member = "serviceAccount:push@shop.iam.gserviceaccount.com"
+  }
+}

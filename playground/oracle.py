@@ -1,0 +1,158 @@
+"""What Segment should hold when everything is delivered, worked out from commercetools' JSON alone.
+
+The judge's own reading of README's table "Customer → identify". Nothing here is imported from `service`: a mistake in
+the code under test must not be a mistake of the judge too. Each kind of resource has a function of its own; `Rules` is
+what the shop has chosen.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Document = Mapping[str, Any]
+
+_CLEARED_BY_ALL_ALONE = frozenset({"firstName", "lastName", "name", "phone", "address", "company", "birthday"})
+
+# README says "the country's own order" and names no countries. Number before street, as in "123 Main St":
+_NUMBER_FIRST = frozenset(
+    (
+        *("US", "CA", "GB", "UK", "IE", "JE", "GI", "FR", "LU", "MC", "MT", "IL", "AU", "NZ"),
+        *("IN", "PK", "BD", "LK", "MY", "SG", "HK", "PH", "TH", "BB", "BS", "BZ", "JM", "TT"),
+        *("DZ", "MA", "TN", "GH", "KE", "MU", "NG", "ZA", "ZW"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that decide what Segment should hold."""
+
+    user_id: str
+    """SEGMENT_USER_ID: the customer's field that is the user id."""
+    clear: str
+    """SEGMENT_CLEAR_TRAITS: own or all."""
+
+
+def rules_of(environment: Mapping[str, str]) -> Rules:
+    """Return the rules of a service with these settings."""
+    return Rules(
+        user_id=environment.get("SEGMENT_USER_ID", "email"), clear=environment.get("SEGMENT_CLEAR_TRAITS", "own")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What Segment should hold about one user."""
+
+    user_id: str
+    traits: Mapping[str, Any]
+    kept: frozenset[str] = frozenset()
+    """Names of traits that the resource lacks and that an earlier version may have left in Segment."""
+
+
+def differences(expected: Mapping[str, Profile], actual: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the user ids that Segment should know and does not, or the other way round, or with other traits."""
+    return [
+        user_id
+        for user_id in sorted({*expected, *actual})
+        if user_id not in expected or user_id not in actual or not _holds(actual[user_id], expected[user_id])
+    ]
+
+
+def _holds(actual: Mapping[str, Any], expected: Profile) -> bool:
+    return {name: value for name, value in actual.items() if name not in expected.kept} == expected.traits
+
+
+def profiles_of_customers(
+    customers: Iterable[Document], groups: Mapping[str, Document], rules: Rules
+) -> dict[str, Profile]:
+    """Return the profiles of these customers by user id, of those who have one."""
+    profiles = (profile_of_customer(customer, groups, rules) for customer in customers)
+    return {profile.user_id: profile for profile in profiles if profile}
+
+
+def profile_of_customer(customer: Document, groups: Mapping[str, Document], rules: Rules) -> Profile | None:
+    """Return the profile of a customer, as the API shows it; None if it lacks the field that is the user id.
+
+    `groups` are the shop's customer groups by id, those that the service can read.
+    """
+    # commercetools' own ids are taken as they are: nobody typed them.
+    user_id = customer["id"] if rules.user_id == "id" else _text(customer, rules.user_id)
+    if user_id is None:
+        return None
+    if rules.user_id == "email":
+        user_id = user_id.lower()
+    traits = {
+        "email": _text(customer, "email"),
+        "firstName": _text(customer, "firstName"),
+        "lastName": _text(customer, "lastName"),
+        "name": _words(_text(customer, "firstName"), _text(customer, "lastName")),
+        **_traits_of_address(customer),
+        "birthday": _text(customer, "dateOfBirth"),
+        "createdAt": _text(customer, "createdAt"),
+        "commercetoolsId": customer["id"],
+        "customerNumber": _text(customer, "customerNumber"),
+        "externalId": _text(customer, "externalId"),
+        "isEmailVerified": customer.get("isEmailVerified"),
+        "customerGroup": _customer_group(customer, groups),
+        "stores": [key for store in customer.get("stores") or () if (key := _text(store, "key"))],
+    }
+    present = _present(traits)
+    has_earlier_version = customer["version"] > 1
+    may_be_kept = _CLEARED_BY_ALL_ALONE if has_earlier_version and rules.clear == "own" else frozenset()
+    return Profile(user_id, present, may_be_kept - present.keys())
+
+
+def _traits_of_address(customer: Document) -> dict[str, Any]:
+    address = _chosen_address(customer)
+    company = _text(customer, "companyName") or _text(address, "company")
+    parts = {
+        "street": _street(address),
+        "city": _text(address, "city"),
+        "state": _text(address, "state") or _text(address, "region"),
+        "postalCode": _text(address, "postalCode"),
+        "country": _text(address, "country"),
+    }
+    return {
+        "phone": _text(address, "mobile") or _text(address, "phone"),
+        "address": _present(parts),
+        "company": {"name": company} if company else None,
+    }
+
+
+def _chosen_address(customer: Document) -> Document:
+    """Return the first of those that the ids of the customer name, else the first of all, else an empty one."""
+    addresses = customer.get("addresses") or ()
+    by_id = {address_id: address for address in addresses if (address_id := _text(address, "id"))}
+    ids = [
+        customer.get("defaultBillingAddressId"),
+        customer.get("defaultShippingAddressId"),
+        *(customer.get("billingAddressIds") or ()),
+        *(customer.get("shippingAddressIds") or ()),
+    ]
+    named = [by_id[address_id.strip()] for address_id in ids if address_id and address_id.strip() in by_id]
+    return next(iter([*named, *addresses]), {})
+
+
+def _street(address: Document) -> str | None:
+    name, number = _text(address, "streetName"), _text(address, "streetNumber")
+    country = _text(address, "country") or ""
+    return _words(number, name) if country.upper() in _NUMBER_FIRST else _words(name, number)
+
+
+def _customer_group(customer: Document, groups: Mapping[str, Document]) -> str | None:
+    reference = customer.get("customerGroup") or {}
+    return _text(groups.get(reference.get("id") or "", {}), "key") or _text(reference, "id")
+
+
+def _text(document: Document, field: str) -> str | None:
+    """Return a text field without blanks around it; empty text counts as absent."""
+    return (document.get(field) or "").strip() or None
+
+
+def _words(*words: str | None) -> str | None:
+    return " ".join(word for word in words if word) or None
+
+
+def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in (None, "", [], {})}

@@ -1,0 +1,291 @@
+"""The judge knows by itself what Segment should hold, agrees with the service about it, and notices what is wrong."""
+
+import string
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from playground.oracle import Profile, Rules, differences, profile_of_customer, rules_of
+from playground.shop import Shop
+from playground.world import LocalWorld
+from service.config import ClearTraits, UserIdField
+from service.transformation import IdentifyRules, transform_customer_to_segment
+from tests.builders import a_customer, an_address
+from tests.strategies import customers
+
+Json = dict[str, Any]
+
+CLEAR_ALL = Rules(user_id="id", clear="all")
+CLEAR_OWN = Rules(user_id="id", clear="own")
+GROUPS = {"group-vip": {"id": "group-vip", "key": "vip"}, "group-without-key": {"id": "group-without-key"}}
+SHARED = {"firstName", "lastName", "name", "phone", "address", "company", "birthday"}
+OWN = {"customerNumber", "externalId", "isEmailVerified", "customerGroup", "stores"}
+
+
+# ---- the oracle and the service read README's table alike
+
+
+def assert_both_agree(customer: Json, field: UserIdField, clear: ClearTraits) -> None:
+    reference = customer.get("customerGroup") or {}
+    groups = {reference.get("id") or "": reference.get("obj") or {}}
+
+    expected = profile_of_customer(customer, groups, Rules(field.value, clear.value))
+    identify = transform_customer_to_segment(customer, IdentifyRules(field, clear))
+
+    if expected is None:
+        assert identify["user_id"] == ""
+        return
+    assert identify["user_id"] == expected.user_id
+    told = identify["traits"]
+    assert {name: value for name, value in told.items() if value is not None} == expected.traits
+    if customer["version"] > 1:
+        assert {name for name, value in told.items() if value is None} == (SHARED | OWN) - {*expected.traits} - {
+            *expected.kept
+        }
+
+
+@given(customers, st.sampled_from(UserIdField), st.sampled_from(ClearTraits))
+def test_the_oracle_and_the_transformation_agree_on_every_customer(
+    customer: Json, field: UserIdField, clear: ClearTraits
+) -> None:
+    assert_both_agree(customer, field, clear)
+
+
+def test_the_oracle_and_the_transformation_agree_on_the_street_in_every_country() -> None:
+    for letters in product(string.ascii_uppercase, repeat=2):
+        for country in ("".join(letters), "".join(letters).lower()):
+            customer = a_customer(customerGroup=None, addresses=[an_address(country=country)])
+            assert_both_agree(customer, UserIdField.ID, ClearTraits.ALL)
+
+
+# ---- what README's table says, worked out by hand
+
+ADA = {
+    "id": "ada-id",
+    "version": 7,
+    "createdAt": "2026-01-02T03:04:05.678Z",
+    "lastModifiedAt": "2026-02-03T04:05:06.789Z",
+    "key": "ada-key",
+    "customerNumber": "1815",
+    "externalId": " crm-1815 ",
+    "email": " Ada@Example.com ",
+    "firstName": "Ada ",
+    "lastName": "Lovelace",
+    "title": "Countess",
+    "dateOfBirth": "1815-12-10",
+    "companyName": "Analytical Engines",
+    "vatId": "GB999999999",
+    "password": "****aGg=",
+    "isEmailVerified": True,
+    "customerGroup": {"typeId": "customer-group", "id": "group-vip"},
+    "stores": [{"typeId": "store", "key": "berlin"}, {"typeId": "store", "key": "paris"}],
+    "addresses": [
+        {"id": "first", "country": "FR", "city": "Paris", "phone": "+33 1", "company": "Another"},
+        {
+            "id": "billing",
+            "streetName": "St James's Square",
+            "streetNumber": "12",
+            "city": "London",
+            "region": "Greater London",
+            "postalCode": "SW1Y 4JH",
+            "country": "GB",
+            "phone": "+44 20",
+            "mobile": "+44 7700",
+        },
+    ],
+    "defaultBillingAddressId": "billing",
+    "billingAddressIds": ["first", "billing"],
+}
+NOBODY: Json = {"id": "nobody", "version": 2, "firstName": " ", "stores": [], "addresses": []}
+BERLIN = {"id": "berlin", "streetName": "Hauptstraße", "streetNumber": "5", "country": "DE", "state": "Berlin"}
+NEW_YORK = {"id": "new-york", "streetName": "Main St", "streetNumber": "123", "country": "us", "company": "Acme, Inc."}
+
+
+@pytest.mark.parametrize(
+    ("customer", "traits"),
+    [
+        pytest.param(
+            ADA,
+            {
+                "email": "Ada@Example.com",
+                "firstName": "Ada",
+                "lastName": "Lovelace",
+                "name": "Ada Lovelace",
+                "phone": "+44 7700",
+                "address": {
+                    "street": "12 St James's Square",
+                    "city": "London",
+                    "state": "Greater London",
+                    "postalCode": "SW1Y 4JH",
+                    "country": "GB",
+                },
+                "company": {"name": "Analytical Engines"},
+                "birthday": "1815-12-10",
+                "createdAt": "2026-01-02T03:04:05.678Z",
+                "commercetoolsId": "ada-id",
+                "customerNumber": "1815",
+                "externalId": "crm-1815",
+                "isEmailVerified": True,
+                "customerGroup": "vip",
+                "stores": ["berlin", "paris"],
+            },
+            id="every field",
+        ),
+        pytest.param(NOBODY, {"commercetoolsId": "nobody"}, id="hardly any field"),
+        pytest.param(
+            NOBODY
+            | {
+                "lastName": "Smith",
+                "isEmailVerified": False,
+                "customerGroup": {"typeId": "customer-group", "id": "group-without-key"},
+                "addresses": [BERLIN, NEW_YORK],
+                "defaultShippingAddressId": "new-york",
+                "billingAddressIds": ["berlin"],
+            },
+            {
+                "lastName": "Smith",
+                "name": "Smith",
+                "address": {"street": "123 Main St", "country": "us"},
+                "company": {"name": "Acme, Inc."},
+                "commercetoolsId": "nobody",
+                "isEmailVerified": False,
+                "customerGroup": "group-without-key",
+            },
+            id="the default shipping address before the first billing address; a group without a key",
+        ),
+        pytest.param(
+            NOBODY
+            | {
+                "customerGroup": {"typeId": "customer-group", "id": "group-unknown"},
+                "addresses": [NEW_YORK, BERLIN],
+                "defaultBillingAddressId": "removed",
+                "shippingAddressIds": ["berlin"],
+            },
+            {
+                "address": {"street": "Hauptstraße 5", "state": "Berlin", "country": "DE"},
+                "commercetoolsId": "nobody",
+                "customerGroup": "group-unknown",
+            },
+            id="an id that no address has is passed over; a group that cannot be read",
+        ),
+    ],
+)
+def test_the_traits_of_a_customer(customer: Json, traits: Json) -> None:
+    assert profile_of_customer(customer, GROUPS, CLEAR_ALL) == Profile(customer["id"], traits)
+
+
+@pytest.mark.parametrize(
+    ("field", "user_id"),
+    [
+        ("email", "ada@example.com"),
+        ("id", "ada-id"),
+        ("key", "ada-key"),
+        ("externalId", "crm-1815"),
+        ("customerNumber", "1815"),
+    ],
+)
+def test_the_user_id_is_the_field_that_the_shop_chose(field: str, user_id: str) -> None:
+    profile = profile_of_customer(ADA, GROUPS, Rules(field, "all"))
+
+    assert profile is not None
+    assert profile.user_id == user_id
+
+
+def test_a_customer_without_the_user_id_has_no_profile() -> None:
+    assert profile_of_customer(NOBODY, GROUPS, Rules("email", "all")) is None
+
+
+def test_without_clear_all_a_later_version_may_leave_what_it_lacks_where_others_may_have_set_it() -> None:
+    later = profile_of_customer(NOBODY | {"firstName": "Ada"}, GROUPS, CLEAR_OWN)
+    first = profile_of_customer(NOBODY | {"version": 1}, GROUPS, CLEAR_OWN)
+
+    assert later is not None
+    assert later.kept == {"lastName", "phone", "address", "company", "birthday"}
+    assert first is not None
+    assert first.kept == frozenset()
+    held = {**later.traits, "lastName": "Lovelace"}
+    assert differences({"nobody": later}, {"nobody": held}) == []
+    assert differences({"nobody": later}, {"nobody": held | {"customerNumber": "1"}}) == ["nobody"]
+
+
+def test_the_rules_are_those_of_the_services_settings_with_its_defaults() -> None:
+    assert rules_of({}) == Rules("email", "own")
+    assert rules_of({"SEGMENT_USER_ID": "id", "SEGMENT_CLEAR_TRAITS": "all"}) == CLEAR_ALL
+
+
+# ---- the judge of the demo and of chaos
+
+
+@pytest.fixture
+def world() -> Iterator[LocalWorld]:
+    """Give a shop with two customers, and a Segment to which nobody has told anything: there is no service."""
+    world = LocalWorld(environment={"PUSH_AUTH": "none"})
+    world.shop = Shop()  # whose messages go nowhere
+    with world.pubsub, world.segment:
+        for name in ("Ada", "Grace"):
+            world.shop.create(firstName=name, email=f"{name}@example.com")
+        yield world
+
+
+def tell(world: LocalWorld, *user_ids: str, **traits: object) -> None:
+    """Tell Segment of these users what the shop says of them, or has these traits instead."""
+    for user_id in user_ids:
+        customer = world.shop.customers.get(user_id, {"firstName": "Nobody"})
+        name = customer["firstName"]
+        event = {
+            "type": "identify",
+            "userId": user_id,
+            "messageId": f"of {user_id}",
+            "traits": {
+                "email": f"{name}@example.com",
+                "firstName": name,
+                "name": name,
+                "createdAt": customer.get("createdAt"),
+                "commercetoolsId": user_id,
+                "isEmailVerified": False,
+                **traits,
+            },
+        }
+        body = {"batch": [event], "writeKey": world.segment.write_key}
+        requests.post(f"{world.segment.url}/v1/batch", json=body, timeout=10).raise_for_status()
+
+
+def test_the_judge_finds_nothing_where_segment_holds_the_shop(world: LocalWorld) -> None:
+    tell(world, *world.shop.customers)
+
+    assert len(world.segment.profiles) == 2
+    assert world.differences() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"firstName": "Charles"}, id="another value"),
+        pytest.param({"firstName": None}, id="one missing"),
+        pytest.param({"lastName": "Lovelace"}, id="one too many"),
+    ],
+)
+def test_the_judge_notices_a_wrong_trait(world: LocalWorld, wrong: Json) -> None:
+    ada, grace = world.shop.customers
+    tell(world, ada, **wrong)
+    tell(world, grace)
+
+    assert world.differences() == [ada]
+
+
+def test_the_judge_notices_a_missing_customer(world: LocalWorld) -> None:
+    ada, grace = world.shop.customers
+    tell(world, ada)
+
+    assert world.differences() == [grace]
+
+
+def test_the_judge_notices_a_customer_too_many(world: LocalWorld) -> None:
+    tell(world, *world.shop.customers, "somebody-else")
+
+    assert world.differences() == ["somebody-else"]
