@@ -11,7 +11,7 @@ import platform
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -26,6 +26,7 @@ from playground.stand_in import Answer, Call, StandIn, json_answer
 HERE = Path(__file__).parent
 _MICRO = 1e6
 _MORE_THAN_A_SECOND_TAKES = 8000  # messages
+_STARTS = 7
 _AUDIENCE = "https://commercetools-segment.example.com"
 _ACCOUNT = "push@demo.iam.gserviceaccount.com"
 
@@ -50,6 +51,7 @@ class Run:
     connections: int = 80
     token: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    checkout: Path = world.ROOT
     samples: list[Sample] = field(default_factory=list)
     rss: float = 0.0
     segment_calls: float = 0.0
@@ -58,13 +60,18 @@ class Run:
     def median(self, what: str) -> float:
         return float(median(getattr(sample, what) for sample in self.samples))
 
-    def ratio(self, other: "Run") -> float:
-        """How many times the CPU of the other each message costs."""
-        return median(ours.cpu / theirs.cpu for ours, theirs in zip(self.samples, other.samples, strict=True))
+    def ratio(self, other: "Run", what: str = "cpu") -> float:
+        """How many times the CPU (or the p50, the p99) of the other each message costs."""
+        pairs = zip(self.samples, other.samples, strict=True)
+        return float(median(getattr(ours, what) / getattr(theirs, what) for ours, theirs in pairs))
 
     def more_than(self, other: "Run") -> float:
         """How many microseconds of CPU each message costs more than with the other."""
         return median(ours.cpu - theirs.cpu for ours, theirs in zip(self.samples, other.samples, strict=True))
+
+    def beside(self, other: "Run") -> tuple[str, ...]:
+        ratios = (f"{self.ratio(other, what):.3f}" for what in ("cpu", "p50", "p99"))
+        return (self.name, *ratios, f"{self.rss - other.rss:+.1f}")
 
     @property
     def row(self) -> tuple[str, ...]:
@@ -96,7 +103,7 @@ class Running:
                 world.stand_in("playground.commercetools", "--latency", str(LATENCY), "--customers", str(CUSTOMERS))
             )
             environment |= world.commercetools_environment(commercetools)
-        self._port, self._server = stack.enter_context(world.server(run.app, environment))
+        self._port, self._server = stack.enter_context(world.server(run.app, environment, run.checkout))
 
     def take_turn(self, seconds: float, ids: Path) -> None:
         run = self.run
@@ -171,7 +178,7 @@ def _measure(runs: Sequence[Run], *, rounds: int, seconds: float) -> None:
         for number in range(rounds):
             ids = folder / str(number)
             ids.write_text("\n".join(customers[number * share : (number + 1) * share]))
-            for one in running:
+            for one in running if number % 2 else reversed(running):
                 one.take_turn(seconds, ids)
             print(f"round {number + 1} of {rounds}:", *(f"{run.samples[-1].cpu:.0f}" for run in runs), flush=True)
         for one in running:
@@ -186,9 +193,9 @@ class Start:
     rss: float
 
 
-def _start(app: str) -> Start:
+def _start(app: str, checkout: Path = world.ROOT) -> Start:
     environment = {"SEGMENT_WRITE_KEY": WRITE_KEY, "SEGMENT_HOST": "http://127.0.0.1:9", "PUSH_AUTH": "none"}
-    with world.server(app, environment) as (port, server):
+    with world.server(app, environment, checkout) as (port, server):
         notification = {
             "notificationType": "ResourceCreated",
             "projectKey": "demo-shop",
@@ -198,6 +205,26 @@ def _start(app: str) -> Start:
         if answer.status_code != requests.codes.no_content:
             raise SystemExit(f"the first push was answered {answer.status_code}")
         return Start(world.cpu_seconds(server.pid), world.rss(server.pid) / MEGA)
+
+
+def _twins(runs: Iterable[Run], checkout: Path) -> list[Run]:
+    """Return the same runs with the server of another checkout."""
+    return [replace(run, name=f"{run.name}, {checkout.name}", checkout=checkout, samples=[]) for run in runs]
+
+
+def _compare(runs: Sequence[Run], checkouts: Sequence[Path], *, rounds: int, seconds: float) -> None:
+    """Measure each run here and in the other checkouts by turns; print the medians of the rounds' ratios."""
+    twins = [_twins(runs, checkout) for checkout in checkouts]
+    by_turns = [run for group in zip(runs, *twins, strict=True) for run in group]
+    _measure(by_turns, rounds=rounds, seconds=seconds)
+    print(_table([run.row for run in by_turns], _COLUMNS))
+    starts = [[_start(_SERVICE, checkout) for checkout in (world.ROOT, *checkouts)] for _ in range(_STARTS)]
+    for number, checkout in enumerate(checkouts, 1):
+        rows = [run.beside(twin) for run, twin in zip(runs, twins[number - 1], strict=True)]
+        start = median(ones[0].cpu / ones[number].cpu for ones in starts)
+        rss = median(ones[0].rss - ones[number].rss for ones in starts)
+        rows.append(("the start", f"{start:.3f}", "", "", f"{rss:+.1f}"))
+        print(_table(rows, (f"here / {checkout.name}", "CPU", "p50", "p99", "RSS MiB")))
 
 
 def _verdicts(
@@ -255,6 +282,13 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--seconds", type=float, default=2.0, help="of load for each turn")
     options.add_argument("--only", default="", help="some of the runs, as in a,c,d250: print them, write nothing")
+    options.add_argument(
+        "--beside",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="give each run a twin with the server of this checkout, by turns; print the ratios, write nothing",
+    )
     chosen = options.parse_args()
     every = _runs()
     runs = {name: run for name, run in every.items() if name in (chosen.only.split(",") if chosen.only else every)}
@@ -262,12 +296,16 @@ def main() -> None:
         if "o" in runs:
             signer = Signer()
             _with_tokens(runs["o"], signer, stack.enter_context(_Certificates(signer)).url)
+        if chosen.beside:
+            checkouts = [checkout.resolve() for checkout in chosen.beside]
+            _compare(list(runs.values()), checkouts, rounds=chosen.rounds, seconds=chosen.seconds)
+            return
         _measure(list(runs.values()), rounds=chosen.rounds, seconds=chosen.seconds)
     table = _table([run.row for run in runs.values()], _COLUMNS)
     print(table)
     if chosen.only:
         return
-    starts = [(_start(_SERVICE), _start(_FLOOR)) for _ in range(7)]
+    starts = [(_start(_SERVICE), _start(_FLOOR)) for _ in range(_STARTS)]
     verdicts = _table(_verdicts(runs, *zip(*starts, strict=True)), ("what", "measured", "goal"))
     print(verdicts)
     backfilled = backfill.measure(100_000).sentence

@@ -15,6 +15,7 @@ import requests
 
 from playground.shop import Shop
 
+ROOT = Path(__file__).parents[1]
 LATENCY = 0.03
 WRITE_KEY = "bench-write-key"
 CUSTOMERS = 200_000
@@ -52,13 +53,19 @@ def stand_in(*command: str) -> Iterator[tuple[str, Callable[[], int]]]:
 
 
 @contextmanager
-def server(app: str, environment: Mapping[str, str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Start gunicorn with this app under the service's own settings; its log goes to a file, as to a collector."""
+def server(
+    app: str, environment: Mapping[str, str], checkout: Path = ROOT
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Start gunicorn with this app under the service's own settings; its log goes to a file, as to a collector.
+
+    App and settings are those of the checkout, since the folder in which the process starts is searched first.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", "python:service.serving.gunicorn_conf", app],
+            [sys.executable, "-m", "gunicorn", "--config", f"python:{_server_settings(checkout)}", app],
+            cwd=checkout,
             env={**os.environ, **environment, "PORT": str(port)},
             stdout=log,
             stderr=log,
@@ -69,6 +76,12 @@ def server(app: str, environment: Mapping[str, str]) -> Iterator[tuple[int, subp
         finally:
             process.terminate()
             process.wait()
+
+
+def _server_settings(checkout: Path) -> str:
+    """Return the name of the module with gunicorn's settings; an older checkout has it in another folder."""
+    [path] = checkout.glob("service/**/gunicorn_conf.py")
+    return ".".join(path.relative_to(checkout).with_suffix("").parts)
 
 
 def _wait_until_it_answers(port: int) -> None:

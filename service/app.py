@@ -6,10 +6,11 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 28.0  # below the 30 s of a request; see "Numbers that nest" in docs/decisions.md
+RECEIVE = "receive"
+"""The endpoint of the view that takes a push."""
+
+_DECISIVE = (
+    *("REQUEST_METHOD", "PATH_INFO", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "wsgi.url_scheme"),
+    *("HTTP_CONNECTION", "HTTP_UPGRADE"),  # a WebSocket's handshake goes to no view of ours
+)
+"""All of a request that Flask's URL map looks at; SCRIPT_NAME and QUERY_STRING only end up in redirects."""
+_KINDS_OF_REQUEST = 64  # Pub/Sub's pushes are of one kind
+_JSON = "application/json"
 _LARGEST_BODY = 14 * 1024 * 1024  # 10 MB of data, in base64, in an envelope
 
 _LEVELS = {
@@ -45,29 +56,54 @@ class Answer(NamedTuple):
         start_response(_STATUS_LINES[self.status], headers)
         return (self.body,)
 
+    def response(self) -> Response:
+        """Return the same answer for Flask to send."""
+        return _JsonResponse(self.body, _STATUS_LINES[self.status], content_type=_JSON if self.body else None)
+
 
 _STATUS_LINES = {status: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class _JsonResponse(Response):
+    default_mimetype = None  # an answer without a body has no Content-Type
+
 
 _ACK = Answer(HTTPStatus.NO_CONTENT)
 _SUCCESS = Answer(HTTPStatus.OK, b'{"success": true}')
 _INTERNAL_SERVER_ERROR = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b'{"error": "Internal server error"}')
 
 
-class Door(Flask):
-    """Flask, with a short way for the push, which needs nothing of what Flask prepares for a request.
+Receive = Callable[["WSGIEnvironment"], Answer]
+"""Takes a push and returns what it is answered."""
 
-    Its contexts, routing, session and response take as long as all that a push has done to it: docs/decisions.md.
+
+class PushMiddleware:
+    """Answers a push without Flask's contexts, session and response objects, which a push does not use.
+
+    Flask decides which request is a push: the one that its URL map gives to the view `receive`, and everything else
+    goes on to Flask. Its decision is kept for requests that are alike in all that it depends on.
+    https://flask.palletsprojects.com/en/stable/api/#flask.Flask.wsgi_app
     """
 
-    def __init__(self, receive: Callable[["WSGIEnvironment"], Answer]) -> None:
-        super().__init__(__name__, static_folder=None)
+    def __init__(self, app: Flask, receive: Receive) -> None:
+        self._flask = app.wsgi_app
         self._receive = receive
-        self.add_url_rule("/", "receive", methods=["POST"])  # known to Flask, which answers 405 to other methods
 
-    def wsgi_app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        if environ["PATH_INFO"] == "/" and environ["REQUEST_METHOD"] == "POST":
+        @lru_cache(maxsize=_KINDS_OF_REQUEST)
+        def is_push(*decisive: str | None) -> bool:
+            environ = {name: value for name, value in zip(_DECISIVE, decisive, strict=True) if value is not None}
+            try:
+                endpoint, _ = app.url_map.bind_to_environ(environ).match()
+            except HTTPException:
+                return False
+            return bool(endpoint == RECEIVE)
+
+        self._is_push = is_push
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if self._is_push(*map(environ.get, _DECISIVE)):
             return self._receive(environ).send(start_response)
-        return super().wsgi_app(environ, start_response)
+        return self._flask(environ, start_response)
 
 
 def create_app(
@@ -78,9 +114,30 @@ def create_app(
     """Return the service. What is not handed in is made as the environment describes it (raises ConfigError)."""
     settings = settings or settings_from(os.environ)
     logs.configure(settings.log_level)
-    handle = (integration or integration_by(settings)).handle
-    authenticate = authenticate or authenticate_by(settings)
+    receive = _receiver((integration or integration_by(settings)).handle, authenticate or authenticate_by(settings))
+    app = Flask(__name__, static_folder=None)
 
+    @app.post("/", endpoint=RECEIVE)
+    def push() -> Response:
+        return receive(request.environ).response()
+
+    @app.get("/health")
+    def health() -> Response:
+        return Response('{"status": "ok"}', content_type=_JSON)
+
+    @app.errorhandler(HTTPException)
+    def not_ours(error: HTTPException) -> Response:
+        status, body = _no_push(error)
+        answer = Response(body, status, content_type=_JSON)
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            answer.headers["Allow"] = error.get_response().headers["Allow"]  # RFC 9110, 15.5.6
+        return answer
+
+    app.wsgi_app = PushMiddleware(app, receive)  # type: ignore[method-assign]  # as Flask documents it
+    return app
+
+
+def _receiver(handle: Callable[[bytes, EnvironHeaders, float], Outcome], authenticate: Authenticate) -> Receive:
     def receive(environ: "WSGIEnvironment") -> Answer:
         deadline = time.monotonic() + REQUEST_SECONDS
         try:
@@ -100,21 +157,7 @@ def create_app(
             log.exception("Failed: unforeseen")
             return _INTERNAL_SERVER_ERROR
 
-    app = Door(receive)
-
-    @app.get("/health")
-    def health() -> Response:
-        return Response('{"status": "ok"}', content_type="application/json")
-
-    @app.errorhandler(HTTPException)
-    def not_ours(error: HTTPException) -> Response:
-        status, body = _no_push(error)
-        answer = Response(body, status, content_type="application/json")
-        if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            answer.headers["Allow"] = error.get_response().headers["Allow"]  # RFC 9110, 15.5.6
-        return answer
-
-    return app
+    return receive
 
 
 def _body(environ: "WSGIEnvironment") -> bytes:

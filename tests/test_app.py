@@ -6,14 +6,17 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from service import logs
 from service.app import create_app
@@ -41,6 +44,9 @@ from tests.builders import (
 )
 from tests.fakes import RecordingClient, recording_send
 from tests.strategies import customer_messages, envelopes_of, json_values, notifications
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 LARGEST_BODY = 14 * 1024 * 1024
 SUCCESS = (200, {"success": True})
@@ -752,6 +758,86 @@ def test_any_other_method_or_path_is_answered_in_json(method: str, path: str, st
     assert answer.content_type == "application/json"
     assert answer.json == {"error": {404: "Not Found", 405: "Method Not Allowed"}[status]}
     assert door.segment.calls == []
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """An answer as it goes to the server: status line, headers in their order, body."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def answer_of(app: "WSGIApplication", body: bytes, **environ: Any) -> RawAnswer:  # noqa: ANN401  # whatever WSGI names
+    builder = EnvironBuilder(method="POST", data=body, environ_overrides=environ)
+    iterable, status, headers = run_wsgi_app(app, builder.get_environ())
+    return RawAnswer(status, headers.to_wsgi_list(), b"".join(iterable))
+
+
+def with_and_without_the_middleware(door: Callable[[], Door], body: bytes, **environ: Any) -> list[RawAnswer]:  # noqa: ANN401  # as above
+    """Return the answers to one push: from the app as it is served, and from another by Flask alone."""
+    flask_alone = door().http.application
+    return [
+        answer_of(door().http.application, body, **environ),
+        answer_of(lambda *request: Flask.wsgi_app(flask_alone, *request), body, **environ),
+    ]
+
+
+PATHS = [
+    pytest.param({"PATH_INFO": "/", "QUERY_STRING": "x=1"}, "200 OK", id="POST /?x=1"),
+    pytest.param({"PATH_INFO": "//"}, "200 OK", id="POST //, and POST /%2F"),
+    pytest.param({"PATH_INFO": "/", "SCRIPT_NAME": "/below"}, "200 OK", id="below another path"),
+    pytest.param({"PATH_INFO": "/", "HTTP_X_HTTP_METHOD_OVERRIDE": "PUT"}, "200 OK", id="a method in a header"),
+    pytest.param({"PATH_INFO": ""}, "308 PERMANENT REDIRECT", id="no path, as in POST http://host"),
+    pytest.param({"PATH_INFO": "/."}, "404 NOT FOUND", id="POST /."),
+    pytest.param({"PATH_INFO": "//health"}, "405 METHOD NOT ALLOWED", id="POST //health"),
+    pytest.param(
+        {"PATH_INFO": "/", "HTTP_CONNECTION": "upgrade", "HTTP_UPGRADE": "websocket"}, "400 BAD REQUEST", id="WebSocket"
+    ),
+    pytest.param({"PATH_INFO": "/", "HTTP_HOST": "a..b"}, "400 BAD REQUEST", id="a host that can be none"),
+]
+
+
+@pytest.mark.parametrize(("environ", "status"), PATHS)
+def test_what_is_a_push_is_for_flask_to_say(environ: dict[str, str], status: str) -> None:
+    served, by_flask_alone = with_and_without_the_middleware(a_door, a_push(a_message()), **environ)
+
+    assert served == by_flask_alone
+    assert served.status == status
+
+
+def test_one_push_after_another_is_routed_by_its_own_path() -> None:
+    door = a_door()
+
+    statuses = [
+        answer_of(door.http.application, a_push(a_message()), PATH_INFO=path).status for path in ("/", "/.", "//", "/.")
+    ]
+
+    assert statuses == ["200 OK", "404 NOT FOUND", "204 No Content", "404 NOT FOUND"]
+
+
+@pytest.mark.parametrize(
+    ("door", "body", "status"),
+    [
+        pytest.param(a_door, a_push(a_message()), 200, id="delivered"),
+        pytest.param(a_door, a_push(a_message(resource={"typeId": "cart", "id": "1"})), 204, id="ignored"),
+        pytest.param(a_door, b"no push", 400, id="refused"),
+        pytest.param(partial(a_door, error=OSError()), a_push(a_message()), 500, id="failed"),
+        pytest.param(partial(a_door, raising(Unauthenticated("no token"))), b"", 401, id="without a token"),
+        pytest.param(partial(a_door, raising(Forbidden("another"))), b"", 403, id="with another's token"),
+        pytest.param(partial(a_door, raising(CannotVerify("none"))), b"", 503, id="without certificates"),
+        pytest.param(partial(a_door, raising(KeyError())), b"", 500, id="unforeseen"),
+        pytest.param(a_door, b" " * (LARGEST_BODY + 1), 413, id="too large"),
+    ],
+)
+def test_every_answer_is_the_same_with_the_middleware_and_without(
+    door: Callable[[], Door], body: bytes, status: int
+) -> None:
+    served, by_flask_alone = with_and_without_the_middleware(door, body)
+
+    assert served == by_flask_alone
+    assert served.status.startswith(str(status))
 
 
 def test_health_is_well_and_touches_nothing() -> None:

@@ -126,7 +126,7 @@ def test_the_server_does_serve_the_door() -> None:
                 "service.pubsub",
                 "service.config",
                 "service.serving.decoding",
-                "service.serving.greenlets",
+                "service.serving.publisher",
                 "service.serving.upstream",
             ),
             id="pubsub",
@@ -149,6 +149,55 @@ def test_a_room_knows_its_outside_party_and_no_other(room: str, may_know: tuple[
         ours = [name for name in imports(path) if is_in(name, "service")]
 
         assert [name for name in ours if not is_in(name, *may_know)] == [], module_name(path)
+
+
+LIBRARIES_ARE_BENT_IN = ("service.serving", "service.segment.library")
+
+PUBLIC_ALL_THE_SAME = {
+    "_replace",  # of a named tuple: https://docs.python.org/3/library/collections.html#collections.somenamedtuple._replace
+    "_typeshed",  # typeshed's names for types alone
+}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name not in PUBLIC_ALL_THE_SAME
+
+
+def private_names_of_others(source: str) -> list[str]:
+    """Return the names with an underscore that a source takes from a module, an object or a superclass."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            own = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
+            found += [] if own else [ast.unparse(node)]
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if any(map(is_private, alias.name.split(".")))]
+        if isinstance(node, ast.ImportFrom):
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name for name in full if any(map(is_private, name.split(".")))]
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in files() if not is_in(module_name(path), *LIBRARIES_ARE_BENT_IN)], ids=module_name
+)
+def test_no_private_name_of_a_library_is_used_outside_of_where_libraries_are_bent(path: Path) -> None:
+    assert private_names_of_others(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import logging\nlogging._srcfile = None",
+        "from segment.analytics.request import _session",
+        "import gevent._socket3",
+        "from urllib3._collections import HTTPHeaderDict",
+        "class A(B):\n    def _load(self):\n        super()._load()",
+        "self._pool._get_conn()",
+    ],
+)
+def test_a_private_name_would_be_found(source: str) -> None:
+    assert len(private_names_of_others(source)) == 1
 
 
 def test_no_file_reads_the_environment_but_those_that_start_something() -> None:

@@ -1,8 +1,6 @@
-"""The server answers in one piece and not half-way, and looks its settings up once."""
+"""The server answers in one piece and not half-way."""
 
-from gunicorn.config import Config
-
-from service.serving.worker import AnswerInOnePiece, Worker
+from service.serving.worker import AnswerInOnePiece
 
 
 class Connection:
@@ -71,14 +69,3 @@ def test_everything_else_is_the_connections_own() -> None:
     assert AnswerInOnePiece(connection).send(b"HTTP/1.1 100 Continue") == 21
 
     assert connection.happened == [("send", b"HTTP/1.1 100 Continue")]
-
-
-def test_a_setting_is_an_attribute_and_needs_no_look_up() -> None:
-    settings = Config()
-    settings.set("keepalive", 75)
-
-    worker = Worker(0, 0, [], None, 0, settings, None)
-    worker.tmp.close()
-
-    assert vars(settings)["keepalive"] == 75
-    assert [name for name, setting in settings.settings.items() if vars(settings)[name] != setting.get()] == []

@@ -3,17 +3,15 @@
 https://docs.commercetools.com/api/projects/customers#customer
 """
 
-import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import validate
 
 from service.commercetools.resource import ResourceType
-from service.serving.decoding import Document, Inner, Plain, Several, Text, load
+from service.serving.decoding import Document, Inner, Moment, Plain, Several, Text, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +54,6 @@ class Customer:
     shipping_address_ids: tuple[str, ...] = ()
     created_at: str | None = None
     last_modified_at: datetime | None = None
-
-
-class _Moment(fields.AwareDateTime):
-    """A point in time, in UTC. A time without an offset is UTC."""
-
-    def __init__(self, data_key: str) -> None:
-        super().__init__(data_key=data_key, default_timezone=UTC, load_default=None, allow_none=True)
-
-    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # marshmallow's own signature
-        if type(value) is str and _AS_COMMERCETOOLS_WRITES_IT.fullmatch(value):
-            with suppress(ValueError):
-                return datetime.fromisoformat(value)
-        return super().deserialize(value, *args, **kwargs)
-
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:  # noqa: ANN401  # as above
-        try:
-            return super()._deserialize(value, *args, **kwargs).astimezone(UTC)
-        except OverflowError:  # year 1 or 9999, and outside of the calendar in UTC
-            raise self.make_error("invalid", obj_type=self.OBJ_TYPE) from None
-
-
-_AS_COMMERCETOOLS_WRITES_IT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 
 
 class _AddressSchema(Document):
@@ -128,7 +104,7 @@ class _CustomerSchema(Document):
     billing_address_ids = Several(Text(), "billingAddressIds")
     shipping_address_ids = Several(Text(), "shippingAddressIds")
     created_at = Text("createdAt")
-    last_modified_at = _Moment("lastModifiedAt")
+    last_modified_at = Moment("lastModifiedAt")
 
 
 _CUSTOMER = _CustomerSchema()

@@ -6,11 +6,10 @@ https://cloud.google.com/pubsub/docs/publisher
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from service.pubsub.envelope import PushMessage
-from service.serving import greenlets
+from service.serving.publisher import publish_rpc
 from service.serving.upstream import CALL_SECONDS
 
 _LONGEST_VALUE = 1024  # bytes of an attribute's value: https://cloud.google.com/pubsub/quotas#resource_limits
@@ -73,21 +72,8 @@ class DeadLetterTopic:
     def _rpc(self) -> Any:  # noqa: ANN401  # as above
         with self._making:
             if self._publish is None:
-                self._publish = _publish_rpc()
+                self._publish = publish_rpc()
             return self._publish
-
-
-def _publish_rpc() -> Any:  # noqa: ANN401  # as above
-    if greenlets.instead_of_threads():
-        # Under the service's gunicorn worker a blocked gRPC call would hold up every other push of the process.
-        from grpc.experimental.gevent import init_gevent  # noqa: PLC0415
-
-        init_gevent()
-    from google import pubsub_v1 as rpcs  # noqa: PLC0415  # see the class
-    from google.cloud import pubsub_v1  # noqa: PLC0415  # see the class
-
-    # The client's own `publish` leaves the message to a thread that gathers many.
-    return partial(rpcs.PublisherClient.publish, pubsub_v1.PublisherClient())
 
 
 def _shortened(text: str) -> str:

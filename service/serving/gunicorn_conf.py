@@ -38,14 +38,11 @@ secure_scheme_headers: dict[str, str] = {}
 
 
 class JsonLogger(Logger):  # type: ignore[misc]  # gunicorn comes without types
-    """gunicorn's own log in our form; no access log, since each push leaves a line of ours."""
+    """gunicorn's own log in our form. There is no access log, since each push leaves a line of ours."""
 
     def setup(self, cfg: Any) -> None:  # noqa: ANN401  # as above
         super().setup(cfg)
         self.error_log.handlers = [JsonLines(sys.stdout)]
-
-    def access(self, *_: object) -> None:
-        pass
 
 
 logger_class = JsonLogger

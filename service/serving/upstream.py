@@ -11,7 +11,6 @@ from http import HTTPStatus
 from http.client import BadStatusLine, RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import requests
@@ -125,17 +124,6 @@ def _as_it_is(request: "PreparedRequest") -> "PreparedRequest":
 
 
 class _Session(requests.Session):
-    def __init__(self) -> None:
-        super().__init__()
-        self._environment: dict[tuple[str, str], Any] = {}
-
-    def merge_environment_settings(self, url: Any, *settings: Any) -> Any:  # noqa: ANN401  # requests' own signature
-        # Which proxy and which certificates the environment names for a host is asked once: it is a quarter of a call.
-        host = urlsplit(str(url))[:2]
-        if host not in self._environment:
-            self._environment[host] = super().merge_environment_settings(url, *settings)
-        return self._environment[host]
-
     def get_redirect_target(self, resp: "Response") -> None:  # noqa: ARG002  # the name is requests' own
         return None
 

@@ -1,7 +1,4 @@
-"""gunicorn's gevent worker with three habits changed.
-
-How a setting is looked up, how an answer leaves, and what is said of what is no request.
-"""
+"""gunicorn's gevent worker with two changes: how an answer is sent, and what is said of what is no request."""
 
 from contextlib import suppress
 from http import HTTPStatus
@@ -38,11 +35,6 @@ class AnswerInOnePiece:
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn comes without types
     """Answers in one piece. Of what is no request it says only what fault it has: gunicorn's own words quote it."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # gunicorn's own
-        super().__init__(*args, **options)
-        # Two dozen settings are looked at for each request. As attributes they need no look-up of gunicorn's own.
-        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
 
     def handle_request(self, listener: object, request: object, connection: Any, address: object) -> None:  # noqa: ANN401  # as above
         whole = AnswerInOnePiece(connection)

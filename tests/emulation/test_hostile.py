@@ -64,6 +64,26 @@ def test_what_is_no_request_is_a_bad_request(service: Service, raw: bytes, statu
     assert status_of(service, raw) == status
 
 
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        pytest.param("/?x=1", b"200", id="a query"),
+        pytest.param("//", b"200", id="two slashes"),
+        pytest.param("/%2F", b"200", id="two slashes, one of them escaped"),
+        pytest.param("http://host/", b"200", id="an absolute target"),
+        pytest.param("http://host", b"308", id="an absolute target without a path"),
+        pytest.param("", b"400", id="no target"),
+        pytest.param("?x=1", b"400", id="a query alone"),
+        pytest.param("/.", b"404", id="another path"),
+    ],
+)
+def test_a_request_target_is_read_as_flask_reads_it(service: Service, target: str, status: bytes) -> None:
+    body = a_new_customer()
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    assert status_of(service, head.encode() + body) == status
+
+
 @pytest.mark.parametrize("header", ["SCRIPT_NAME: /elsewhere", "PATH_INFO: /elsewhere", "X-Forwarded-Proto: ftp"])
 def test_no_header_changes_how_a_request_is_read(service: Service, header: str) -> None:
     body = a_new_customer()

@@ -1,0 +1,24 @@
+"""google-cloud-pubsub's publish as one bounded call, which the service can wait for."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from service.serving import greenlets
+
+
+def publish_rpc() -> Callable[..., Any]:
+    """Return Pub/Sub's RPC Publish. Importing it takes 0.2 s and 60 MB.
+
+    https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#publisher
+    """
+    if greenlets.instead_of_threads():
+        # Under the service's gunicorn worker a blocked gRPC call would hold up every other push of the process.
+        from grpc.experimental.gevent import init_gevent  # noqa: PLC0415
+
+        init_gevent()
+    from google import pubsub_v1 as rpcs  # noqa: PLC0415
+    from google.cloud import pubsub_v1  # noqa: PLC0415
+
+    # The client's own `publish` leaves the message to a thread that gathers many.
+    return partial(rpcs.PublisherClient.publish, pubsub_v1.PublisherClient())
