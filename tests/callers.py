@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,11 @@ Visitor = TypeVar("Visitor")
 
 PATIENCE = 20.0
 """Seconds after which a test that hangs gives up."""
+
+HANGS = 100.0
+"""The same of a test in a process of its own."""
+
+ROOT = Path(__file__).parents[1]
 
 SEEDS = [*range(10), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(10, 40))]
 """Of the tests in which chance decides what happens."""
@@ -164,16 +170,27 @@ class Gate(Generic[Visitor]):
             self.let_go(number)
 
 
+def run_script(script: str) -> None:
+    """Run Python in a process of its own, which must end well."""
+    subprocess.run(  # noqa: S603  # our own script
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
+        check=True,
+        cwd=ROOT,
+        timeout=HANGS,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
 def run_on_greenlets(*files: str) -> None:
     """Run the tests of these files once more, in a process where gevent patched everything before any other import."""
     code = "from gevent import monkey; monkey.patch_all(); import pytest; raise SystemExit(pytest.main())"
     finished = subprocess.run(  # noqa: S603  # our own interpreter, our own code
         [sys.executable, "-c", code, "-p", "no:cacheprovider", "-k", "not greenlets_keep_the_same_promises", *files],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=HANGS,
         check=False,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr

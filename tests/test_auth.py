@@ -7,9 +7,8 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from playground.ports import ReservedPort
-from playground.stand_in import HANG, Answer, Call, StandIn, json_answer
+from playground.stand_in import HANG, Answer, Call, StandIn
 from service.config import PushAuth, Settings
 from service.pubsub.auth import (
     Authenticate,
@@ -40,6 +39,7 @@ EsSigner: Any = crypt.EsSigner  # as above
 AUDIENCE = "https://service.example.com/"
 ACCOUNT = "push@example-project.example.com"
 KEY_ID = "key-1"
+A_CERTIFICATE = {"key": "a certificate"}
 
 
 @dataclass(frozen=True)
@@ -72,52 +72,44 @@ def forgers() -> Key:
     return a_key()
 
 
-@dataclass
-class CertificateServer:
+class CertificateServer(StandIn):
     """Serves what it is told to, and counts."""
 
-    url: str = ""
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=lambda: {"Cache-Control": "public, max-age=100, must-revalidate"})
-    requests: int = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = 200
+        self.body = b""
+        self.headers = {"Cache-Control": "public, max-age=100, must-revalidate"}
+
+    @property
+    def requests(self) -> int:
+        return self.call_count
 
     def serves(self, certificates: Mapping[str, str]) -> None:
         self.status, self.body = 200, json.dumps(certificates).encode()
 
+    def respond(self, call: Call) -> Answer:
+        del call
+        return Answer(self.status, self.body, self.headers)
+
+
+@contextmanager
+def serving(googles: Key) -> Iterator[CertificateServer]:
+    with CertificateServer() as server:
+        server.serves({KEY_ID: googles.public})
+        yield server
+
 
 @pytest.fixture(scope="module")
-def certificate_server() -> Iterator[CertificateServer]:
-    told = CertificateServer()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            told.requests += 1
-            self.send_response(told.status)
-            for name, value in told.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(told.body)))
-            self.end_headers()
-            self.wfile.write(told.body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        told.url = f"http://127.0.0.1:{server.server_port}/certs"
-        yield told
-        server.shutdown()
-        thread.join()
+def certificate_server(googles: Key) -> Iterator[CertificateServer]:
+    with serving(googles) as server:
+        yield server
 
 
 @pytest.fixture
-def google(certificate_server: CertificateServer, googles: Key) -> CertificateServer:
-    fresh = CertificateServer()
-    certificate_server.status, certificate_server.headers, certificate_server.requests = fresh.status, fresh.headers, 0
-    certificate_server.serves({KEY_ID: googles.public})
-    return certificate_server
+def google(googles: Key) -> Iterator[CertificateServer]:
+    with serving(googles) as server:
+        yield server
 
 
 @dataclass
@@ -607,34 +599,30 @@ def test_where_nobody_answers_nothing_can_be_verified() -> None:
         Certificates(f"http://127.0.0.1:{port.number}/certs", Clock()).for_key(KEY_ID)
 
 
-class CertificatesPage(StandIn):
-    def respond(self, _call: Call) -> Answer:
-        return json_answer(200, {"key": "a certificate"}, {"Cache-Control": "max-age=60"})
+def test_pushes_that_arrive_during_the_first_fetch_wait_for_it_and_share_it(google: CertificateServer) -> None:
+    google.serves(A_CERTIFICATE)
+    google.latency = 0.3
+    certificates = Certificates(google.url)
+
+    with ThreadPoolExecutor(20) as pool:
+        fetched = list(pool.map(certificates.for_key, ["key"] * 20))
+
+    assert fetched == [A_CERTIFICATE] * 20
+    assert len(google.calls) == 1
 
 
-def test_pushes_that_arrive_during_the_first_fetch_wait_for_it_and_share_it() -> None:
-    with CertificatesPage(latency=0.3) as page:
-        certificates = Certificates(page.url)
+def test_nobody_who_knows_a_key_waits_while_stale_certificates_are_fetched_again(google: CertificateServer) -> None:
+    google.serves(A_CERTIFICATE)
+    clock = Clock()
+    certificates = Certificates(google.url, clock)
+    certificates.for_key("key")
+    clock.now += 101
+    with google.failing(HANG), ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(certificates.for_key, "key")
+        google.wait_for_calls(2, timeout=10)
 
-        with ThreadPoolExecutor(20) as pool:
-            fetched = list(pool.map(certificates.for_key, ["key"] * 20))
+        assert certificates.for_key("key") == A_CERTIFICATE
 
-        assert fetched == [{"key": "a certificate"}] * 20
-        assert len(page.calls) == 1
-
-
-def test_nobody_who_knows_a_key_waits_while_stale_certificates_are_fetched_again() -> None:
-    now = [1000.0]
-    with CertificatesPage() as page:
-        certificates = Certificates(page.url, clock=lambda: now[0])
-        certificates.for_key("key")
-        now[0] += 61
-        with page.failing(HANG), ThreadPoolExecutor(1) as pool:
-            renewing = pool.submit(certificates.for_key, "key")
-            page.wait_for_calls(2, timeout=10)
-
-            assert certificates.for_key("key") == {"key": "a certificate"}
-
-            assert not renewing.done()
-            page.fail(None)
-        assert renewing.result() == {"key": "a certificate"}
+        assert not renewing.done()
+        google.fail(None)
+    assert renewing.result() == A_CERTIFICATE

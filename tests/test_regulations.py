@@ -1,14 +1,10 @@
 """Who is to be erased is erased once Segment has said so, and not before: over real HTTP, many people to a call."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -21,8 +17,8 @@ from playground.stand_in import (
 )
 from service.segment.regulations import Regulations
 from service.segment.types import SegmentError
+from tests.callers import run_script
 
-ROOT = Path(__file__).parent.parent
 NO_END = float("inf")
 TOKEN = "Canary-Token-4711"
 CANARY = "canary-4711@example.com"
@@ -131,18 +127,17 @@ def test_a_body_is_never_larger_than_segment_takes(public_api: SegmentPublicApiS
 
 def test_a_call_names_5000_people_at_most(public_api: SegmentPublicApiStandIn) -> None:
     public_api.latency = 1.5  # while the first call is away, all the others have the time to be handed in
-    script = f"""
-from gevent import monkey; monkey.patch_all()
-import gevent
-from service.segment.regulations import Regulations
-regulations = Regulations({TOKEN!r}, {public_api.url!r})
-calls = [gevent.spawn(regulations.erase, f"user-{{n}}", float("inf")) for n in range(8000)]
-gevent.joinall(calls, raise_error=True)
-assert all(call.value.success for call in calls)
-"""
 
-    subprocess.run(  # noqa: S603  # our own script
-        [sys.executable, "-W", "error", "-c", script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True
+    run_script(
+        f"""
+        from gevent import monkey; monkey.patch_all()
+        import gevent
+        from service.segment.regulations import Regulations
+        regulations = Regulations({TOKEN!r}, {public_api.url!r})
+        calls = [gevent.spawn(regulations.erase, f"user-{{n}}", float("inf")) for n in range(8000)]
+        gevent.joinall(calls, raise_error=True)
+        assert all(call.value.success for call in calls)
+        """
     )
 
     people = [len(regulation["subjectIds"]) for regulation in public_api.regulations]

@@ -4,10 +4,6 @@ Segment's library lets a caller believe so in many ways; each has a test here, o
 """
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,10 +34,10 @@ from service.segment import (
     SegmentIntegrationResult,
 )
 from service.transformation import IdentifyRules, transform_customer_to_segment
+from tests.callers import run_script
 from tests.strategies import customers
 
 WRITE_KEY = "stand-in-write-key"
-ROOT = Path(__file__).parent.parent
 KIBIBYTE = 1024
 
 
@@ -279,7 +275,7 @@ def test_cookies_are_not_sent_back(segment: SegmentStandIn) -> None:
 
 
 def test_no_thread_is_needed_and_none_is_left_behind(segment: SegmentStandIn) -> None:
-    run(
+    run_script(
         f"""
         import threading
         from service.segment import create_segment_client
@@ -311,7 +307,7 @@ def test_the_callers_context_stays_as_it_was(segment: SegmentStandIn) -> None:
 
 
 def test_nothing_is_lost_where_the_process_ends_right_after_identify(segment: SegmentStandIn) -> None:
-    run(
+    run_script(
         f"""
         import os
         from service.segment import create_segment_client
@@ -325,7 +321,7 @@ def test_nothing_is_lost_where_the_process_ends_right_after_identify(segment: Se
 
 @pytest.mark.parametrize("used_before", [False, True], ids=["fork after import", "fork after a first call"])
 def test_forked_children_deliver_each_over_connections_of_their_own(segment: SegmentStandIn, used_before: bool) -> None:  # noqa: FBT001  # a row
-    run(
+    run_script(
         f"""
         import os, sys
         from service.segment import create_segment_client
@@ -349,16 +345,6 @@ def test_forked_children_deliver_each_over_connections_of_their_own(segment: Seg
     expected = {f"{child}-{number}" for child in range(4) for number in range(10)}
     assert {event["userId"] for event in segment.events} - {"parent", "parent again"} == expected
     assert segment.duplicates == 0
-
-
-def run(script: str) -> None:
-    subprocess.run(  # noqa: S603  # our own script
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
-        check=True,
-        cwd=ROOT,
-        timeout=30,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
 
 
 def test_an_error_quotes_nothing_of_the_customer_or_the_key(segment: SegmentStandIn) -> None:
@@ -406,7 +392,7 @@ def test_each_confirmed_call_leaves_one_line_with_the_number_of_its_events(
 
 
 def test_the_library_still_finds_what_it_imports_when_it_uses_it() -> None:
-    run(
+    run_script(
         """
         import sys
         import service.segment
