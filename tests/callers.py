@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 import gevent
 import pytest
 
+from playground.stand_in import StandIn
+
 Result = TypeVar("Result")
 Visitor = TypeVar("Visitor")
 
@@ -58,6 +60,18 @@ class Clock:
     def wait_for_reading_by(self, reader: threading.Thread) -> None:
         with self._read:
             assert self._read.wait_for(lambda: reader in self._readers, PATIENCE), "it never came to wait"
+
+    def wait_for_each(self, callers: "Sequence[Caller[Result]]") -> None:
+        """Wait until each of these has read the clock or has ended. The callers call `look_again` at their end."""
+        with self._read:
+            there = self._read.wait_for(
+                lambda: all(caller.has_ended or caller.thread in self._readers for caller in callers), PATIENCE
+            )
+            assert there, "not all of them came to wait"
+
+    def look_again(self) -> None:
+        with self._read:
+            self._read.notify_all()
 
 
 class Caller(Generic[Result]):
@@ -168,6 +182,23 @@ class Gate(Generic[Visitor]):
                     return
                 number = random.choice(list(self._held))
             self.let_go(number)
+
+
+def all_at_once(calls: Sequence[Callable[[], Result]], clock: Clock, stand_in: StandIn) -> list[Result]:
+    """Make each call from a thread of its own, and return what they return.
+
+    The stand-in answers when all of them wait for an answer: each reads `clock` before it waits.
+    """
+    with stand_in.hold():
+        callers = [Caller(call, then=clock.look_again) for call in calls]
+        clock.wait_for_each(callers)
+    ends = []
+    for caller in callers:
+        end = caller.end()
+        if isinstance(end, BaseException):
+            raise end
+        ends.append(end)
+    return ends  # type: ignore[return-value]  # a call that returned has a result
 
 
 def run_script(script: str) -> None:

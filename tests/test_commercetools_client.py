@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -22,8 +23,10 @@ from service.commercetools.notification import Notification
 from service.commercetools.resource import CannotRead
 from service.serving.decoding import Malformed
 from tests.builders import commercetools_settings
+from tests.callers import Clock, all_at_once
 
 NO_END = float("inf")
+ENDLESS = 1000.0  # seconds: longer than any test may take
 SECRET = "Canary-Secret-4711"
 CANARY = "Canary-Name-4711"
 TOKEN = "/oauth/token"
@@ -68,8 +71,12 @@ def reason_of(
     return reason
 
 
-def all_at_once(reader: Resources[Customer], customer_ids: Sequence[str]) -> list[Document | str]:
-    """Read each from a thread of its own; for who cannot be read, the reason."""
+def read_all(
+    commercetools: CommercetoolsStandIn, customer_ids: Sequence[str], *, call_seconds: float = 10.0
+) -> list[Document | str]:
+    """Read all of them at the same moment; for who cannot be read, the reason."""
+    clock = Clock()
+    reader = reader_of(commercetools, call_seconds=call_seconds, clock=clock)
 
     def ending(customer_id: str) -> Document | str:
         try:
@@ -77,8 +84,7 @@ def all_at_once(reader: Resources[Customer], customer_ids: Sequence[str]) -> lis
         except CannotRead as cannot_read:
             return str(cannot_read)
 
-    with ThreadPoolExecutor(len(customer_ids)) as pool:
-        return list(pool.map(ending, customer_ids))
+    return all_at_once([partial(ending, customer_id) for customer_id in customer_ids], clock, commercetools)
 
 
 def ids_of(customers: Sequence[Document]) -> list[str]:
@@ -183,7 +189,7 @@ def test_one_caller_renews_the_token_for_all(shop: Shop) -> None:
         commercetools.hide_from_query(ids_of(customers))
         commercetools.expected = 25
 
-        assert all_at_once(reader_of(commercetools), ids_of(customers)) == customers
+        assert read_all(commercetools, ids_of(customers)) == customers
 
         assert commercetools.tokens_issued == 2
 
@@ -249,10 +255,9 @@ def test_the_next_caller_asks_for_a_token_again(commercetools: CommercetoolsStan
 
 
 def test_callers_that_wait_at_the_same_moment_share_calls(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
-    commercetools.latency = 0.05
     customers = [shop.create() for _ in range(60)]
 
-    assert all_at_once(reader_of(commercetools), ids_of(customers)) == customers
+    assert read_all(commercetools, ids_of(customers)) == customers
 
     assert len(calls_to(commercetools, QUERY)) < 12
     assert calls_to(commercetools, BY_ID) == []
@@ -261,10 +266,9 @@ def test_callers_that_wait_at_the_same_moment_share_calls(commercetools: Commerc
 def test_a_call_asks_for_a_hundred_at_most_and_gets_all_of_them_on_one_page(
     commercetools: CommercetoolsStandIn, shop: Shop
 ) -> None:
-    commercetools.latency = 0.2  # so that the others gather behind the first
     customers = [shop.create() for _ in range(130)]
 
-    assert all_at_once(reader_of(commercetools), ids_of(customers)) == customers
+    assert read_all(commercetools, ids_of(customers)) == customers
 
     calls = calls_to(commercetools, QUERY)
     assert max(len(asked_for(call)) for call in calls) == 100
@@ -296,11 +300,10 @@ def about(customer_id: str, version: int | None = None) -> Notification:
 
 
 def test_who_is_gone_is_no_trouble_to_those_who_are_there(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
-    commercetools.latency = 0.05
     customers = [shop.create() for _ in range(30)]
     shop.delete(customers[7]["id"])
 
-    endings = all_at_once(reader_of(commercetools), ids_of(customers))
+    endings = read_all(commercetools, ids_of(customers))
 
     assert endings == [*customers[:7], "gone", *customers[8:]]
 
@@ -417,11 +420,10 @@ def test_a_query_that_is_answered_404_says_nothing_of_the_customer(
 
 
 def test_one_too_many_in_an_answer_is_nobodys(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
-    commercetools.latency = 0.05
     customers = [shop.create() for _ in range(20)]
     commercetools.add_to_query(shop.create(firstName=CANARY))
 
-    assert all_at_once(reader_of(commercetools), ids_of(customers)) == customers
+    assert read_all(commercetools, ids_of(customers)) == customers
 
     assert calls_to(commercetools, BY_ID) == []
 
@@ -526,11 +528,17 @@ def test_no_other_answer_is_a_customer(
 def test_the_token_takes_from_the_time_of_the_call_that_needs_it(
     commercetools: CommercetoolsStandIn, shop: Shop
 ) -> None:
-    commercetools.latency = 0.4  # each of the two would be in time, both are not
+    clock = Clock()
+    reader = reader_of(commercetools, call_seconds=ENDLESS, clock=clock)
+    commercetools.fail(HANG, on=QUERY)
+    with commercetools.hold(lambda call: call.path == TOKEN) as held, ThreadPoolExecutor(1) as pool:
+        reason = pool.submit(reason_of, reader, shop.create()["id"])
+        assert held.wait_for(1, 20)
+        clock.set(ENDLESS - 0.3)  # of all its time this is what the query has left
+        held.let_go()
 
-    reason = reason_of(reader_of(commercetools, call_seconds=0.6), shop.create()["id"])
+        assert reason.result().startswith("commercetools was not reached: ")
 
-    assert reason.startswith("commercetools was not reached: ")
     assert commercetools.tokens_issued == 1
 
 
@@ -539,7 +547,7 @@ def test_nobody_waits_without_end_for_a_token_that_another_caller_asks_for(
 ) -> None:
     commercetools.fail(HANG, on=TOKEN)
 
-    endings = all_at_once(reader_of(commercetools, call_seconds=0.3), ids_of([shop.create() for _ in range(10)]))
+    endings = read_all(commercetools, call_seconds=0.3, customer_ids=ids_of([shop.create() for _ in range(10)]))
 
     assert {str(ending).partition(":")[0] for ending in endings} <= {
         "commercetools was not reached",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -13,10 +14,12 @@ from playground.stand_in import (
     Answer,
     Call,
     Fault,
+    Hold,
     answer,
 )
 from service.segment.regulations import Regulations
 from service.segment.types import SegmentError
+from tests import callers
 from tests.callers import run_script
 
 NO_END = float("inf")
@@ -67,10 +70,14 @@ def error_of(regulations: Regulations, user_id: str = CANARY, *, deadline: float
     return error
 
 
-def erase_all(regulations: Regulations, user_ids: Sequence[str]) -> list[SegmentError | None]:
-    """Erase each from a thread of its own, as pushes arrive."""
-    with ThreadPoolExecutor(len(user_ids)) as pool:
-        return [result.error for result in pool.map(lambda user_id: regulations.erase(user_id, NO_END), user_ids)]
+def erase_all(
+    public_api: SegmentPublicApiStandIn, user_ids: Sequence[str], sleep: Callable[[float], None] = lambda _: None
+) -> list[SegmentError | None]:
+    """Erase all of them at the same moment, as pushes arrive."""
+    clock = callers.Clock()
+    regulations = Regulations(public_api.token, public_api.url, clock=clock, sleep=sleep)
+    erasures = [partial(regulations.erase, user_id, NO_END) for user_id in user_ids]
+    return [result.error for result in callers.all_at_once(erasures, clock, public_api)]
 
 
 def erased(public_api: SegmentPublicApiStandIn) -> list[str]:
@@ -105,40 +112,50 @@ def test_any_user_id_arrives_as_it_is(public_api: SegmentPublicApiStandIn, user_
 
 
 def test_callers_that_wait_at_the_same_moment_share_calls(public_api: SegmentPublicApiStandIn) -> None:
-    public_api.latency = 0.05
     user_ids = [f"user-{n}" for n in range(100)]
 
-    assert erase_all(regulations_of(public_api), user_ids) == [None] * 100
+    assert erase_all(public_api, user_ids) == [None] * 100
 
     assert sorted(erased(public_api)) == sorted(user_ids)
     assert public_api.call_count < 10
 
 
 def test_a_body_is_never_larger_than_segment_takes(public_api: SegmentPublicApiStandIn) -> None:
-    public_api.latency = 0.2  # so that the others gather behind the first
     user_ids = [f"{n}" + "ä" * 200_000 for n in range(12)]  # 1.2 MB each, escaped
 
-    assert erase_all(regulations_of(public_api), user_ids) == [None] * 12
+    assert erase_all(public_api, user_ids) == [None] * 12
 
     sizes = [len(call.body) for call in public_api.calls]
     assert max(sizes) <= 4_000_000
     assert max(sizes) > 3_000_000, "and the bodies were full"
 
 
-def test_a_call_names_5000_people_at_most(public_api: SegmentPublicApiStandIn) -> None:
-    public_api.latency = 1.5  # while the first call is away, all the others have the time to be handed in
+def is_a_regulation(call: Call) -> bool:
+    return call.method == "POST"
 
-    run_script(
-        f"""
+
+def let_go_after_a_call(public_api: SegmentPublicApiStandIn, held: Hold) -> None:
+    assert public_api.wait_for_calls(1, callers.HANGS)
+    held.let_go()
+
+
+def test_a_call_names_5000_people_at_most(public_api: SegmentPublicApiStandIn) -> None:
+    # The script asks for another page when all have been submitted; until then the first regulation is held.
+    with public_api.hold(is_a_regulation, before_effect=True) as held, ThreadPoolExecutor(1) as pool:
+        pool.submit(let_go_after_a_call, public_api, held)
+        run_script(
+            f"""
         from gevent import monkey; monkey.patch_all()
-        import gevent
+        import gevent, requests
         from service.segment.regulations import Regulations
         regulations = Regulations({TOKEN!r}, {public_api.url!r})
         calls = [gevent.spawn(regulations.erase, f"user-{{n}}", float("inf")) for n in range(8000)]
+        gevent.sleep(0)
+        requests.get("{public_api.url}/all-submitted")
         gevent.joinall(calls, raise_error=True)
         assert all(call.value.success for call in calls)
         """
-    )
+        )
 
     people = [len(regulation["subjectIds"]) for regulation in public_api.regulations]
     assert people[1] == 5000
@@ -155,8 +172,8 @@ class PoisonablePublicApi(SegmentPublicApiStandIn):
 def test_who_is_refused_is_found_by_splitting_and_the_others_are_erased() -> None:
     user_ids = [f"user-{n}" for n in range(16)]
 
-    with PoisonablePublicApi(TOKEN, latency=0.05) as public_api:
-        errors = erase_all(regulations_of(public_api), [*user_ids[:9], CANARY, *user_ids[9:]])
+    with PoisonablePublicApi(TOKEN) as public_api:
+        errors = erase_all(public_api, [*user_ids[:9], CANARY, *user_ids[9:]])
 
         assert errors[9] == SegmentError("Segment's Public API answered 400", refused=True)
         assert errors[:9] + errors[10:] == [None] * 16
@@ -181,12 +198,12 @@ def test_no_call_begins_sooner_than_a_tenth_of_a_second_after_another(public_api
 
 
 def test_a_split_keeps_the_pace_too() -> None:
-    clock = Clock()
-    with PoisonablePublicApi(TOKEN, latency=0.05) as public_api:
-        errors = erase_all(regulations_of(public_api, clock=clock), [CANARY, *(f"user-{n}" for n in range(7))])
+    slept: list[float] = []
+    with PoisonablePublicApi(TOKEN) as public_api:
+        errors = erase_all(public_api, [CANARY, *(f"user-{n}" for n in range(7))], slept.append)
 
         assert [error for error in errors if error] == [SegmentError("Segment's Public API answered 400", refused=True)]
-        assert sum(clock.slept) == pytest.approx(0.1 * (public_api.call_count - 1))
+        assert sum(slept) == pytest.approx(0.1 * (public_api.call_count - 1))
 
 
 # What goes wrong

@@ -6,8 +6,8 @@ Segment's library lets a caller believe so in many ways; each has a test here, o
 import json
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from playground.stand_in import (
     answer,
 )
 from service.config import ClearTraits, UserIdField
-from service.integration import send_customer_to_segment_with_client
 from service.segment import (
     NotDelivered,
     SegmentClient,
@@ -34,10 +33,11 @@ from service.segment import (
     SegmentIntegrationResult,
 )
 from service.transformation import IdentifyRules, transform_customer_to_segment
-from tests.callers import run_script
+from tests.callers import Clock, all_at_once, run_script
 from tests.strategies import customers
 
 WRITE_KEY = "stand-in-write-key"
+NO_END = float("inf")
 KIBIBYTE = 1024
 
 
@@ -74,10 +74,12 @@ def an_identify(number: int = 1, **changes: Any) -> SegmentIdentifyPayload:  # n
     return SegmentIdentifyPayload(**(payload | changes))  # type: ignore[typeddict-item, no-any-return]  # changes may be anything
 
 
-def send_all(client: SegmentClient, payloads: Sequence[SegmentIdentifyPayload]) -> list[SegmentIntegrationResult]:
-    """Send each from a thread of its own, as pushes arrive."""
-    with ThreadPoolExecutor(len(payloads)) as pool:
-        return list(pool.map(lambda payload: send_customer_to_segment_with_client(client, payload), payloads))
+def send_all(segment: SegmentStandIn, payloads: Sequence[SegmentIdentifyPayload]) -> list[SegmentIntegrationResult]:
+    """Send all of them at the same moment, as pushes arrive."""
+    clock = Clock()
+    client = SegmentClient(WRITE_KEY, segment.url, clock=clock)
+    sends = [partial(client.send, [SegmentEvent("identify", payload)], NO_END) for payload in payloads]
+    return all_at_once(sends, clock, segment)
 
 
 def reason_of(client: SegmentClient, payload: SegmentIdentifyPayload) -> str:
@@ -154,7 +156,7 @@ def test_nan_in_one_event_is_refused_before_it_can_spoil_its_neighbours(
     payloads = [an_identify(n) for n in range(20)]
     payloads[7]["traits"]["score"] = not_json
 
-    results = send_all(client_of(segment), payloads)
+    results = send_all(segment, payloads)
 
     assert [number for number, result in enumerate(results) if not result.success] == [7]
     assert results[7].error is not None
@@ -211,10 +213,9 @@ def test_what_segment_would_drop_behind_a_200_is_refused_here(segment: SegmentSt
 
 
 def test_a_batch_is_never_larger_than_segment_takes(segment: SegmentStandIn) -> None:
-    segment.latency = 0.05  # so that the others gather behind the first
     payloads = [an_identify(n, traits={"note": "ä" * 5000}) for n in range(60)]  # 30 KB each, escaped
 
-    results = send_all(client_of(segment), payloads)
+    results = send_all(segment, payloads)
 
     assert all(result.success for result in results)
     assert len(segment.events) == 60
@@ -224,9 +225,8 @@ def test_a_batch_is_never_larger_than_segment_takes(segment: SegmentStandIn) -> 
 
 
 def test_callers_that_wait_at_the_same_moment_share_calls(segment: SegmentStandIn) -> None:
-    segment.latency = 0.05
 
-    results = send_all(client_of(segment), [an_identify(n) for n in range(100)])
+    results = send_all(segment, [an_identify(n) for n in range(100)])
 
     assert all(result.success for result in results)
     assert len(segment.events) == 100
@@ -244,8 +244,8 @@ def test_bad_events_are_found_by_splitting_and_their_neighbours_are_delivered() 
     payloads = [an_identify(n) for n in range(64)]
     payloads[23]["traits"]["note"] = payloads[42]["traits"]["note"] = "poison"
 
-    with PoisonableSegment(WRITE_KEY, latency=0.05) as segment:
-        results = send_all(client_of(segment), payloads)
+    with PoisonableSegment(WRITE_KEY) as segment:
+        results = send_all(segment, payloads)
 
         assert [number for number, result in enumerate(results) if not result.success] == [23, 42]
         assert all(result.error is None or result.error.refused for result in results)
@@ -379,11 +379,10 @@ def test_a_write_key_from_a_file_loses_its_line_end(segment: SegmentStandIn) -> 
 def test_each_confirmed_call_leaves_one_line_with_the_number_of_its_events(
     segment: SegmentStandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    segment.latency = 0.05
     segment.fail_next(answer(500))
 
     with caplog.at_level("INFO", logger="service.segment.client"):
-        results = send_all(client_of(segment), [an_identify(n) for n in range(30)])
+        results = send_all(segment, [an_identify(n) for n in range(30)])
 
     confirmed = sum(result.success for result in results)
     assert 0 < confirmed < 30
