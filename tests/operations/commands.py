@@ -1,12 +1,19 @@
-"""commercetools-segment as an operator runs it: a process of its own, with an environment of its own."""
+"""commercetools-segment as an operator runs it: a process of its own, with an environment of its own.
 
+`run` forks that process from one that has imported everything, which saves most of a second of CPU each time.
+"""
+
+import atexit
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from playground.commercetools import CommercetoolsStandIn
@@ -53,19 +60,44 @@ def run(
     cwd: Path | None = None,
 ) -> Ended:
     """Run a command to its end; `given` is its standard input, unless that is a terminal, by its file descriptor."""
-    source: dict[str, Any] = (
-        {"input": given.encode() if isinstance(given, str) else given} if terminal is None else {"stdin": terminal}
-    )
-    ended: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: S603  # our own command
-        command(*arguments),
-        **source,
-        env=environment_of(settings or {}),
-        cwd=cwd,
-        capture_output=True,
-        check=False,
-        timeout=SECONDS,
-    )
-    return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+    with TemporaryFile() as source, TemporaryFile() as out, TemporaryFile() as err:
+        source.write(given.encode() if isinstance(given, str) else given)
+        source.seek(0)
+        request = {"arguments": arguments, "environment": environment_of(settings or {}), "folder": str(cwd or ROOT)}
+        code = _forked(request, source.fileno() if terminal is None else terminal, out.fileno(), err.fileno())
+        said = []
+        for file in (out, err):
+            file.seek(0)
+            said.append(file.read().decode())
+    return Ended(code, *said)
+
+
+def _forked(request: Mapping[str, Any], *files: int) -> int:
+    """Have the request carried out with these files as stdin, stdout and stderr; return the exit code."""
+    server = _forkserver()
+    socket.send_fds(server, [json.dumps(request).encode()], files)
+    return int(json.loads(server.recv(1024)))
+
+
+@cache
+def _forkserver() -> socket.socket:
+    """Start the server, once in each process of tests; it ends when its socket is closed."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with its:
+        process = subprocess.Popen(  # noqa: S603  # our own server
+            [sys.executable, "-W", "error", "-m", "tests.operations.forkserver", str(its.fileno())],
+            cwd=ROOT,
+            env=environment_of({}),
+            pass_fds=[its.fileno()],
+        )
+    ours.settimeout(SECONDS)
+
+    def end() -> None:
+        ours.close()
+        process.wait(SECONDS)
+
+    atexit.register(end)
+    return ours
 
 
 def settings_for(

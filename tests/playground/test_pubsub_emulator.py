@@ -20,6 +20,7 @@ import pytest
 from google.api_core import exceptions
 from google.pubsub_v1 import PublisherClient, types
 
+from playground.ports import ReservedPort
 from playground.pubsub import PubSubEmulator, Push
 from tests.playground.pubsub_services import Service, clients_of, googles_emulator
 from tests.playground.push_endpoint import RESET, Endpoint, Received
@@ -186,11 +187,9 @@ def test_a_nack_blocks_its_ordering_key_and_no_other(service: Service) -> None:
 
 def test_a_push_to_a_closed_port_is_tried_again(service: Service) -> None:
     topic = service.topic()
-    with Endpoint() as gone:
-        pass
-    subscription = service.subscription(topic, gone.url)
-    service.publish(topic, "patient")
-    with Endpoint() as endpoint:
+    with ReservedPort() as gone, Endpoint() as endpoint:
+        subscription = service.subscription(topic, f"http://127.0.0.1:{gone.number}")
+        service.publish(topic, "patient")
         push_config = {"push_endpoint": endpoint.url}
         service.subscriber.modify_push_config(subscription=subscription, push_config=push_config)
         (push,) = endpoint.wait_for(1)
@@ -601,12 +600,14 @@ def test_a_connection_reset_without_an_answer_is_one_nack(pushes: Pushes) -> Non
 
 
 def test_what_is_pushed_is_reported(pushes: Pushes) -> None:
-    with PubSubEmulator(speed=1000, on_push=pushes) as emulator, clients_of(emulator) as service:
+    with (
+        PubSubEmulator(speed=1000, on_push=pushes) as emulator,
+        clients_of(emulator) as service,
+        ReservedPort() as gone,
+    ):
         topic, dead_letters = service.topic(), service.topic()
-        with Endpoint() as gone:
-            pass
         policy = {"dead_letter_topic": dead_letters}
-        subscription = service.subscription(topic, gone.url, dead_letter_policy=policy)
+        subscription = service.subscription(topic, f"http://127.0.0.1:{gone.number}", dead_letter_policy=policy)
         message_id = service.publish(topic, "x", kind="customer")
 
         assert emulator.wait_until_idle(15, subscription)
@@ -722,11 +723,10 @@ def test_the_window_of_pushes_in_flight_at_most_doubles_with_each_ack() -> None:
 def test_connections_are_used_again(pushes: Pushes) -> None:
     with PubSubEmulator(on_push=pushes) as emulator, clients_of(emulator) as service, Endpoint() as endpoint:
         topic = service.topic()
-        service.subscription(topic, endpoint.url)
-        for number in range(20):
-            service.publish(topic, str(number))
-            assert emulator.wait_until_idle(15)
+        service.subscription(topic, endpoint.url, enable_message_ordering=True)
+        service.publish_all(topic, [str(number) for number in range(20)], ordering_key="one after the other")
 
+        assert emulator.wait_until_idle(15)
         assert len(endpoint.received) == 20
         assert endpoint.connections <= 3  # one, if no more than a second passes between two pushes
 
@@ -871,12 +871,11 @@ def test_stopping_ends_every_thread_while_pushes_and_pulls_are_under_way(caplog:
 
 
 def test_a_port_can_be_chosen_and_a_taken_one_is_refused() -> None:
-    with PubSubEmulator() as emulator:
-        port = int(emulator.host.rpartition(":")[2])
-        with pytest.raises(OSError, match="in use"):
-            PubSubEmulator(port=port).start()
-    with PubSubEmulator(port=port) as again:
-        assert again.host == f"127.0.0.1:{port}"
+    with ReservedPort() as port:
+        for _ in range(2):
+            with PubSubEmulator(port=port.number) as emulator, pytest.raises(OSError, match="in use"):
+                PubSubEmulator(port=port.number).start()
+            assert emulator.host == f"127.0.0.1:{port.number}"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

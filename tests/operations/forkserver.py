@@ -1,0 +1,76 @@
+"""Processes of commercetools-segment that need not import anything: forked from one that has imported it all.
+
+python -W error -m tests.operations.forkserver FD
+
+Serves requests on the socket FD, one after the other. A request is one JSON message (arguments, environment, folder)
+with three file descriptors (stdin, stdout, stderr); the answer is the exit code. The process that forks has one thread,
+runs no command itself, and makes no gRPC channel.
+"""
+
+import io
+import json
+import os
+import socket
+import sys
+import time
+from typing import Any
+
+_LONGEST_REQUEST = 1024 * 1024
+
+
+def preload() -> None:
+    """Import what the commands import when they run."""
+    # ruff: noqa: PLC0415  # here, so that a test that uses the client imports none of it
+    import google.cloud.pubsub_v1
+
+    import service.operations.backfill
+    import service.operations.check
+    import service.operations.dead_letters
+    import service.operations.explain
+    import service.operations.subscription
+
+    del google, service
+
+
+def serve(server: socket.socket) -> dict[str, Any] | None:
+    """Fork a child for each request. Returns None when there are no more, and in a child what it is to do."""
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(server, _LONGEST_REQUEST, 3)
+        if not message:
+            return None
+        child = os.fork()
+        if child == 0:
+            server.close()
+            for number, descriptor in enumerate(descriptors):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            request: dict[str, Any] = json.loads(message)
+            return request
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _, status = os.waitpid(child, 0)
+        server.sendall(json.dumps(os.waitstatus_to_exitcode(status)).encode())
+
+
+def become(request: dict[str, Any]) -> None:
+    """Be the process that was asked for: its arguments, its environment, its folder, its files."""
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    time.tzset()
+    os.chdir(request["folder"])
+    sys.argv[1:] = request["arguments"]
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0)), encoding="utf-8")
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w")), encoding="utf-8")
+    sys.stderr = io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(2, "w")), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
+
+
+if __name__ == "__main__":
+    preload()
+    asked = serve(socket.socket(fileno=int(sys.argv[1])))
+    if asked is not None:
+        become(asked)
+        from service.cli import main
+
+        main()
