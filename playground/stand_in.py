@@ -250,6 +250,11 @@ class StandIn:
         with self._changed:
             return self._changed.wait_for(lambda: self.call_count >= n, timeout)
 
+    def wait_until_left(self, timeout: float) -> bool:
+        """Return whether within `timeout` seconds every connection has ended, with all that came on it."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._open, timeout)
+
     def forget(self) -> None:
         """Clear what was recorded."""
         with self._changed:
@@ -378,6 +383,7 @@ class StandIn:
                     del self._open[connection]
                     self._idle.discard(connection)
                     self._hanging.discard(connection)
+                    self._changed.notify_all()
 
     def _one_request(self, connection: socket.socket, reader: BufferedReader) -> bool:
         """Read a request and answer it; whether the connection may be used again."""

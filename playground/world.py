@@ -104,12 +104,14 @@ class Service:
 
         `has_ended` is called between the one and the other.
         """
+        os.kill(self.pid, signal.SIGSTOP)  # so that it starts the other one when we are ready
         for child in _children(self.pid):
             ended = os.pidfd_open(child)
             os.kill(child, signal.SIGKILL)
             select.select([ended], [], [], _STOP_SECONDS)
             os.close(ended)
         has_ended()
+        os.kill(self.pid, signal.SIGCONT)
         if self._process is not None:
             self._wait_until_it_answers(self._process)
 

@@ -333,6 +333,7 @@ class _Trouble:
 _AHEAD = 200  # messages that are published and not acknowledged: with more, the next trouble waits
 _CALM_SECONDS = 10.0  # for which it waits at the most
 _MEET_SECONDS = 2.0  # for which a fault waits to be met
+_LEAVE_SECONDS = 10.0  # for which the end of a process waits for the end of its connections
 
 
 class _Chaos:
@@ -489,6 +490,7 @@ class _Chaos:
         self.watch.wait_for(lambda: self.watch.pushes >= then or not self._open(), _MEET_SECONDS)
 
     def _has_ended(self) -> None:
+        self.world.segment.wait_until_left(_LEAVE_SECONDS)  # with what it had sent before
         self._process_ends.append(self.world.segment.accepted)
 
     @contextmanager
