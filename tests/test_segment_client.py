@@ -31,6 +31,7 @@ from service.segment import (
     SegmentEvent,
     SegmentIdentifyPayload,
     SegmentIntegrationResult,
+    library,
 )
 from service.transformation import IdentifyRules, transform_customer_to_segment
 from tests.callers import Clock, all_at_once, run_script
@@ -62,6 +63,21 @@ def test_an_event_is_what_the_library_makes_of_the_same_identify(document: dict[
 
     assert ours == theirs
     assert size == len(json.dumps(theirs)) + len(", ")
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        pytest.param("track", {"event": "Order Completed", "properties": {"total": 1.5}}, id="track"),
+        pytest.param("group", {"group_id": "unit-1", "traits": {"name": "ä"}}, id="group"),
+    ],
+)
+def test_the_builder_makes_the_librarys_track_and_group_too(call: str, arguments: dict[str, Any]) -> None:
+    common = {"user_id": "user-1", "timestamp": datetime(2026, 1, 2, tzinfo=UTC), "message_id": "message-1"}
+
+    ours = getattr(library.Builder(WRITE_KEY), call)(**common, **arguments)
+
+    assert ours == getattr(Client(WRITE_KEY, send=False, sync_mode=True), call)(**common, **arguments)
 
 
 def an_identify(number: int = 1, **changes: Any) -> SegmentIdentifyPayload:  # noqa: ANN401  # any value

@@ -1,71 +1,62 @@
-"""The server answers in one piece and not half-way."""
+"""Of what is no request gunicorn says no word, in its answer and in its log, and its log has our form."""
 
-from service.serving.worker import AnswerInOnePiece
+import json
+import logging
+import socket
+from collections.abc import Iterator
 
+import pytest
+from gunicorn.config import Config
+from gunicorn.http.errors import InvalidHeader, LimitRequestHeaders, LimitRequestLine
 
-class Connection:
-    """A connection that takes at most so many bytes at once, and records what it got and how."""
-
-    def __init__(self, takes: int = 1000) -> None:
-        self.takes = takes
-        self.happened: list[tuple[object, ...]] = []
-
-    def send(self, data: bytes) -> int:
-        self.happened.append(("send", data[: self.takes]))
-        return min(self.takes, len(data))
-
-    def sendall(self, data: bytes) -> None:
-        self.happened.append(("sendall", data))
-
-    def close(self) -> None:
-        self.happened.append(("close",))
+from service.serving.worker import JsonLogger, Worker
 
 
-def test_head_and_body_leave_together() -> None:
-    connection = Connection()
-    answer = AnswerInOnePiece(connection)
-
-    answer.sendall(b"head")
-    answer.sendall(b"body")
-    assert connection.happened == []
-    answer.leave()
-
-    assert connection.happened == [("send", b"headbody")]
-
-
-def test_what_the_connection_does_not_take_at_once_follows() -> None:
-    connection = Connection(takes=6)
-    answer = AnswerInOnePiece(connection)
-
-    answer.sendall(b"head")
-    answer.sendall(b"body")
-    answer.leave()
-
-    assert connection.happened == [("send", b"headbo"), ("sendall", b"dy")]
+@pytest.fixture(autouse=True)
+def _loggers_as_they_were() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("gunicorn.error", "gunicorn.access")]
+    as_they_were = [(one, one.handlers[:], one.level, one.propagate) for one in loggers]
+    yield
+    for one, handlers, level, propagate in as_they_were:
+        one.handlers[:] = handlers
+        one.setLevel(level)
+        one.propagate = propagate
 
 
-def test_where_there_is_no_answer_nothing_is_sent() -> None:
-    connection = Connection()
-
-    AnswerInOnePiece(connection).leave()
-
-    assert connection.happened == []
+def a_worker() -> Worker:
+    worker = Worker(0, 0, [], None, 0, Config(), JsonLogger(Config()))
+    worker.tmp.close()
+    return worker
 
 
-def test_of_an_answer_that_failed_half_way_nothing_is_sent() -> None:
-    connection = Connection()
-    answer = AnswerInOnePiece(connection)
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        pytest.param(InvalidHeader("a-canary"), b"400 Bad Request", id="a broken header"),
+        pytest.param(LimitRequestLine(9000, 4094), b"414 ", id="a line too long"),
+        pytest.param(LimitRequestHeaders("a-canary"), b"431 ", id="headers too large"),
+        pytest.param(KeyError("a-canary"), b"500 Internal Server Error", id="unforeseen"),
+    ],
+)
+def test_of_what_is_no_request_only_the_kind_of_fault_is_told(
+    error: Exception, status: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = a_worker()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        worker.handle_error(None, ours, ("127.0.0.1", 1), error)
+        sent = theirs.recv(4096)
 
-    answer.sendall(b"head")
-    answer.close()
-    answer.leave()
+    assert sent.startswith(b"HTTP/1.1 " + status)
+    assert b"a-canary" not in sent
+    said = capsys.readouterr().out
+    assert type(error).__name__ in said
+    assert "a-canary" not in said
 
-    assert connection.happened == [("close",)]
 
+def test_gunicorns_own_lines_are_json_like_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    JsonLogger(Config()).info("Listening at: %s", "http://0.0.0.0:8080")
 
-def test_everything_else_is_the_connections_own() -> None:
-    connection = Connection()
-
-    assert AnswerInOnePiece(connection).send(b"HTTP/1.1 100 Continue") == 21
-
-    assert connection.happened == [("send", b"HTTP/1.1 100 Continue")]
+    written = capsys.readouterr()
+    assert json.loads(written.out) == {"severity": "INFO", "message": "Listening at: http://0.0.0.0:8080"}
+    assert written.err == ""

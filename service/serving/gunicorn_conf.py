@@ -8,13 +8,9 @@ https://docs.gunicorn.org/en/stable/settings.html
 import gc
 import os
 import sys
-from typing import Any
-
-from gunicorn.glogging import Logger
 
 from service.config import ConfigError, settings_from
-from service.logs import JsonLines
-from service.serving.worker import Worker
+from service.serving.worker import JsonLogger, Worker
 
 try:
     _settings = settings_from(os.environ)
@@ -37,17 +33,7 @@ forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 
 
-class JsonLogger(Logger):  # type: ignore[misc]  # gunicorn comes without types
-    """gunicorn's own log in our form. There is no access log, since each push leaves a line of ours."""
-
-    def setup(self, cfg: Any) -> None:  # noqa: ANN401  # as above
-        super().setup(cfg)
-        self.error_log.handlers = [JsonLines(sys.stdout)]
-
-
 logger_class = JsonLogger
-
-
 worker_class = Worker  # gevent's, measured against gthread: docs/decisions.md
 
 
