@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import Any
 
 import requests
 
+from playground.ports import ReservedPort
 from playground.shop import Shop
 
 ROOT = Path(__file__).parents[1]
@@ -60,19 +60,17 @@ def server(
 
     App and settings are those of the checkout, since the folder in which the process starts is searched first.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    with tempfile.TemporaryFile() as log:
+    with ReservedPort() as port, tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "--config", f"python:{_server_settings(checkout)}", app],
             cwd=checkout,
-            env={**os.environ, **environment, "PORT": str(port)},
+            env={**os.environ, **environment, "PORT": str(port.number)},
             stdout=log,
             stderr=log,
         )
         try:
-            _wait_until_it_answers(port)
-            yield port, process
+            _wait_until_it_answers(port.number)
+            yield port.number, process
         finally:
             process.terminate()
             process.wait()

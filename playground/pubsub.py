@@ -44,7 +44,6 @@ __all__ = ["PubSubEmulator", "Push"]
 _LOOPBACK = "127.0.0.1"
 _LARGEST_REQUEST = 12 * 1024 * 1024  # bytes; a message of 10 MB and what is around it, above gRPC's default of 4 MB
 _RPC_THREADS = 32  # as many pulls can wait at a time
-_PULL_SECONDS = 20.0  # a pull that finds nothing returns nothing then; real, it is the caller who waits
 _CHUNK = 256 * 1024
 
 
@@ -54,7 +53,8 @@ class PubSubEmulator:
     `port` 0 takes a free one. `speed` divides every wait of the service's own (retry and push backoff, retention,
     held messages), never an ack deadline or a time in a token. `duplicate` is the probability that an acknowledged
     message is pushed once more, `reorder` that a message without ordering is held back for up to a second; `seed`
-    makes both the same for the same messages in the same order.
+    makes both the same for the same messages in the same order. A pull that finds nothing returns nothing after
+    `pull_seconds`.
 
     `on_push` is called after each push, in the emulator's thread: it must be quick and must not call the emulator.
     """
@@ -72,9 +72,11 @@ class PubSubEmulator:
         duplicate: float = 0.0,
         reorder: float = 0.0,
         seed: int | None = None,
+        pull_seconds: float = 20.0,
         on_push: Callable[[Push], None] | None = None,
     ) -> None:
         self._port = port
+        self._pull_seconds = pull_seconds
         self._world = World(
             speed=speed,
             duplicate=duplicate,
@@ -383,7 +385,7 @@ class PubSubEmulator:
     async def _pull(self, request: types.PullRequest) -> types.PullResponse:
         subscription = self._subscription(request.subscription)
         check_pull(request)
-        wait = 0.0 if request.return_immediately else _PULL_SECONDS
+        wait = 0.0 if request.return_immediately else self._pull_seconds
         received = await subscription.pull(request.max_messages, wait)
         return types.PullResponse(received_messages=received)
 

@@ -6,6 +6,7 @@
 import atexit
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from playground.commercetools import CommercetoolsStandIn
 from playground.segment import SegmentStandIn
 
 ROOT = Path(__file__).parents[2]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as where a shell runs the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a command that is started inherits it
 SECONDS = 100.0  # within which a command ends; far more than any takes
 
 

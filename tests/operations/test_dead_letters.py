@@ -18,7 +18,9 @@ from tests.playground.pubsub_services import Service, clients_of, googles_emulat
 # The only way to look into a subscription without waiting.
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated:DeprecationWarning")
 
-WAIT = 0.5  # for what is there already
+PULL_SECONDS = 0.1  # after which our emulator says that there is nothing
+LONG = 30.0  # for its answer
+A_WHILE = 5.0  # for what Google's emulator has already; it never says that there is nothing
 GIVEN_UP = {
     "CloudPubSubDeadLetterSourceDeliveryCount": "100",
     "CloudPubSubDeadLetterSourceSubscription": "customers-to-segment",
@@ -34,7 +36,7 @@ SET_ASIDE = {
 
 @contextmanager
 def our_emulator() -> Iterator[Service]:
-    with PubSubEmulator() as emulator, clients_of(emulator) as service:
+    with PubSubEmulator(pull_seconds=PULL_SECONDS) as emulator, clients_of(emulator) as service:
         yield service
 
 
@@ -47,8 +49,9 @@ def pubsub() -> Iterator[Service]:
 class Letters:
     """A dead-letter topic with its subscription, and the topic that letters are replayed to."""
 
-    def __init__(self, pubsub: Service) -> None:
+    def __init__(self, pubsub: Service, wait: float = LONG) -> None:
         self.pubsub = pubsub
+        self._wait = wait
         self.dead = pubsub.topic()
         self.subscription = pubsub.subscription(self.dead)
         self.topic = pubsub.topic()
@@ -82,7 +85,7 @@ class Letters:
             "DEAD_LETTER_SUBSCRIPTION": self.subscription,
             "PUBSUB_TOPIC": self.topic,
         }
-        return run("dead-letters", *arguments, "--wait", str(WAIT), settings=settings, terminal=terminal)
+        return run("dead-letters", *arguments, "--wait", str(self._wait), settings=settings, terminal=terminal)
 
 
 @pytest.fixture
@@ -123,7 +126,7 @@ def test_list_tells_reason_age_attempts_and_kind_and_nothing_of_a_person(letters
 
 def test_googles_emulator_is_served_as_well() -> None:
     with googles_emulator() as pubsub:
-        letters = Letters(pubsub)
+        letters = Letters(pubsub, A_WHILE)
         kept = letters.put(b"one", kind="original", **SET_ASIDE)
         letters.put(b"two", **GIVEN_UP)
 

@@ -1,6 +1,7 @@
 """Pub/Sub as the conformance tests see it: ours or Google's emulator behind the real client libraries."""
 
 import itertools
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -105,10 +106,16 @@ def googles_emulator() -> Iterator[Service]:
     program = root / "platform/pubsub-emulator/bin/cloud-pubsub-emulator"
     if not (program.exists() and shutil.which("java")):
         pytest.skip("gcloud's pubsub-emulator component or Java is not installed")
-    with ReservedPort() as port:
+    with (
+        ReservedPort() as port,
+        subprocess.Popen(  # noqa: S603  # as found above
+            [str(program), "--host=127.0.0.1", f"--port={port.number}"],
+            env={**os.environ, "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"},  # for a short life
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process,
+    ):
         host = f"127.0.0.1:{port.number}"
-        command = [str(program), "--host=127.0.0.1", f"--port={port.number}"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  # as found above
         try:
             with grpc.insecure_channel(host, options=[("grpc.initial_reconnect_backoff_ms", 100)]) as channel:
                 grpc.channel_ready_future(channel).result(timeout=30)
@@ -119,4 +126,3 @@ def googles_emulator() -> Iterator[Service]:
                 service.close()
         finally:
             process.terminate()
-            process.wait()

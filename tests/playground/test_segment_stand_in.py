@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -631,3 +632,73 @@ def test_the_public_api_says_in_seconds_and_as_a_date_when_to_come_back(public_a
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
     assert parsedate_to_datetime(answer.headers["X-RateLimit-Reset"]).timestamp() == pytest.approx(before + 60, abs=5)
     assert public_api.regulations == []
+
+
+# What is held
+
+
+def test_a_held_request_has_taken_effect_and_is_answered_when_it_is_let_go(segment: SegmentStandIn) -> None:
+    with segment.hold() as held, ThreadPoolExecutor(1) as pool:
+        posting = pool.submit(post, segment, an_identify())
+        assert held.wait_for(1, SOON)
+
+        assert len(segment.calls) == len(segment.events) == 1
+        assert not posting.done()
+        held.let_go()
+
+        assert posting.result().status_code == 200
+
+
+def test_a_request_that_is_held_before_its_effect_takes_effect_when_it_is_let_go(segment: SegmentStandIn) -> None:
+    with segment.hold(before_effect=True) as held, ThreadPoolExecutor(1) as pool:
+        posting = pool.submit(post, segment, an_identify())
+        assert held.wait_for(1, SOON)
+        assert (segment.calls, segment.events) == ([], [])
+        held.let_go()
+
+        assert posting.result().status_code == 200
+    assert len(segment.events) == 1
+
+
+def test_the_first_requests_and_others_than_those_meant_are_not_held(segment: SegmentStandIn) -> None:
+    with (
+        segment.hold(lambda call: call.json()["batch"][0]["userId"] == "ada", after=1) as held,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        for user_id in ("ada", "bob", "bob"):
+            assert post(segment, an_identify(user_id)).status_code == 200
+        posting = pool.submit(post, segment, an_identify("ada"))
+        assert held.wait_for(1, SOON)
+        held.let_go()
+        assert posting.result().status_code == 200
+
+        assert post(segment, an_identify("ada")).status_code == 200
+
+
+def test_a_fault_is_held_like_an_answer(segment: SegmentStandIn) -> None:
+    segment.fail_next(faults.answer(503))
+    with segment.hold() as held, ThreadPoolExecutor(1) as pool:
+        posting = pool.submit(post, segment, an_identify())
+        assert held.wait_for(1, SOON)
+        assert not posting.done()
+        held.let_go()
+
+        assert posting.result().status_code == 503
+
+
+def test_stopping_ends_what_is_held(segment: SegmentStandIn) -> None:
+    with segment.hold() as held, ThreadPoolExecutor(1) as pool:
+        posting = pool.submit(post, segment, an_identify())
+        assert held.wait_for(1, SOON)
+
+        segment.stop()
+
+        with pytest.raises(requests.ConnectionError):
+            posting.result()
+
+
+def test_its_port_is_reserved_while_it_is_stopped(segment: SegmentStandIn) -> None:
+    segment.stop()
+
+    with socket.socket() as another, pytest.raises(OSError, match="in use"):
+        another.bind(("127.0.0.1", segment.port))
