@@ -1,4 +1,4 @@
-"""The door: POST / takes a push, GET /health answers that the process lives. Which outcome gets which answer."""
+"""The HTTP endpoints: POST / takes a push, GET /health says that the process runs; and the answer to each outcome."""
 
 import json
 import logging
@@ -46,7 +46,7 @@ _LEVELS = {
 
 
 class Answer(NamedTuple):
-    """What a push is answered; the body, where there is one, is JSON."""
+    """The answer to a push. A body, if there is one, is JSON."""
 
     status: HTTPStatus
     body: bytes = b""
@@ -74,7 +74,7 @@ _INTERNAL_SERVER_ERROR = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b'{"error": "I
 
 
 Receive = Callable[["WSGIEnvironment"], Answer]
-"""Takes a push and returns what it is answered."""
+"""Takes a push and returns its answer."""
 
 
 class PushMiddleware:
@@ -111,7 +111,7 @@ def create_app(
     integration: Integration | None = None,
     authenticate: Authenticate | None = None,
 ) -> Flask:
-    """Return the service. What is not handed in is made as the environment describes it (raises ConfigError)."""
+    """Return the service. What is not given is made from the environment (raises ConfigError)."""
     settings = settings or settings_from(os.environ)
     logs.configure(settings.log_level)
     receive = _receiver((integration or integration_by(settings)).handle, authenticate or authenticate_by(settings))
@@ -153,7 +153,7 @@ def _receiver(handle: Callable[[bytes, EnvironHeaders, float], Outcome], authent
             return _turned_away(reason, HTTPStatus.SERVICE_UNAVAILABLE)
         except HTTPException as error:
             return _no_push(error)
-        except Exception:  # whatever it is, the message comes again
+        except Exception:  # whatever it is, Pub/Sub redelivers the message
             log.exception("Failed: unforeseen")
             return _INTERNAL_SERVER_ERROR
 
@@ -161,13 +161,13 @@ def _receiver(handle: Callable[[bytes, EnvironHeaders, float], Outcome], authent
 
 
 def _body(environ: "WSGIEnvironment") -> bytes:
-    """Return the whole body, or raise: what arrived in part is nobody's message yet, and Pub/Sub sends it again."""
-    length = int(environ.get("CONTENT_LENGTH") or -1)  # -1 where it comes in chunks
+    """Return the whole body, or raise if only a part arrived: Pub/Sub then redelivers it."""
+    length = int(environ.get("CONTENT_LENGTH") or -1)  # -1 if it is chunked
     if length > _LARGEST_BODY:
         raise RequestEntityTooLarge
     try:
         body: bytes = environ["wsgi.input"].read(_LARGEST_BODY + 1)
-    except Exception:  # noqa: BLE001  # whatever the server could not read: broken chunks, a connection that is gone
+    except Exception:  # noqa: BLE001  # the server cannot read it: invalid chunks, a closed connection
         raise BadRequest from None
     if len(body) > _LARGEST_BODY:
         raise RequestEntityTooLarge
@@ -222,14 +222,14 @@ def _log(outcome: Outcome, trace: str) -> None:
 
 
 def _identifier(text: str) -> str | None:
-    """Let through what can be an id or a type, and nothing that somebody may have put in its place."""
+    """Return the text if it has the form of an id or a type, else None: it may be personal data."""
     return text if _IDENTIFIER.fullmatch(text) else None
 
 
 def _trace(header: str, subscription: str) -> dict[str, object]:
-    """Tie a line to its request: https://cloud.google.com/run/docs/logging#correlate-logs.
+    """Link a log line with its request: https://cloud.google.com/run/docs/logging#correlate-logs.
 
-    Cloud Run tells no project id; the subscription's name, projects/PROJECT/subscriptions/…, holds it.
+    Cloud Run gives no project id. It is in the subscription's name, projects/PROJECT/subscriptions/….
     """
     if not header:
         return {}

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415
 
 _EXIT_CODES = """
-Exit codes: 0 done; 1 done, and something it found needs a look; 2 the command line or the configuration will not do,
-nothing was done; 3 an outside party or the disk did not play along, and the same command goes on from there;
-130 Ctrl-C, likewise.
+Exit codes: 0 done; 1 done, and something that it found needs attention; 2 the command line or the configuration is
+invalid, nothing was done; 3 an outside party or the disk failed, and the same command continues from there;
+130 Ctrl-C, as 3.
 """
 
 app = typer.Typer(
@@ -36,15 +36,15 @@ app = typer.Typer(
 )
 dead_letters = typer.Typer(
     no_args_is_help=True,
-    help="What waits in the dead-letter subscription: list, show, replay, drop.",
+    help="The messages in the dead-letter subscription: list, show, replay, drop.",
     epilog="Works against an emulator with PUBSUB_EMULATOR_HOST. " + _EXIT_CODES,
 )
 app.add_typer(dead_letters, name="dead-letters")
 
-_WIDTH = 120  # of tables where nobody looks at a terminal, unless COLUMNS says otherwise
+_WIDTH = 120  # of tables where the output is no terminal, unless COLUMNS is set
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for machines.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for programs.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 
 @app.callback()
@@ -60,18 +60,20 @@ def explain(
     *,
     read: Annotated[
         bool,
-        typer.Option("--read", help="Read the customer from commercetools now, as the service does. Needs CTP_."),
+        typer.Option(
+            "--read", help="Read the customer from commercetools now, as the service does. Needs the CTP_ settings."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a push body, a notification or a customer is, how it would end and why, and what Segment would get.
+    """Explain a push body, a notification or a customer: what it is, its outcome and why, and what Segment would get.
 
-    Takes a push (wrapped or not), a notification in Platform or CloudEvents format, or a customer as commercetools'
-    API shows one. Says of each trait where it comes from, or why it is not there. Sends nothing, and without --read
-    touches no network. The service's own settings count: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, SEGMENT_WRITE_KEY …
+    Takes a push (wrapped or not), a notification in Platform or CloudEvents format, or a customer from commercetools'
+    API. Shows for each trait where it comes from, or why it is missing. Sends nothing, and uses no network without
+    --read. The service's own settings apply: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, SEGMENT_WRITE_KEY …
 
-    Exits with 0 if the message would be delivered or rightly ignored, with 1 if it would be refused or fail, or if only
-    --read can tell.
+    Exits with 0 if the message would be delivered or ignored, and with 1 if it would be refused or fail, or if the
+    outcome is only known with --read.
     """
     from service.operations import explain as operation
 
@@ -98,18 +100,18 @@ def check(
     ] = "commercetools-segment",
     send_test_event: Annotated[
         bool,
-        typer.Option("--send-test-event", help="Send Segment a marked identify, to be looked for in its debugger."),
+        typer.Option("--send-test-event", help="Send a marked identify to Segment, to look for in its debugger."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at the configuration and the world around it: a line each, and what to do where something is wrong.
+    """Check the configuration, commercetools, Segment and Google: one line each, and what to do if something is wrong.
 
-    Settings; commercetools' token, scopes and customers; Segment; the commercetools Subscription and its health; the
-    topic, the push subscription, dead letters and their grants. Changes nothing. What it is not allowed to look at it
-    says it cannot tell. To look at the Subscription takes an API client with manage_subscriptions, at Google's side
+    Checks the settings; commercetools' token, scopes and customers; Segment; the commercetools Subscription and its
+    health; the topic, the push subscription, dead letters and their grants. Changes nothing. A line says "cannot tell"
+    where a permission is missing. The Subscription needs an API client with manage_subscriptions, Google's side needs
     application default credentials.
 
-    Exits with 1 if a line says failed.
+    Exits with 1 if a line says "failed".
     """
     from service.operations import check as operation
 
@@ -129,7 +131,7 @@ def subscribe(
         str | None,
         typer.Option(
             "--format",
-            help="Platform (the default) or CloudEvents. The service reads both; that of a Subscription cannot change.",
+            help="Platform (the default) or CloudEvents. The service reads both. The format of a Subscription cannot change.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -137,11 +139,11 @@ def subscribe(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Create the commercetools Subscription for the topic, or bring it up to date.
+    """Create the commercetools Subscription for the topic, or update it.
 
-    It gets what this configuration needs: the changes of customers, and CustomerDeleted where erasure is by e-mail
-    address. A Subscription whose delivery has stopped is set going again. Needs the CTP_ settings of an API client with
-    manage_subscriptions, and a topic on which commercetools may publish.
+    It gets what this configuration needs: the changes of customers, and CustomerDeleted if erasure is by e-mail
+    address. A Subscription whose delivery has stopped is restarted. Needs the CTP_ settings of an API client with
+    manage_subscriptions, and a topic to which commercetools may publish.
     """
     from service.operations import subscription as operation
 
@@ -164,40 +166,40 @@ def backfill(
     ] = None,
     where: Annotated[
         str | None,
-        typer.Option(help="Only customers for whom this predicate holds, such as 'customerGroup(id=\"…\")'."),
+        typer.Option(help="Only customers that fulfil this predicate, such as 'customerGroup(id=\"…\")'."),
     ] = None,
-    checkpoint: Annotated[Path, typer.Option(help="Where it notes how far it is; gone when all is done.")] = Path(
+    checkpoint: Annotated[Path, typer.Option(help="The file with its progress; removed when all is done.")] = Path(
         "backfill.checkpoint.json"
     ),
     rejects: Annotated[
         Path | None,
         typer.Option(
-            help="Where customers go that cannot be sent; by default NAME.rejects.jsonl beside the checkpoint."
+            help="The file for customers that cannot be sent; by default NAME.rejects.jsonl beside the checkpoint."
         ),
     ] = None,
     rejects_with_data: Annotated[
         bool,
-        typer.Option("--rejects-with-data", help="Write the customer to the rejects too: personal data in a file."),
+        typer.Option("--rejects-with-data", help="Also write the customer to the rejects: personal data in a file."),
     ] = False,
     rate: Annotated[
-        float | None, typer.Option(min=0.01, help="At most so many calls a second, to either side. Default: no bound.")
+        float | None, typer.Option(min=0.01, help="Most calls a second, to each side. Default: no limit.")
     ] = None,
     lanes: Annotated[
-        int, typer.Option(min=1, max=32, help="Ranges of ids at work at a time, each with one call under way.")
+        int, typer.Option(min=1, max=32, help="Ranges of ids that are sent concurrently, each with one call in flight.")
     ] = 8,
     patience: Annotated[
-        float, typer.Option(min=0, help="Seconds for which a call that fails is tried again before the run stops.")
+        float, typer.Option(min=0, help="Seconds for which a failed call is retried before the run stops.")
     ] = 600,
     as_json: AsJson = False,
 ) -> None:
-    """Tell Segment of every customer, or of those changed since, through the same rules as live events.
+    """Send every customer to Segment, or those changed since a time, by the same rules as live events.
 
-    Runs beside live traffic: the same version of a customer has the same messageId, so nothing counts twice, and each
-    event carries its timestamp. Ctrl-C, a kill or a full disk lose nothing: the same command goes on from the
-    checkpoint, and sends at most the batches under way again. A customer that Segment will not take is written to the
-    rejects with the reason, and the run goes on.
+    It can run beside live traffic: the same version of a customer has the same messageId, so nothing counts twice, and
+    each event has its timestamp. Ctrl-C, a kill or a full disk lose nothing: the same command continues from the
+    checkpoint, and sends at most the batches in flight again. A customer that Segment refuses is written to the rejects
+    with the reason, and the run continues.
 
-    Needs SEGMENT_WRITE_KEY and the CTP_ settings, and the SEGMENT_ settings of the service: those decide who a customer
+    Needs SEGMENT_WRITE_KEY and the CTP_ settings, and the SEGMENT_ settings of the service, which decide who a customer
     is in Segment. Exits with 1 if there are rejects.
     """
     from service.operations import backfill as operation
@@ -224,10 +226,10 @@ Subscription = Annotated[
         envvar="DEAD_LETTER_SUBSCRIPTION", help="The dead-letter subscription, projects/PROJECT/subscriptions/NAME."
     ),
 ]
-Reason = Annotated[str, typer.Option(help="Only those with this in their reason, in upper or lower case.")]
-Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")]
-Wait = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a message before there is none.")]
-ShowData = Annotated[bool, typer.Option("--show-data", help="Show what was published too: personal data.")]
+Reason = Annotated[str, typer.Option(help="Only those with this text in their reason, case-insensitive.")]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="The largest number of messages.")]
+Wait = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a message.")]
+ShowData = Annotated[bool, typer.Option("--show-data", help="Also show the published data: personal data.")]
 SomeIds = Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Only these messages.")]
 
 _LIMIT = 1000
@@ -246,7 +248,7 @@ def list_dead_letters(
 ) -> None:
     """List dead letters, oldest first: age, attempts, kind and reason. Acknowledges nothing.
 
-    Attempts are told of what Pub/Sub gave up on; what the service set aside, it set aside at once.
+    Attempts are shown for messages that Pub/Sub gave up; the service sets a message aside at the first attempt.
     """
     from service.operations import dead_letters as operation
 
@@ -266,9 +268,9 @@ def show_dead_letters(
     show_data: ShowData = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show dead letters in full, but for their data. Acknowledges nothing.
+    """Show dead letters in full, except their data. Acknowledges nothing.
 
-    Pipe what --show-data --json shows as data into explain to see how it would end now.
+    Pipe the data of --show-data --json into explain to see the outcome that it would have now.
     """
     from service.operations import dead_letters as operation
 
@@ -291,9 +293,9 @@ def replay_dead_letters(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish dead letters to the topic again, as they were; each is acknowledged when that is confirmed.
+    """Publish dead letters to the topic again, unchanged; each is acknowledged when Pub/Sub has confirmed it.
 
-    Killed in between, it leaves a message in both places at worst, and the service recognises what it has delivered.
+    A kill in between leaves a message in both places at worst, and the service recognises what it has delivered.
     """
     from service.operations import dead_letters as operation
 
@@ -314,11 +316,11 @@ def drop_dead_letters(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Acknowledge dead letters, so that they are gone for good. Shows them and asks first."""
+    """Acknowledge dead letters, which deletes them permanently. Shows them and asks first."""
     from service.operations import dead_letters as operation
 
     if not (yes or dry_run or sys.stdin.isatty()):
-        raise ConfigError("Nobody is there to be asked: add --yes to drop, or --dry-run to look.")
+        raise ConfigError("There is no terminal to ask at: add --yes to drop, or --dry-run to look.")
 
     def agreed(number: int) -> bool:
         return yes or typer.confirm(f"Drop {number} for good?", err=True)
@@ -330,7 +332,7 @@ def drop_dead_letters(
 
 @contextmanager
 def _output(*, as_json: bool) -> "Iterator[Output]":
-    """Give a command its output, and make of its troubles a sentence and an exit code."""
+    """Give a command its output, and turn a Trouble into a sentence and an exit code."""
     from service.operations import Exit, Output, Trouble
 
     results, remarks = _console(), _console(stderr=True)
@@ -351,7 +353,7 @@ def _console(*, stderr: bool = False) -> Console:
 
 
 def main() -> None:
-    """Run the command; a configuration that will not do ends it with one sentence and exit code 2."""
+    """Run the command; an invalid configuration ends it with one sentence and exit code 2."""
     try:
         app()
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The environment, read once into frozen settings; what is missing or unknown is said by name."""
+"""The environment, read once into frozen settings. Errors name the setting that is missing or invalid."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ class Region(StrEnum):
 
 
 class UserIdField(StrEnum):
-    """Which field of a customer is Segment's userId. The values are commercetools' own names."""
+    """Which field of a customer is Segment's userId. The values are commercetools' names."""
 
     EMAIL = "email"
     ID = "id"
@@ -24,7 +24,7 @@ class UserIdField(StrEnum):
 
 
 class ClearTraits(StrEnum):
-    """Which traits an absent field clears: those that only commercetools can know, or all."""
+    """Which traits an absent field clears: those that only commercetools has, or all."""
 
     OWN = "own"
     ALL = "all"
@@ -68,12 +68,12 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class ConfigError(Exception):
-    """The environment does not describe a service that can start. The text is one sentence that names the setting."""
+    """A setting is missing or invalid, so the service cannot start. The text is one sentence that names the setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentSettings:
-    """Which source in Segment is told, and where its region is."""
+    """The Segment source and its region."""
 
     write_key: str = field(repr=False)
     region: Region = Region.US
@@ -82,7 +82,7 @@ class SegmentSettings:
 
 @dataclass(frozen=True, slots=True)
 class CommercetoolsSettings:
-    """A commercetools API client, in the words of the Merchant Center."""
+    """A commercetools API client, by the names of the Merchant Center."""
 
     project_key: str
     client_id: str
@@ -94,7 +94,7 @@ class CommercetoolsSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that the environment says. Secrets stay out of its repr."""
+    """All settings. The repr contains no secret."""
 
     segment: SegmentSettings
     push_auth: PushAuth
@@ -143,7 +143,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
 
 
 def segment_from(environment: Mapping[str, str]) -> SegmentSettings:
-    """Read what a send alone needs: SEGMENT_WRITE_KEY, SEGMENT_REGION, SEGMENT_HOST. Raises ConfigError."""
+    """Read the settings that a send needs: SEGMENT_WRITE_KEY, SEGMENT_REGION, SEGMENT_HOST. Raises ConfigError."""
     env = _Environment(environment)
     region = env.choice("SEGMENT_REGION", Region, Region.US)
     return SegmentSettings(
@@ -204,7 +204,7 @@ class _Environment:
         try:
             parts = urlsplit(value)
             whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        except ValueError:  # half a bracket, or a port that is none
+        except ValueError:  # an unbalanced bracket, or an invalid port
             whole = False
         if not whole or parts.query or parts.fragment:
             raise ConfigError(f"{name} must be an address such as https://api.example.com, scheme included.")

@@ -1,4 +1,4 @@
-"""One JSON object a line on stdout, as Cloud Logging reads it; a field gets out only if it is on the list.
+"""One JSON object in each line on stdout, as Cloud Logging reads it. Only listed fields are written.
 
 https://cloud.google.com/logging/docs/structured-logging
 """
@@ -20,13 +20,13 @@ FIELDS = (
     "events",
     "logging.googleapis.com/trace",
 )
-"""What a line may carry besides its sentence: ids of messages and resources, never people's data."""
+"""The fields of a line besides its message: ids of messages and resources, no personal data."""
 
 _OURS = ("service", "gunicorn")
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats our own records in full, and of a library's only the template: its arguments may be anybody's data."""
+    """Formats our own records in full, and only the template of a library's: its arguments may be personal data."""
 
     def format(self, record: logging.LogRecord) -> str:
         ours = record.name.partition(".")[0] in _OURS
@@ -41,13 +41,13 @@ class JsonFormatter(logging.Formatter):
 
 
 def _place(kind: type[BaseException], error: BaseException | None) -> str:
-    """The name of an exception and where it came from. Its text stays inside: it may quote what was being handled."""
+    """Return the name of an exception and where it came from, without its text: the text may quote input."""
     frames = traceback.extract_tb(error.__traceback__ if error else None)
     return " < ".join([kind.__name__, *(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in frames[::-1])])
 
 
 class JsonLines(logging.StreamHandler[TextIO]):
-    """Writes each line at once. Its flush is called within emit, whose lock is held already."""
+    """Writes each line at once. `flush` is only called by `emit`, which already holds the lock."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -58,9 +58,9 @@ class JsonLines(logging.StreamHandler[TextIO]):
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
-    """Log our own records from `level` up, and libraries' from WARNING up: their DEBUG lines quote whole requests."""
+    """Log our own records from `level` on, and those of libraries from WARNING on: their DEBUG lines quote requests."""
     # Left out because no line shows it: https://docs.python.org/3/howto/logging.html#optimization
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.WARNING, handlers=[JsonLines(stream or sys.stdout)], force=True)
     logging.getLogger("service").setLevel(level)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a kept-alive connection that died is no news
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of each kept-alive connection that died

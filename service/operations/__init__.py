@@ -1,6 +1,6 @@
-"""The operator's jobs, each a command of commercetools-segment: what they share.
+"""The operator's commands of commercetools-segment: what they share.
 
-They stand on the same rooms as the service, and nothing in the service knows them.
+They use the modules of the service, and nothing in the service imports them.
 """
 
 import json
@@ -20,21 +20,21 @@ from service.config import CommercetoolsSettings, ConfigError, Settings, setting
 
 
 class Exit(IntEnum):
-    """What the exit code of a command means, the same for all of them."""
+    """The exit codes of all commands."""
 
     DONE = 0
     ATTENTION = 1
-    """It ran to its end, and something it found needs a look."""
+    """It is done, and something that it found needs attention."""
     UNUSABLE = 2
-    """The command line or the configuration will not do; nothing was done."""
+    """The command line or the configuration is invalid; nothing was done."""
     STOPPED = 3
-    """An outside party, or the disk, did not play along; what was done is kept, and the same command goes on."""
+    """An outside party or the disk failed; what was done is kept, and the same command continues."""
     INTERRUPTED = 130
     """Ctrl-C; as STOPPED."""
 
 
 class Trouble(Exception):
-    """A command cannot go on. The text says why and what to do, and quotes no personal data and no secret."""
+    """A command cannot continue. The text says why and what to do, and quotes no personal data and no secret."""
 
     def __init__(self, message: str, exit_code: Exit = Exit.STOPPED) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class Trouble(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where a command speaks: results to `results` (one JSON document there with `as_json`), all else to `remarks`."""
+    """The output of a command: `results` (with `as_json` one JSON document), and `remarks` for everything else."""
 
     results: Console
     remarks: Console
@@ -59,18 +59,18 @@ class Output:
         self.remarks.print(Text(plain(text), style), soft_wrap=True)
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but for tab and line feed
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all except tab and line feed
 
 
 def plain(text: str) -> str:
-    """Return what somebody else wrote as it may go to a terminal, which obeys control characters."""
+    """Return text from outside without control characters, which a terminal would obey."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def command_settings(environment: Mapping[str, str] | None = None, **instead: str) -> Settings:
-    """Read the service's settings for a command that takes no pushes: PUSH_AUTH need not be there.
+    """Read the service's settings for a command, which needs no PUSH_AUTH.
 
-    `instead` gives values for what else the command can do without. Raises ConfigError.
+    `instead` gives values for other settings that the command does not need. Raises ConfigError.
     """
     found = os.environ if environment is None else environment
     present = {name: value for name, value in found.items() if value.strip()}
@@ -78,12 +78,12 @@ def command_settings(environment: Mapping[str, str] | None = None, **instead: st
 
 
 def cannot_read(problem: CannotRead) -> Trouble:
-    """Say that commercetools did not answer as asked, and what to do."""
+    """Return the Trouble for a read that failed, with what to do."""
     return Trouble(f"{problem}. {what_to_do(problem)}")
 
 
 def what_to_do(problem: CannotRead) -> str:
-    """Return one sentence: where the mistake may be, if asking again is of no use."""
+    """Return one sentence: what may be wrong, if a retry is of no use."""
     if isinstance(problem, RequestRefused):
         return _TODO.get(problem.status, _TODO[HTTPStatus.UNAUTHORIZED])
     return "The same command may go through later."
@@ -98,7 +98,7 @@ _TODO: Mapping[int, str] = {
 
 
 def commercetools_of(settings: Settings) -> CommercetoolsSettings:
-    """Return the commercetools API client, or raise ConfigError: this command does nothing without."""
+    """Return the settings of the commercetools API client, or raise ConfigError if they are missing."""
     if settings.commercetools is None:
         raise ConfigError(
             "CTP_PROJECT_KEY, CTP_CLIENT_ID, CTP_CLIENT_SECRET, CTP_AUTH_URL, CTP_API_URL and CTP_SCOPES must be set."

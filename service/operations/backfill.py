@@ -1,12 +1,11 @@
-"""backfill: every customer of the shop, or some of them, told to Segment as live events would tell it.
+"""backfill: sends every customer of the shop, or some of them, as live events would.
 
-The ids are cut into ranges, and each range has a lane: read a page, transform, send a full batch, note how far it is,
-go on. Several lanes are under way at a time, so that one computes while others wait. What a lane has in hand is a page
-and a batch, however many customers there are.
+The ids are split into ranges, and each range has a lane: it reads a page, transforms it, sends a full batch and saves its
+progress. Several lanes run concurrently, so that one computes while others wait. A lane holds one page and one batch in
+memory, whatever the number of customers.
 
-A cursor moves on only when Segment has confirmed what lies behind it, and is in the checkpoint file before the lane's
-next batch leaves. So a run that is killed has sent at most one batch of each lane that the next run sends again, under
-the same messageIds.
+A cursor advances only when Segment has confirmed everything before it, and is in the checkpoint file before the lane's
+next batch is sent. So after a kill the next run repeats at most one batch of each lane, with the same messageIds.
 """
 
 import contextlib
@@ -44,12 +43,12 @@ LANES = 8
 MAX_LANES = 32
 PATIENCE_SECONDS = 600.0
 
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # between attempts, doubling
-_PAUSE_STEP = 0.2  # how often a pause that a party asked for is looked at
-_NOTED_AT_LEAST_EACH = 10 * PAGE  # customers, where nearly none of them makes an event
-_ALL_REFUSED = 20  # events refused one by one, with none ever confirmed: it is not the customers
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # between attempts; it doubles each time
+_PAUSE_STEP = 0.2  # how often it is checked whether a pause is over
+_NOTED_AT_LEAST_EACH = 10 * PAGE  # customers, if hardly any of them makes an event
+_ALL_REFUSED = 20  # events refused alone, and none confirmed: the customers are not the cause
 _TICK = 0.2
-_LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
+_LINE_SECONDS = 10.0  # between two lines of progress if there is no terminal
 _FORMAT = 1
 
 T = TypeVar("T")
@@ -57,7 +56,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be told, and how."""
+    """What is to be sent, and how."""
 
     checkpoint: Path
     rejects: Path
@@ -67,7 +66,7 @@ class Plan:
     """Calls a second, to commercetools and to Segment each."""
     lanes: int = LANES
     patience: float = PATIENCE_SECONDS
-    """Seconds for which a call is tried again before the run stops."""
+    """Seconds for which a call is retried before the run stops."""
     rejects_with_data: bool = False
 
     @property
@@ -82,7 +81,7 @@ def _moment(moment: datetime) -> str:
 
 @dataclass(slots=True)
 class Counts:
-    """What became of customers so far. `skipped`: without the field that is the userId."""
+    """The number of customers so far, by result. `skipped`: without the field that is the userId."""
 
     read: int = 0
     sent: int = 0
@@ -96,7 +95,7 @@ class Counts:
 
 @dataclass(slots=True)
 class Lane:
-    """A range of ids, beyond `after` up to and with `upto` ("" for no end); `after` moves on as Segment confirms."""
+    """A range of ids, greater than `after` and up to `upto` ("": no end); `after` advances as Segment confirms."""
 
     after: str
     upto: str
@@ -105,7 +104,7 @@ class Lane:
 
     @property
     def share_left(self) -> float:
-        """How much of all ids there can be is left here, from 0 to 1: ids are random, so of the customers too."""
+        """The share of all possible ids that is left here, from 0 to 1. Ids are random, so also of the customers."""
         return 0.0 if self.finished else max(0.0, _place(self.upto, 1.0) - _place(self.after, 0.0))
 
 
@@ -117,22 +116,22 @@ def _place(customer_id: str, otherwise: float) -> float:
 
 
 def lanes_for(number: int) -> list[Lane]:
-    """Cut all ids there can be into ranges of the same size."""
+    """Split all possible ids into ranges of the same size."""
     bounds = ["", *(str(uuid.UUID(int=(place << 128) // number)) for place in range(1, number)), ""]
     return [Lane(after, upto) for after, upto in itertools.pairwise(bounds)]
 
 
 class Checkpoint:
-    """How far a run is, in a file: ids, counts, and a fingerprint of the settings that it belongs to."""
+    """The progress of a run, in a file: ids, counts, and a fingerprint of the settings."""
 
     def __init__(self, path: Path, fingerprint: Mapping[str, str]) -> None:
         self._path = path
         self._fingerprint = dict(fingerprint)
 
     def load(self) -> tuple[list[Lane], int] | None:
-        """Return the lanes and the bytes of the rejects file, or None if nothing was done that is worth going on with.
+        """Return the lanes and the size of the rejects file, or None if there is no progress.
 
-        Raises Trouble if the file is none of ours, or of a run with other settings.
+        Raises Trouble if the file is not a checkpoint, or belongs to a run with other settings.
         """
         try:
             text = self._path.read_text()
@@ -150,7 +149,7 @@ class Checkpoint:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self._unusable("is not a checkpoint of a backfill") from None
         if not any(lane.counts.read for lane in lanes):
-            return None  # whatever its settings were: a mistake in them may be why
+            return None  # whatever its settings were: they may have been wrong
         if fingerprint != self._fingerprint:
             names = [name for name in self._fingerprint if fingerprint.get(name) != self._fingerprint[name]]
             other = "another SEGMENT_WRITE_KEY" if len(names) == len(self._fingerprint) else f"another {_and(names)}"
@@ -162,7 +161,7 @@ class Checkpoint:
         return Trouble(f"The checkpoint {self._path} {why}. {todo}", Exit.UNUSABLE)
 
     def save(self, lanes: Sequence[Lane], rejects_bytes: int) -> None:
-        """Write it as a whole or not at all, and to the disk. Raises OSError."""
+        """Write it atomically, and to the disk. Raises OSError."""
         document = {
             "format": _FORMAT,
             "settings": self._fingerprint,
@@ -185,9 +184,9 @@ def _and(names: Sequence[str]) -> str:
 
 
 def fingerprint_of(settings: Settings, plan: Plan) -> dict[str, str]:
-    """Return a fingerprint of each setting that decides which customers are told, as whom and to whom.
+    """Return a fingerprint of each setting that decides which customers are sent, as whom and to which source.
 
-    Without the write key nobody can find the settings from it by trying.
+    Without the write key the settings cannot be guessed from it.
     """
     commercetools = commercetools_of(settings)
     parts = {
@@ -205,7 +204,7 @@ def fingerprint_of(settings: Settings, plan: Plan) -> dict[str, str]:
 
 
 class _Rejects:
-    """The file of the customers that could not be told. Locked while open: it stands for the run as a whole."""
+    """The file of the customers that could not be sent. It is locked while it is open, for the whole run."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -217,7 +216,7 @@ class _Rejects:
             raise Trouble(f"Another backfill is writing {path}.", Exit.UNUSABLE) from None
 
     def cut(self, size: int) -> None:
-        """Forget what was written beyond the checkpoint: it will be found again."""
+        """Remove what was written after the checkpoint: it will be found again."""
         if self.size > size:
             self._file.truncate(size)
 
@@ -230,8 +229,8 @@ class _Rejects:
         self._file.flush()
 
     def close(self) -> None:
-        """Close it; an empty one leaves no trace."""
-        with contextlib.suppress(OSError):  # a full disk was told of when it was written to
+        """Close it, and remove it if it is empty."""
+        with contextlib.suppress(OSError):  # a full disk was reported at the write
             if not self.size:
                 self._path.unlink(missing_ok=True)
             self._file.close()
@@ -256,11 +255,11 @@ class Pace:
 
 
 class _Stop(Exception):
-    """The run is being stopped; whoever sees it leaves what it has not confirmed to the next run."""
+    """The run is being stopped. What is not confirmed is left to the next run."""
 
 
 class _NotYet(Exception):
-    """A call did not go through, and may later. The text says why."""
+    """A call failed, and a retry may succeed. The text says why."""
 
 
 @dataclass(slots=True)
@@ -272,7 +271,7 @@ class _Prepared:
 
 
 class _Batch:
-    """What a lane has in hand: customers up to `after`, of whom `events` are still to be confirmed."""
+    """What a lane is sending: customers up to `after`, whose `events` are not confirmed yet."""
 
     def __init__(self, after: str) -> None:
         self.after = after
@@ -286,7 +285,7 @@ class _Batch:
 
 
 class Backfill:
-    """One run. `note` gets what an operator should see while it goes on."""
+    """One run. `note` gets what an operator should see while it runs."""
 
     def __init__(self, settings: Settings, plan: Plan, note: Callable[[str], None]) -> None:
         commercetools = commercetools_of(settings)
@@ -317,13 +316,13 @@ class Backfill:
 
     @property
     def share_done(self) -> float:
-        """How much of all is done, from 0 to 1, as far as ids tell."""
+        """The share that is done, from 0 to 1, estimated from the ids."""
         with self._lock:
             return 1.0 - sum(lane.share_left for lane in self.lanes)
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
-        """Open the files, read the checkpoint or make it. Raises Trouble before anything is sent."""
+        """Open the files, and read the checkpoint or create it. Raises Trouble before anything is sent."""
         try:
             self._rejects = _Rejects(self._plan.rejects)
         except OSError as error:
@@ -340,13 +339,15 @@ class Backfill:
             yield
 
     def run(self, tick: Callable[[], None]) -> None:
-        """Work until all is done, calling `tick` several times a second.
+        """Run until all is done, and call `tick` several times a second.
 
-        Raises Trouble if it cannot go on and KeyboardInterrupt at Ctrl-C, in both cases when the calls under way have
-        ended and what they confirmed is in the checkpoint.
+        Raises Trouble if it cannot continue, and KeyboardInterrupt at Ctrl-C; in both cases the calls in flight have
+        ended, and what they confirmed is in the checkpoint.
         """
         workers = [
-            threading.Thread(target=self._work_or_stop, args=(lane,), daemon=True)  # a second Ctrl-C waits for nobody
+            threading.Thread(
+                target=self._work_or_stop, args=(lane,), daemon=True
+            )  # a second Ctrl-C does not wait for them
             for lane in self.lanes
             if not lane.finished
         ]
@@ -375,7 +376,7 @@ class Backfill:
             self._work(lane)
         except _Stop:
             pass
-        except BaseException as error:  # noqa: BLE001  # raised again by `run`, in the thread that can tell of it
+        except BaseException as error:  # noqa: BLE001  # `run` raises it again in the main thread
             with self._lock:
                 self._trouble = self._trouble or error
             self._stopped.set()
@@ -395,7 +396,7 @@ class Backfill:
         self._settle(batch, lane, finished=True)
 
     def _take(self, document: Mapping[str, Any], batch: _Batch, lane: Lane) -> _Batch:
-        """Add a customer to the batch, or to a new one when the old one is full and confirmed."""
+        """Add a customer to the batch. If the batch is full, have it confirmed first and begin a new one."""
         made: tuple[dict[str, Any], int] | None = None
         reason = ""
         try:
@@ -418,7 +419,7 @@ class Backfill:
         return batch
 
     def _event_of(self, document: Mapping[str, Any]) -> tuple[dict[str, Any], int] | None:
-        """Return the event for a customer and its size, or None for one without the field that is the userId."""
+        """Return the event of a customer and its size, or None for a customer without a user id."""
         for event in customer_events(read_customer(document), self._rules, self._project_key).events:
             return self._segment.event_for(event)
         return None
@@ -431,7 +432,7 @@ class Backfill:
         return {**about, "customer": document} if self._plan.rejects_with_data else about
 
     def _settle(self, batch: _Batch, lane: Lane, *, finished: bool = False) -> None:
-        """Have the batch confirmed, and note it."""
+        """Send the batch until it is confirmed, and save the progress."""
         self._deliver(batch)
         batch.counts.rejected = len(batch.rejects)
         with self._lock:
@@ -464,7 +465,7 @@ class Backfill:
         return self._until_through(call, self._reading, lambda: self._project.is_paused)
 
     def _deliver(self, batch: _Batch) -> None:
-        """Send until all is confirmed; an event that Segment refuses when it is alone goes to the rejects."""
+        """Send until all is confirmed. An event that Segment refuses alone is written to the rejects."""
         parts = [batch.events] if batch.events else []
         while parts:
             part = parts.pop()
@@ -485,7 +486,7 @@ class Backfill:
                     )
 
     def _post(self, part: Sequence[_Prepared]) -> str | None:
-        """Return None if Segment confirmed these events, or the reason why it will not take them."""
+        """Return None if Segment confirmed these events, or the reason why it refuses them."""
 
         def call() -> str | None:
             error = self._segment.post([prepared.event for prepared in part])
@@ -496,7 +497,7 @@ class Backfill:
         return self._until_through(call, self._sending, lambda: self._segment.is_paused)
 
     def _until_through(self, call: Callable[[], T], pace: Pace, is_paused: Callable[[], bool]) -> T:
-        """Call until it goes through, with growing waits, and not before a pause is over that was asked for."""
+        """Retry the call until it succeeds, with growing waits, and not during a pause that was asked for."""
         wait, tried_until = _FIRST_WAIT, None
         while True:
             self._sleep(pace.wait())
@@ -513,7 +514,7 @@ class Backfill:
                         "command goes on from there."
                     ) from None
                 self._note(f"{not_yet}; trying again")
-            self._sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311  # lanes that failed together come apart
+            self._sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311  # so that lanes that failed together do not retry together
             wait = min(2 * wait, _LONGEST_WAIT)
 
     def _sleep(self, seconds: float) -> None:
@@ -527,7 +528,7 @@ def _version(document: Mapping[str, Any]) -> int:
 
 
 def rejects_beside(checkpoint: Path) -> Path:
-    """Return where rejects go unless told otherwise: backfill.rejects.jsonl beside backfill.checkpoint.json."""
+    """Return the default path of the rejects: backfill.rejects.jsonl beside backfill.checkpoint.json."""
     return checkpoint.with_name(f"{checkpoint.name.removesuffix('.json').removesuffix('.checkpoint')}.rejects.jsonl")
 
 
@@ -541,7 +542,7 @@ def parsed_since(text: str) -> datetime:
 
 
 def run(plan: Plan, output: Output) -> Exit:
-    """Run the backfill, or go on with it. Raises ConfigError, Trouble and KeyboardInterrupt; see Backfill.run."""
+    """Run or continue the backfill. Raises ConfigError, Trouble and KeyboardInterrupt; see Backfill.run."""
     progress = _Progress(output)
     backfill = Backfill(command_settings(), plan, progress.note)
     with backfill.prepared():
@@ -559,7 +560,7 @@ def run(plan: Plan, output: Output) -> Exit:
 
 
 class _Progress:
-    """A bar on a terminal; elsewhere a line now and then."""
+    """A progress bar on a terminal; elsewhere a line every few seconds."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -601,7 +602,7 @@ class _Progress:
             self._output.remark(f"{backfill.share_done:.0%}: {text}")
 
     def note(self, text: str) -> None:
-        """Show it, but the same thing only now and then: each lane may say it at every attempt."""
+        """Show it, but the same text only every few seconds: each lane may report it at every attempt."""
         with self._lock:
             now = time.monotonic()
             if now < self._noted.get(text, 0.0):

@@ -1,4 +1,4 @@
-"""check: the configuration and the world around it, one line each: ok, warning, failed, or that it cannot be told."""
+"""check: the configuration, commercetools, Segment and Google, one line each: ok, warning, failed or cannot tell."""
 
 import re
 import secrets
@@ -48,7 +48,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, how it is, and what to do about it ("" where nothing is to be done)."""
+    """One line: what was checked, the result, and what to do about it ("" if there is nothing to do)."""
 
     what: str
     status: Status
@@ -61,7 +61,7 @@ Findings = Iterator[Finding]
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the settings do not name. The full names of Google's resources; the Subscription by its key."""
+    """Names that are not in the settings: the full names of Google's resources, and the key of the Subscription."""
 
     topic: str | None
     subscription: str | None
@@ -69,7 +69,7 @@ class Names:
 
 
 def run(output: Output, environment: Mapping[str, str], names: Names, *, send_test_event: bool) -> Exit:
-    """Look at everything; FAILED findings make it ATTENTION. Raises ConfigError only for bad names."""
+    """Check everything; a FAILED finding makes it ATTENTION. Raises ConfigError only for invalid names."""
     for name, form in ((names.topic, _TOPIC), (names.subscription, _SUBSCRIPTION)):
         if name is not None and not form.fullmatch(name):
             raise ConfigError("Names have the form projects/PROJECT/topics/TOPIC, projects/PROJECT/subscriptions/NAME.")
@@ -110,7 +110,7 @@ def _all(environment: Mapping[str, str], names: Names, *, send_test_event: bool)
         settings = settings_from(environment)
     except ConfigError:
         try:
-            # What is wrong with the push's own settings keeps nobody from looking at the rest.
+            # Invalid settings of the push do not prevent the other checks.
             settings = command_settings({**environment, "PUSH_AUTH": ""})
         except ConfigError:
             return
@@ -196,7 +196,7 @@ def _of_commercetools(project: CommercetoolsProject, key: str) -> Findings:
 
 
 def _found(project: CommercetoolsProject, key: str) -> tuple[Mapping[str, Any] | None, Sequence[Finding]]:
-    """Return the Subscription, or None and what to say instead."""
+    """Return the Subscription, or None and the findings that say why."""
     what = "Subscription"
     try:
         found = found_subscription(project, key)
@@ -309,7 +309,7 @@ def _test_event(client: SegmentClient) -> Finding:
 
 
 class _CannotTell(Exception):
-    """Google did not say, for lack of a grant, of credentials or of the feature. The text says which."""
+    """Google gave no answer because a grant, credentials or the feature are missing. The text says which."""
 
 
 class _Google:
@@ -354,7 +354,7 @@ class _Google:
             yield from _of_a_dead_letter_topic(publisher, self._settings.dead_letter_topic)
 
     def _config(self, publisher: Any, subscriber: Any) -> tuple[Any, Sequence[Finding]]:  # noqa: ANN401  # as above
-        """Return the push subscription's configuration, or None and what to say instead."""
+        """Return the push subscription's configuration, or None and the findings that say why."""
         try:
             if self._subscription is not None:
                 config = _ask(subscriber.get_subscription, subscription=self._subscription)
@@ -512,7 +512,7 @@ def _subscriptions(publisher: Any, topic: str) -> Sequence[str] | None:  # noqa:
     """Return the names of a topic's subscriptions, None if there is no such topic. Raises _CannotTell."""
 
     def listed(**request: object) -> list[str]:
-        return list(publisher.list_topic_subscriptions(**request))  # page after page
+        return list(publisher.list_topic_subscriptions(**request))  # all pages
 
     names: list[str] | None = _ask(listed, topic=topic)
     return names
@@ -539,14 +539,14 @@ def _grant(
     ]
     if any(to(member) for member in members):
         return Finding(what, Status.OK, f"{role} on {resource}")
-    # A grant on the project counts too, and does not show here.
+    # A grant on the project is effective too, and is not visible here.
     return Finding(
         what, Status.WARNING, f"{role} is not granted on {resource} itself", f"If not by the project: {todo}"
     )
 
 
 def _ask(method: Callable[..., Any], **request: object) -> Any:  # noqa: ANN401  # as above
-    """Return what Google answers, or None if there is no such thing. Raises _CannotTell."""
+    """Return what Google answers, or None if the resource does not exist. Raises _CannotTell."""
     with _told():
         from google.api_core.exceptions import NotFound  # noqa: PLC0415  # as above
 
@@ -558,7 +558,7 @@ def _ask(method: Callable[..., Any], **request: object) -> Any:  # noqa: ANN401 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Make of Google's errors what can be told of them."""
+    """Turn Google's errors into _CannotTell."""
     from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415  # 0.2 s, for this and dead letters alone
     from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415  # as above
 

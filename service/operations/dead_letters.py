@@ -1,4 +1,4 @@
-"""dead-letters: what waits in the dead-letter subscription, shown, published again, or dropped.
+"""dead-letters: shows, replays or drops the messages in the dead-letter subscription.
 
 All four take the messages by pull and hold them while they work. What they do not acknowledge they let go in the end,
 so that it waits on. https://cloud.google.com/pubsub/docs/pull, https://cloud.google.com/pubsub/docs/handling-failures
@@ -28,7 +28,7 @@ _GOOGLES = "CloudPubSubDeadLetter"  # what Pub/Sub adds when it gives up: https:
 _ATTEMPTS = "CloudPubSubDeadLetterSourceDeliveryCount"
 
 _CALL_SECONDS = 30.0
-_HELD_SECONDS = 600  # the longest that Pub/Sub lets a pulled message be held
+_HELD_SECONDS = 600  # the longest ack deadline of a pulled message
 _SURELY_HELD_SECONDS = 570.0
 _PULLED_AT_ONCE = 100
 _ACKNOWLEDGED_AT_ONCE = 500
@@ -43,7 +43,7 @@ _WORD = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which dead letters are meant: at most `limit`, with `reason` in their reason, with these ids if there are any."""
+    """Selects dead letters: at most `limit`, with `reason` in their reason, and with these ids if any are given."""
 
     limit: int
     reason: str = ""
@@ -57,7 +57,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message in the dead-letter subscription. `published` is when it came there."""
+    """A message in the dead-letter subscription. `published` is the time when it was published there."""
 
     ack_id: str
     message_id: str
@@ -68,13 +68,13 @@ class DeadLetter:
 
     @property
     def reason(self) -> str:
-        """Why it is here: what the service said, or that Pub/Sub gave up."""
+        """Why it is here: the service's reason, or that Pub/Sub gave up."""
         given_up = f"Pub/Sub gave up after {self.attempts} deliveries" if _ATTEMPTS in self.attributes else "unknown"
         return self.attributes.get("reason") or given_up
 
     @property
     def attempts(self) -> int | None:
-        """How often it was delivered before it was given up or set aside; None where nobody counted."""
+        """The number of deliveries before it was given up or set aside; None if it was not counted."""
         count = self.attributes.get(_ATTEMPTS) or self.attributes.get("source_delivery_attempt", "")
         return int(count) if count.isascii() and count.isdigit() else None
 
@@ -87,7 +87,7 @@ class DeadLetter:
 
     @property
     def kind(self) -> str:
-        """What it tells of, as far as it can be read; no personal data."""
+        """What it is about, as far as it can be decoded; no personal data."""
         notification = self.notification
         if notification is None:
             return "unreadable" if self.data else "no data"
@@ -104,7 +104,7 @@ class DeadLetter:
         }
 
     def about(self, *, data: bool) -> dict[str, Any]:
-        """Return what may be shown; with `data` what was published too, personal data included."""
+        """Return what may be shown; with `data` also the published data, which may be personal."""
         notification = self.notification
         about: dict[str, Any] = {
             "message_id": self.message_id,
@@ -131,25 +131,25 @@ def _word(text: str) -> str | None:
 
 
 class Mailbox:
-    """The dead-letter subscription, and the topic to publish to again. Made of Pub/Sub's own clients."""
+    """The dead-letter subscription, and the topic for replays, by Pub/Sub's clients."""
 
     def __init__(self, subscription: str) -> None:
         if not _SUBSCRIPTION.fullmatch(subscription):
             raise ConfigError("The subscription must have the form projects/PROJECT/subscriptions/SUBSCRIPTION.")
         self._subscription = subscription
         with _explained("Pub/Sub"):
-            from google import pubsub_v1 as rpcs  # noqa: PLC0415  # 0.4 s, which no other command needs to wait for
+            from google import pubsub_v1 as rpcs  # noqa: PLC0415  # the import takes 0.4 s, and no other command needs it
             from google.cloud import pubsub_v1  # noqa: PLC0415  # as above
 
             self._subscriber = pubsub_v1.SubscriberClient()
             self._publisher = pubsub_v1.PublisherClient()
-        # The client's own `publish` leaves the message to a thread that gathers many.
+        # The client's own `publish` gives the message to a background thread that makes batches.
         self._publish: Callable[..., Any] = partial(rpcs.PublisherClient.publish, self._publisher)
         self._held: set[str] = set()  # ack ids
         self._held_since = time.monotonic()
 
     def take(self, choice: Choice, wait: float) -> list[DeadLetter]:
-        """Pull and hold messages until there are as many as meant, or none has come for `wait` seconds.
+        """Pull and hold messages until there are enough, or none has arrived for `wait` seconds.
 
         Raises Trouble if Pub/Sub does not answer or does not allow it.
         """
@@ -160,7 +160,7 @@ class Mailbox:
             pulled = self._pull(_PULLED_AT_ONCE if some else min(choice.limit - len(letters), _PULLED_AT_ONCE), wait)
             news = [letter for letter in pulled if letter.message_id not in seen]
             for letter in pulled:
-                if letter.message_id in letters:  # delivered again, and the new ack id counts
+                if letter.message_id in letters:  # redelivered; only the new ack id is valid
                     letters[letter.message_id] = letter
             seen.update(letter.message_id for letter in news)
             letters.update({letter.message_id: letter for letter in news if choice.takes(letter)})
@@ -178,7 +178,7 @@ class Mailbox:
                     subscription=self._subscription, max_messages=at_most, retry=None, timeout=wait
                 ).received_messages
             except DeadlineExceeded:
-                return []  # nothing came
+                return []  # no message arrived
             ack_ids = [received.ack_id for received in pulled]
             self._held.update(ack_ids)
             if ack_ids:
@@ -193,11 +193,11 @@ class Mailbox:
 
     @property
     def still_holds(self) -> bool:
-        """Whether what was taken is certainly still held: Pub/Sub gives it to others after ten minutes."""
+        """Whether the messages are certainly still held: after ten minutes Pub/Sub delivers them to others."""
         return time.monotonic() - self._held_since < _SURELY_HELD_SECONDS
 
     def acknowledge(self, letters: Sequence[DeadLetter]) -> None:
-        """Have these forgotten. Raises Trouble."""
+        """Acknowledge these. Raises Trouble."""
         ack_ids = [letter.ack_id for letter in letters]
         with _explained(self._subscription):
             for part in _parts(ack_ids, _ACKNOWLEDGED_AT_ONCE):
@@ -207,7 +207,7 @@ class Mailbox:
                 self._held.difference_update(part)
 
     def publish(self, topic: str, letters: Sequence[DeadLetter]) -> None:
-        """Publish these as they were before they became dead letters; return when that is confirmed. Raises Trouble."""
+        """Publish these as they were originally; return when Pub/Sub has confirmed them. Raises Trouble."""
         with _explained(topic):
             self._publish(
                 topic=topic,
@@ -224,7 +224,7 @@ class Mailbox:
             )
 
     def let_go(self) -> None:
-        """Give back all that is still held: others may have it at once."""
+        """Release all that is still held, so that it is delivered again at once."""
         held, self._held = sorted(self._held), set()
         with _explained(self._subscription):
             for part in _parts(held, _ACKNOWLEDGED_AT_ONCE):
@@ -244,7 +244,7 @@ class Mailbox:
 
 @contextmanager
 def open_mailbox(subscription: str) -> Iterator[Mailbox]:
-    """Open the mailbox; at the end, whatever it is, let go of what was not acknowledged."""
+    """Open the mailbox; at the end release what was not acknowledged."""
     mailbox = Mailbox(subscription)
     try:
         yield mailbox
@@ -257,7 +257,7 @@ def open_mailbox(subscription: str) -> Iterator[Mailbox]:
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415  # 0.2 s, for this and `check` alone
+    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415  # the import takes 0.2 s, and only this and `check` need it
     from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415  # as above
 
     try:
@@ -302,7 +302,7 @@ def _parts(items: Sequence[str], size: int) -> Iterator[list[str]]:
 
 
 def run_list(output: Output, subscription: str, choice: Choice, *, wait: float, show_data: bool) -> Exit:
-    """List what is there; nothing is acknowledged. Raises ConfigError and Trouble."""
+    """List the dead letters; nothing is acknowledged. Raises ConfigError and Trouble."""
     with open_mailbox(subscription) as mailbox:
         letters = mailbox.take(choice, wait)
     if output.as_json:
@@ -319,7 +319,7 @@ def run_list(output: Output, subscription: str, choice: Choice, *, wait: float, 
 
 
 def run_show(output: Output, subscription: str, choice: Choice, *, wait: float, show_data: bool) -> Exit:
-    """Show each in full, but for its data unless `show_data`. ATTENTION if one that was asked for is not there."""
+    """Show each in full, the data only with `show_data`. ATTENTION if a requested one is missing."""
     with open_mailbox(subscription) as mailbox:
         letters = mailbox.take(choice, wait)
     if output.as_json:
@@ -335,7 +335,7 @@ def run_show(output: Output, subscription: str, choice: Choice, *, wait: float, 
 
 
 def run_replay(output: Output, subscription: str, choice: Choice, *, topic: str, wait: float, dry_run: bool) -> Exit:
-    """Publish to `topic` again, and acknowledge what is confirmed. Raises ConfigError and Trouble."""
+    """Publish to `topic` again, and acknowledge what Pub/Sub has confirmed. Raises ConfigError and Trouble."""
     if not _TOPIC.fullmatch(topic):
         raise ConfigError("The topic must have the form projects/PROJECT/topics/TOPIC.")
     replayed = 0
@@ -378,7 +378,7 @@ def run_drop(
     dry_run: bool,
     agreed: Callable[[int], bool],
 ) -> Exit:
-    """Acknowledge without publishing: they are gone for good. `agreed` is asked with their number first."""
+    """Acknowledge without publishing, which deletes them. `agreed` is called with their number first."""
     with open_mailbox(subscription) as mailbox:
         letters = mailbox.take(choice, wait)
         if letters and not output.as_json:

@@ -1,6 +1,6 @@
-"""explain: what a push, a notification or a customer is, how it would end, and what exactly Segment would get.
+"""explain: what a push, a notification or a customer is, its outcome, and exactly what Segment would get.
 
-The way is the service's own (service.integration), with the send at its end replaced by one that only notes it.
+It runs the service's own code (service.integration), with functions that record instead of calling upstreams.
 """
 
 import json
@@ -30,7 +30,7 @@ from service.transformation.address import chosen_address
 _READ_SECONDS = 28.0  # as long as the service gives a push
 _NO_KEY = "explain-without-a-write-key"
 
-# Where each trait comes from, in words; the rules themselves are the transformation's.
+# Where each trait comes from, in words. The rules are in service.transformation.
 SOURCES = {
     "email": "email",
     "firstName": "firstName",
@@ -51,12 +51,12 @@ SOURCES = {
 
 
 class _NotRead(Exception):
-    """The service would read the customer now, and `explain` was not told to."""
+    """The service would read the resource now, and `explain` was run without --read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All that `explain` has to say. `ending` is None where only reading the customer would tell."""
+    """The result of `explain`. `ending` is None if only a read would give the outcome."""
 
     what: list[tuple[str, str]]
     ending: Ending | None
@@ -103,7 +103,7 @@ def run(body: bytes, output: Output, *, read: bool) -> Exit:
 
 
 def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: bool = True) -> Explanation:
-    """Have the service's own code handle `body`, and tell what it did. Nothing is sent; `read` alone reads."""
+    """Handle `body` by the service's own code, and return what it did. Nothing is sent; only `read` reads."""
     customer = _customer_in(body)
     noted = _Noting(settings, read=read, customer_given=customer is not None)
     integration = integration_by(
@@ -131,13 +131,13 @@ def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: 
 
 
 def _opened(body: bytes) -> Outcome:
-    """Return what there is to tell of a message that was opened and read, and whose end is open."""
+    """Return what is known of a message that was decoded, and whose outcome is unknown."""
     message = open_envelope(body, {})
     return Outcome(Ending.FAILED, message=message, notification=read_notification(message.data))
 
 
 class _Noting:
-    """The ends of an integration that calls nobody: notes what it would send and erase, and finds the resource."""
+    """Records what an integration would send and erase, and finds the resource, without calling upstreams."""
 
     def __init__(self, settings: Settings, *, read: bool, customer_given: bool) -> None:
         self._builder = create_segment_client(settings.segment.write_key, settings.segment.host)
@@ -191,7 +191,7 @@ class _Noting:
 
 
 def _customer_in(body: bytes) -> Mapping[str, Any] | None:
-    """Return the customer that was given bare, if that is what was given."""
+    """Return the customer if the input is a bare customer, else None."""
     try:
         document = json_object(body, "what was given")
     except Malformed:
@@ -201,7 +201,7 @@ def _customer_in(body: bytes) -> Mapping[str, Any] | None:
 
 
 def _as_notification(customer: Mapping[str, Any], project_key: str | None) -> bytes:
-    """Wrap a customer as the CustomerCreated that commercetools would publish of it, so that it takes the whole way."""
+    """Return the CustomerCreated that commercetools would publish for a customer, so that all steps run."""
     return json.dumps(
         {
             "notificationType": "Message",
@@ -248,7 +248,7 @@ def _what_could_be_cleared(customer: Customer, sent: Mapping[str, object], setti
 
 
 def _traits(customer: Customer, sent: Mapping[str, object]) -> list[tuple[str, object, str]]:
-    """Return each trait there can be, in the README's order, with its value and its origin or the reason it lacks."""
+    """Return each possible trait, in README's order, with its value and its origin, or why it is missing."""
     address = chosen_address(customer)
     chosen = f" ({address.id or 'it has no id'})" if customer.addresses else " (there is no address)"
     rows: list[tuple[str, object, str]] = []

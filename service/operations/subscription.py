@@ -1,4 +1,4 @@
-"""subscribe: the commercetools Subscription that feeds the topic, made or brought up to date by its key.
+"""subscribe: creates the commercetools Subscription that publishes to the topic, or updates it by its key.
 
 https://docs.commercetools.com/api/projects/subscriptions
 """
@@ -20,9 +20,9 @@ from service.operations import Exit, Output, Trouble, cannot_read, command_setti
 
 DEFAULT_KEY = "commercetools-segment"
 PUBLISHER = "serviceAccount:subscriptions@commercetools-platform.iam.gserviceaccount.com"
-"""Who publishes in commercetools' name: https://docs.commercetools.com/api/projects/subscriptions#google-cloud-pubsub-destination"""
+"""The account that publishes for commercetools: https://docs.commercetools.com/api/projects/subscriptions#google-cloud-pubsub-destination"""
 STOPPED = frozenset({"ConfigurationErrorDeliveryStopped", "ManuallySuspended"})
-"""The statuses in which notifications are lost, and which do not heal by themselves."""
+"""The statuses in which notifications are lost until somebody repairs it."""
 
 _TOPIC = re.compile(r"projects/([^/\s]+)/topics/([^/\s]+)")
 _KEY = re.compile(r"[A-Za-z0-9_-]{2,256}")
@@ -38,12 +38,12 @@ class Format(StrEnum):
 
 
 class NotAllowed(Trouble):
-    """The API client may not look at Subscriptions or change them."""
+    """The API client has no permission to read or change Subscriptions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing to change: what it is, how it is now and is to be, and commercetools' update action for it."""
+    """One change: what it is, the value now and the wanted one, and commercetools' update action."""
 
     what: str
     now: str
@@ -78,7 +78,7 @@ _FORMATS: Mapping[Format, Document] = {
 
 
 def differences(found: Document, wanted: Document) -> list[Difference]:
-    """Return what must change in the Subscription that was found, but for its format, which cannot."""
+    """Return what must change in the existing Subscription, except its format, which cannot change."""
     changes = []
     here, there = _destination(found.get("destination")), _destination(wanted["destination"])
     stopped = found.get("status") in STOPPED
@@ -132,7 +132,7 @@ def found_subscription(project: CommercetoolsProject, key: str) -> Document | No
 
 
 def run(output: Output, *, topic: str, key: str, format_: Format | None, dry_run: bool) -> Exit:
-    """Create or update the Subscription; with `dry_run` only tell what would change. Raises ConfigError and Trouble."""
+    """Create or update the Subscription; with `dry_run` only show the changes. Raises ConfigError and Trouble."""
     settings = command_settings(SEGMENT_WRITE_KEY="not-needed-here")
     wanted = wanted_subscription(settings, topic, key, format_)
     project = CommercetoolsProject(commercetools_of(settings))
@@ -180,7 +180,7 @@ def _apply(
 
 
 def _refusal(status: int, document: Document, topic: str) -> Trouble:
-    """Explain an answer of the Subscriptions API that is none of the good ones."""
+    """Return the Trouble for an error answer of the Subscriptions API."""
     message = str(document.get("message", ""))
     if status == HTTPStatus.FORBIDDEN:
         return NotAllowed(

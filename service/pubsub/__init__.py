@@ -1,1 +1,1 @@
-"""What Google Pub/Sub wraps around a message, and who may push one."""
+"""Google Pub/Sub: the push envelope, who may push, and the dead-letter topic."""

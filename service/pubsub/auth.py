@@ -1,4 +1,4 @@
-"""Who pushes: whether a request comes from our push subscription.
+"""Checks that a request comes from our push subscription.
 
 https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions
 """
@@ -16,22 +16,22 @@ from service.serving.upstream import session, timeout
 
 _ISSUERS = ("https://accounts.google.com", "accounts.google.com")  # both spellings occur
 _CLOCK_SKEW_SECONDS = 10
-_REFETCH_SECONDS = 30.0  # at most this often, so that forged key ids cannot make us call Google without end
-_MOST_TOKENS = 100  # kept as verified; a push subscription needs one or two at a time
+_REFETCH_SECONDS = 30.0  # the shortest interval, so that forged key ids cannot cause endless calls to Google
+_MOST_TOKENS = 100  # verified tokens to keep; a push subscription uses one or two at a time
 _DEFAULT_MAX_AGE = 3600.0
 _MAX_AGE = re.compile(r"max-age=(\d{1,9})")
 
 
 class Unauthenticated(Exception):
-    """The request carries no token, or none that can be believed."""
+    """The request has no token, or its token is not valid."""
 
 
 class Forbidden(Exception):
-    """The token is genuine, but another account's or for another service."""
+    """The token is valid, but for another account or another audience."""
 
 
 class CannotVerify(Exception):
-    """Google's certificates are not to be had, so nobody can be believed or refused for now."""
+    """Google's certificates cannot be fetched, so no token can be verified for now."""
 
 
 Authenticate = Callable[[str | None], None]
@@ -43,9 +43,9 @@ def authenticate_by(
 ) -> Authenticate:
     """Return the check that PUSH_AUTH chooses. `now` is the time of day, in seconds since 1970.
 
-    With `iam` the platform has verified the token and removed its signature, so that only its claims can be looked at;
-    they are, where an audience or an account is configured. With `oidc` this service verifies all of it, once for each
-    token: what has been believed is believed until it expires.
+    With `iam` Cloud Run has verified the token and removed its signature, so only its claims can be checked; they are, if
+    an audience or an account is configured. With `oidc` this service verifies the whole token, once: a verified token is
+    accepted until it expires.
     """
     match settings.push_auth:
         case PushAuth.NONE:
@@ -63,7 +63,7 @@ def _anybody(_authorization: str | None) -> None:
 
 
 class KnowsCertificates(Protocol):
-    """Gives Google's certificates, PEM by key id, this key's among them if there is such a key."""
+    """Gives Google's certificates, PEM by key id, with the certificate of this key if there is one."""
 
     def for_key(self, key_id: str) -> Mapping[str, str]: ...
 
@@ -75,7 +75,7 @@ class _Claims:
         certificates: KnowsCertificates | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        # Imported here, since it brings the cryptography that the other modes do not need.
+        # Imported here, since it imports cryptography, which the other modes do not need.
         from google.auth import jwt  # noqa: PLC0415
 
         self._jwt: Any = jwt  # it comes without types
@@ -83,7 +83,7 @@ class _Claims:
         self._account = settings.push_service_account
         self._certificates = certificates
         self._now = now
-        self._verified: dict[str, float] = {}  # tokens that were believed, and until when they may be
+        self._verified: dict[str, float] = {}  # verified tokens, and when they expire
 
     def check_unverified(self, authorization: str | None) -> None:
         try:
@@ -105,7 +105,7 @@ class _Claims:
         certificates = self._certificates.for_key(header["kid"]) if self._certificates else {}
         try:
             claims = self._jwt.decode(token, certs=certificates, clock_skew_in_seconds=_CLOCK_SKEW_SECONDS)
-        except (ValueError, TypeError, RecursionError):  # TypeError: a time in it that is no number
+        except (ValueError, TypeError, RecursionError):  # TypeError: a time in it is not a number
             raise Unauthenticated("the token is not genuine or not valid now") from None
         if claims.get("iss") not in _ISSUERS:
             raise Unauthenticated("the token was not issued by Google")
@@ -133,8 +133,8 @@ def _bearer_token(authorization: str | None) -> str:
 class Certificates:
     """Google's certificates, a mapping of key id to PEM, kept for as long as their Cache-Control says.
 
-    They are fetched again on an unknown key id, at most once in 30 seconds, and the old ones stay in use while Google
-    cannot be reached.
+    They are fetched again for an unknown key id, at most once in 30 seconds. The old ones stay in use while Google cannot
+    be reached.
     """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -147,8 +147,8 @@ class Certificates:
         self._next_fetch = float("-inf")
 
     def for_key(self, key_id: str) -> Mapping[str, str]:
-        """Return the certificates, fetched anew if they are stale or lack this key. Raises CannotVerify without any."""
-        # Who needs a key that is not there waits for the fetch under way; with one that is, nobody waits for another.
+        """Return the certificates; fetch them if they are stale or lack this key. Raises CannotVerify if there are none."""
+        # A caller whose key is missing waits for the fetch in flight; a caller whose key is there does not wait.
         if self._wants_fetch(key_id) and self._fetching.acquire(blocking=key_id not in self._by_key):
             try:
                 if self._wants_fetch(key_id) and self._clock() >= self._next_fetch:

@@ -1,4 +1,4 @@
-"""The dead-letter topic: where a message that nobody can read is set aside with its reason, for the operator.
+"""The dead-letter topic: an unreadable message is published there with its reason, for the operator.
 
 https://cloud.google.com/pubsub/docs/publisher
 """
@@ -13,7 +13,7 @@ from service.serving.publisher import publish_rpc
 from service.serving.upstream import CALL_SECONDS
 
 _LONGEST_VALUE = 1024  # bytes of an attribute's value: https://cloud.google.com/pubsub/quotas#resource_limits
-_AT_ONCE = 4  # under gevent a call holds one of ten threads until it ends, and with none left no name is resolved
+_AT_ONCE = 4  # with gevent a call uses one of ten threads, and resolving a host name needs a thread too
 _NO_TIME = "no time was left to set it aside"
 
 
@@ -36,7 +36,7 @@ class DeadLetterTopic:
         self._publish: Any = None  # an RPC of google-cloud-pubsub, which comes without types
 
     def set_aside(self, message: PushMessage, reason: str, deadline: float) -> None:
-        """Publish data and attributes unchanged, with `reason` and where the message came from as attributes more."""
+        """Publish data and attributes unchanged, with `reason` and the origin of the message as further attributes."""
         ours = {
             "reason": _shortened(reason),
             "source_subscription": message.subscription,
@@ -47,7 +47,7 @@ class DeadLetterTopic:
         if not self._turns.acquire(timeout=self._left(deadline)):
             raise NotSetAside(_NO_TIME)
         try:
-            publish = self._rpc()  # before the time is looked at: making it takes a moment
+            publish = self._rpc()  # before the time is checked, since making it takes a moment
             published = publish(
                 topic=self._topic,
                 messages=[{"data": message.data, "attributes": attributes}],
@@ -56,7 +56,7 @@ class DeadLetterTopic:
             )
         except NotSetAside:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever kept it from being confirmed, it must not be acknowledged
+        except Exception as error:  # noqa: BLE001  # without a confirmation the message must not be acknowledged
             raise NotSetAside(f"the dead-letter topic did not take it: {type(error).__name__}") from None
         finally:
             self._turns.release()
@@ -65,7 +65,7 @@ class DeadLetterTopic:
 
     def _left(self, deadline: float) -> float:
         seconds = min(CALL_SECONDS, deadline - self._clock())
-        if seconds <= 0:  # and gRPC would take a timeout of 0 for none
+        if seconds <= 0:  # gRPC takes a timeout of 0 for none
             raise NotSetAside(_NO_TIME)
         return seconds
 

@@ -1,4 +1,4 @@
-"""The push envelope: what Pub/Sub wraps around each message it posts.
+"""The push envelope: what Pub/Sub adds to each message that it pushes.
 
 https://cloud.google.com/pubsub/docs/push#receive_push
 https://cloud.google.com/pubsub/docs/payload-unwrapping
@@ -15,14 +15,14 @@ from service.serving.decoding import Document, Inner, Malformed, Plain, json_obj
 
 
 class Headers(Protocol):
-    """The headers of a push; names are looked up whatever their case."""
+    """The headers of a push. Names are case-insensitive."""
 
     def get(self, key: str, default: str, /) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class PushMessage:
-    """One message as it was published, with what Pub/Sub says of its delivery. What Pub/Sub left out is empty."""
+    """One message as it was published, and Pub/Sub's data about its delivery. What Pub/Sub omits is empty."""
 
     data: bytes
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -51,9 +51,9 @@ _ENVELOPE = _EnvelopeSchema()
 
 
 def open_envelope(body: bytes, headers: Headers) -> PushMessage:
-    """Return the message in a push: in its envelope, or bare where the subscription unwraps (NoWrapper).
+    """Return the message of a push: in its envelope, or bare if the subscription unwraps it (NoWrapper).
 
-    Raises Malformed if the envelope cannot be opened. A bare message's data is not looked at here.
+    Raises Malformed if the envelope is not valid. This does not check the data of a bare message.
     """
     document = json_object(body, "the push body")
     if "message" not in document or not document.keys().isdisjoint(("notificationType", "specversion")):

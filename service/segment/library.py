@@ -1,7 +1,7 @@
 """The Segment library, which builds each event and posts the batches: https://github.com/segmentio/analytics-python.
 
-It is bent here, and nowhere else, to what a confirmed delivery needs. Two of its private names are used, so that its
-version has to be an exact one.
+This module adapts it to confirmed delivery. It uses two private names of the library, so the version is pinned exactly:
+docs/libraries.md.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from service.serving.upstream import session, timeout
 
 
 class _ImportedWhenUsed(ModuleType):
-    """Stands in for a module until something of it is used."""
+    """Replaces a module until something of it is used."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever the module has
         return getattr(importlib.import_module(self.__name__), name)
@@ -28,7 +28,7 @@ class _ImportedWhenUsed(ModuleType):
 
 @contextmanager
 def _imported_when_used(name: str) -> Iterator[None]:
-    """Have what is imported meanwhile import this module when it uses it."""
+    """Delay the import of this module in all that is imported meanwhile."""
     if name in sys.modules:
         yield
         return
@@ -39,7 +39,7 @@ def _imported_when_used(name: str) -> Iterator[None]:
         del sys.modules[name]
 
 
-# PyJWT is for the library's OAuth, which is not used here; it brings cryptography, an eighth of the service's start.
+# PyJWT is for the library's OAuth, which is not used here. It imports cryptography, which takes long.
 with _imported_when_used("jwt"):
     from segment.analytics import request
     from segment.analytics.client import Client, require
@@ -52,14 +52,14 @@ __all__ = ["MAX_MSG_SIZE", "APIError", "Builder", "close", "post"]
 
 logging.getLogger("segment").setLevel(logging.CRITICAL)  # its lines quote whole requests, the write key included
 
-# The library posts through this one session of its module; ours bounds the call and follows no redirect.
-request._session = session()  # noqa: SLF001  # there is no public way to hand one in
+# The library posts through this session of its module. Ours limits the whole call and follows no redirect.
+request._session = session()  # noqa: SLF001  # there is no public way to set it
 
 _LIBRARY = {"name": "analytics-python", "version": VERSION}
 
 
 class Builder(Client):  # type: ignore[misc]  # it comes without types
-    """The library's, without its copy and its JSON of each event: ours are JSON's types already, and written once."""
+    """The library's client, without its copy and its JSON of each event: our events are JSON types already."""
 
     def __init__(self, write_key: str) -> None:
         super().__init__(write_key, send=False, sync_mode=True)
@@ -76,7 +76,7 @@ class Builder(Client):  # type: ignore[misc]  # it comes without types
 
 
 def post(write_key: str, host: str, events: Sequence[dict[str, Any]], *, seconds: float) -> requests.Response:
-    """Post these events in one call of so many seconds at the most.
+    """Post these events in one call that takes at most so many seconds.
 
     Raises APIError for an answer beyond 2xx, and requests' own exceptions.
     """

@@ -1,1 +1,1 @@
-"""What runs the service, and every place where a library is bent to it: docs/libraries.md."""
+"""What runs the service, and every use of a library beyond its public interface: docs/libraries.md."""

@@ -1,4 +1,4 @@
-"""From bytes that anybody may have sent to what a schema describes, or Malformed with the reason in words."""
+"""Decodes bytes from an untrusted sender by a schema, or raises Malformed with the reason in words."""
 
 import json
 import re
@@ -12,16 +12,16 @@ from marshmallow.exceptions import SCHEMA
 
 
 class Malformed(Exception):
-    """What came in cannot be read. The text says why, in words that quote nothing of it."""
+    """The input cannot be read. The text says why, and quotes nothing of it."""
 
 
 def json_object(data: bytes, what: str) -> dict[str, Any]:
-    """Parse `data` as one JSON object; NaN and Infinity, which are no JSON, are refused too."""
+    """Parse `data` as one JSON object. NaN and Infinity are refused, since they are not JSON."""
     try:
         parsed = _JSON.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
     except RecursionError:
         raise Malformed(f"{what} is nested too deeply") from None
-    except ValueError:  # UnicodeDecodeError is one, and so is an integer of more digits than Python will read
+    except ValueError:  # also UnicodeDecodeError, and an integer with more digits than Python reads
         raise Malformed(f"{what} is not JSON") from None
     if not isinstance(parsed, dict):
         raise Malformed(f"{what} is not a JSON object")
@@ -109,7 +109,7 @@ class Document(Schema):
 
 
 def _at_fault() -> ValidationError:
-    return ValidationError("")  # marshmallow will say where and how
+    return ValidationError("")  # marshmallow then says where and how
 
 
 class _Quick(fields.Field[Any]):
@@ -136,7 +136,7 @@ class Inner(_Quick, fields.Nested):
 
 
 class Several(_Quick, fields.List[Any]):
-    """A list of one of these fields. One that is absent or null reads as None."""
+    """A list of one of these fields. An absent or null list reads as None."""
 
     inner: _Quick
 
@@ -152,7 +152,7 @@ class Several(_Quick, fields.List[Any]):
 
 
 class Plain(_Quick):
-    """A value of one JSON type. One that is absent or null reads as `absent`, where it is not `required`."""
+    """A value of one JSON type. An absent or null value reads as `absent`, unless it is `required`."""
 
     _REASONS: ClassVar = {
         str: "Not a valid string.",
@@ -196,7 +196,7 @@ class Plain(_Quick):
 
 
 class Text(Plain):
-    """A string without the blanks around it; one that is empty then counts as absent."""
+    """A string without the blanks around it. An empty one counts as absent."""
 
     def __init__(self, data_key: str | None = None) -> None:
         super().__init__(str, data_key)
@@ -206,7 +206,7 @@ class Text(Plain):
 
 
 class Moment(_Quick, fields.AwareDateTime):
-    """A point in time, in UTC. One without an offset is taken as UTC; one that is absent or null reads as None."""
+    """A point in time, in UTC. A time without an offset is UTC; an absent or null one reads as None."""
 
     def __init__(self, data_key: str) -> None:
         super().__init__(data_key=data_key, default_timezone=UTC, load_default=None, allow_none=True)
@@ -220,7 +220,7 @@ class Moment(_Quick, fields.AwareDateTime):
     def _deserialize(self, value: Any, *args: Any, **options: Any) -> datetime:  # noqa: ANN401  # marshmallow's own signature
         try:
             return super()._deserialize(value, *args, **options).astimezone(UTC)
-        except OverflowError:  # year 1 or 9999, beyond the calendar once its offset is taken away
+        except OverflowError:  # year 1 or 9999, and outside of the calendar in UTC
             raise self.make_error("invalid", obj_type=self.OBJ_TYPE) from None
 
 

@@ -15,19 +15,21 @@ from service.serving.worker import JsonLogger, Worker
 try:
     _settings = settings_from(os.environ)
 except ConfigError as error:
-    sys.exit(f"The service cannot start: {error}")  # the revision fails here, not its first customer
+    sys.exit(
+        f"The service cannot start: {error}"
+    )  # so the revision fails to start, instead of failing at its first message
 
 wsgi_app = "service.app:create_app()"
 bind = f"0.0.0.0:{_settings.port}"
-workers = 1  # Cloud Run adds instances, and one process shares calls best
-worker_connections = 1000  # pushes at a time; Cloud Run's own limit for an instance
+workers = 1  # Cloud Run adds instances; callers share calls within one process
+worker_connections = 1000  # concurrent pushes: Cloud Run's limit for an instance
 timeout = 0  # an idle instance has no CPU and misses heartbeats: https://cloud.google.com/run/docs/tips/python
 graceful_timeout = 8  # below the 10 s between SIGTERM and SIGKILL
 keepalive = 75
 control_socket_disable = True
 
-# No header of a peer changes how a request is read, whoever sends it: neither its scheme nor its path. With nothing to
-# trust anybody with, the peer's address need not be looked up for each push.
+# No header changes the scheme or the path of a request, whoever sends it. So gunicorn need not check the address of the
+# sender for each push.
 forwarded_allow_ips = "*"
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
@@ -38,9 +40,9 @@ worker_class = Worker  # gevent's, measured against gthread: docs/decisions.md
 
 
 def post_worker_init(_worker: object) -> None:
-    """Leave what is loaded by now out of every garbage collection to come: it stays as long as the process.
+    """Exclude what is loaded so far from garbage collection: it lives as long as the process.
 
-    And collect less often: with a hundred pushes waiting, there is always more alive than the usual 700 objects.
+    Also collect less often: a hundred waiting pushes always have more than the default of 700 objects.
     """
     gc.collect()
     gc.freeze()

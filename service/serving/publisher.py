@@ -1,4 +1,4 @@
-"""google-cloud-pubsub's publish as one bounded call, which the service can wait for."""
+"""google-cloud-pubsub's publish as one call with a timeout, for which the service can wait."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,12 +13,12 @@ def publish_rpc() -> Callable[..., Any]:
     https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#publisher
     """
     if greenlets.instead_of_threads():
-        # Under the service's gunicorn worker a blocked gRPC call would hold up every other push of the process.
+        # In the service's gunicorn worker a blocked gRPC call would block every other push of the process.
         from grpc.experimental.gevent import init_gevent  # noqa: PLC0415
 
         init_gevent()
     from google import pubsub_v1 as rpcs  # noqa: PLC0415
     from google.cloud import pubsub_v1  # noqa: PLC0415
 
-    # The client's own `publish` leaves the message to a thread that gathers many.
+    # The client's own `publish` gives the message to a background thread that makes batches.
     return partial(rpcs.PublisherClient.publish, pubsub_v1.PublisherClient())

@@ -1,4 +1,4 @@
-"""A call to an outside party: bounded as a whole, never redirected, not made before the party wants the next one."""
+"""Calls to upstreams: with a timeout for the whole call, without redirects, and not during a pause that was asked for."""
 
 import io
 import logging
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 CALL_SECONDS = 10.0
 """One call, from connecting to the last byte of the answer; see "Numbers that nest" in docs/decisions.md."""
 CONNECT_SECONDS = 3.0
-_LONGEST_PAUSE = 300.0  # a party that asks for an hour is asked again after five minutes
+_LONGEST_PAUSE = 300.0  # after a Retry-After of an hour, the next call is made after five minutes
 
-_CONNECTIONS = 32  # kept alive for each host; above the slots of every group commit
+_CONNECTIONS = 32  # kept alive for each host; more than the slots of every group commit
 
-# urllib3 warns of an answer's broken headers, and quotes them.
+# urllib3 warns of invalid headers in an answer, and quotes them.
 logging.getLogger("urllib3.connection").addFilter(
     lambda record: not str(record.msg).startswith("Failed to parse headers")
 )
 
 
 class NotCalled(Exception):
-    """No call was made: the party asked to be left alone until later. The text says for how long."""
+    """No call was made: the upstream asked for a pause. The text says how long it still lasts."""
 
 
 class Pause:
-    """Remembers a Retry-After: until it is over, `check` refuses, so that a busy party is left alone."""
+    """Remembers a Retry-After. Until it is over, `check` raises, so that no call is made."""
 
     def __init__(self, party: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._party = party
@@ -60,10 +60,10 @@ class Pause:
             raise NotCalled(f"{self._party} asked for a pause of another {left:.0f} s")
 
     def heed(self, response: "Response") -> None:
-        """Begin a pause if this answer is a 429 or a 503 that says for how long.
+        """Start a pause if this answer is a 429 or a 503 with a duration.
 
-        It says so in Retry-After (RFC 9110, 10.2.3: seconds or a date), or in X-RateLimit-Reset, in which Segment's
-        Tracking API gives seconds and its Public API a date.
+        The duration is in Retry-After (RFC 9110, 10.2.3: seconds or a date), or in X-RateLimit-Reset: seconds in
+        Segment's Tracking API, a date in its Public API.
         """
         if response.status_code in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
             seconds = _seconds(response.headers.get("Retry-After") or response.headers.get("X-RateLimit-Reset", ""))
@@ -75,26 +75,26 @@ def _seconds(retry_after: str) -> float:
         return float(retry_after)
     try:
         date = parsedate_to_datetime(retry_after)
-    except (ValueError, OverflowError):  # OverflowError: a year of twenty digits
+    except (ValueError, OverflowError):  # OverflowError: a year with twenty digits
         return 0.0
     aware = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max(0.0, (aware - datetime.now(UTC)).total_seconds())
 
 
 def timeout(seconds: float = CALL_SECONDS) -> Any:  # noqa: ANN401  # requests takes it, its type stubs do not know
-    """The `timeout` argument of requests that bounds a whole call made through `session()`."""
+    """Return requests' `timeout` argument that limits a whole call made through `session()`."""
     return Timeout(total=seconds, connect=min(CONNECT_SECONDS, seconds))
 
 
 def session() -> requests.Session:
-    """A Session that does what a confirmed delivery needs and a plain one does not.
+    """Return a session for calls whose outcome must be certain.
 
     It follows no redirect (a POST would come back as a GET), keeps no cookie, lets no netrc entry replace an
     Authorization header, bounds the whole answer by the timeout instead of each read, and tries again, once and at
     once, only where a kept-alive connection turned out to be dead.
     """
     made = _Session()
-    made.auth = _as_it_is  # with an auth in place, requests does not look into netrc
+    made.auth = _as_it_is  # requests does not read netrc if there is an auth
     made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     _mount_fresh_connections(made)
     _sessions.add(made)
@@ -115,7 +115,7 @@ def _leave_connections_to_the_parent() -> None:
         _mount_fresh_connections(made)
 
 
-# Two processes that write into one connection get each other's answers.
+# If two processes write to one connection, each gets answers of the other.
 os.register_at_fork(after_in_child=_leave_connections_to_the_parent)
 
 
@@ -144,7 +144,7 @@ class _OnceMoreIfDead(Retry):
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
     def is_retry(self, *_: object, **__: object) -> bool:
-        return False  # an answer is an answer, whatever its status
+        return False  # no retry after an answer, whatever its status
 
 
 class _KeptAliveConnectionDied(RemoteDisconnected):
@@ -152,19 +152,19 @@ class _KeptAliveConnectionDied(RemoteDisconnected):
 
 
 class _Bounded:
-    """Mixed into a connection: an answer is read within its timeout as a whole, and a death while idle is told."""
+    """Mixin for a connection: limits the time of the whole answer, and marks a connection that died while it was idle."""
 
     sock: "socket.socket"  # None before connect, whatever its type says
     _answered = False
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]  # the connection that this is mixed into
-        self.sock = _BoundedSocket(self.sock)  # type: ignore[assignment]  # stands in for it
+        self.sock = _BoundedSocket(self.sock)  # type: ignore[assignment]  # replaces it
         self._answered = False
 
     @property
     def is_connected(self) -> bool:
-        # urllib3 looks before each use of a kept-alive connection. A call that is about to leave gives way to nobody.
+        # urllib3 calls this before each use of a kept-alive connection. No other greenlet may run before the call starts.
         if greenlets.instead_of_threads():
             return self.sock is not None and not greenlets.can_be_read(self.sock)
         return bool(super().is_connected)  # type: ignore[misc]  # as above
@@ -194,7 +194,7 @@ class _BoundedSocket:
 
 
 class _WholeAnswer(io.RawIOBase):
-    """An answer's bytes: each read gets what is left of the time that the socket's timeout gives to all of them."""
+    """The bytes of an answer. All reads together get the time of the socket's timeout."""
 
     def __init__(self, sock: "socket.socket") -> None:
         self._sock = sock

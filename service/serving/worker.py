@@ -1,4 +1,4 @@
-"""gunicorn's gevent worker and its log, so that neither quotes a request and each line has our form."""
+"""gunicorn's gevent worker and logger, changed so that they quote no request and each line is JSON."""
 
 import sys
 from contextlib import suppress
@@ -14,7 +14,7 @@ from service.logs import JsonLines
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn comes without types
-    """Of what is no request it says only what fault it has: gunicorn's own words quote it."""
+    """Names only the kind of fault of an invalid request. gunicorn's own answer and log line quote it."""
 
     def handle_error(self, _request: object, client: Any, _address: object, error: BaseException) -> None:  # noqa: ANN401  # a socket, of gevent's or of ssl's
         if isinstance(error, ParseException):
@@ -23,7 +23,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn comes without type
         else:
             self.log.error("Failed: unforeseen, before the request was read", exc_info=error)
             status, reason = HTTPStatus.INTERNAL_SERVER_ERROR, ""
-        with suppress(OSError):  # nobody is there any more
+        with suppress(OSError):  # the client has closed the connection
             write_error(client, status, status.phrase, reason)
 
 
@@ -34,7 +34,7 @@ _TOO_LONG = {
 
 
 class JsonLogger(Logger):  # type: ignore[misc]  # as above
-    """gunicorn's own log in our form. There is no access log, since each push leaves a line of ours."""
+    """gunicorn's own log lines as JSON. There is no access log: the service writes a line for each push."""
 
     def setup(self, cfg: Any) -> None:  # noqa: ANN401  # as above
         super().setup(cfg)
