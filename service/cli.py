@@ -66,7 +66,7 @@ def explain(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Explain a push body, a notification or a customer: what it is, its outcome and why, and what Segment would get.
+    """Explain a push body, a notification or a customer: its outcome and why, and what Segment would get.
 
     Takes a push (wrapped or not), a notification in Platform or CloudEvents format, or a customer from commercetools'
     API. Shows for each trait where it comes from, or why it is missing. Sends nothing, and uses no network without
@@ -131,7 +131,7 @@ def subscribe(
         str | None,
         typer.Option(
             "--format",
-            help="Platform (the default) or CloudEvents. The service reads both. The format of a Subscription cannot change.",
+            help="Platform (the default) or CloudEvents. The service reads both. A Subscription keeps its format.",
         ),
     ] = None,
     dry_run: Annotated[

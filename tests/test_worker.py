@@ -1,15 +1,17 @@
-"""Of what is no request gunicorn says no word, in its answer and in its log, and its log has our form."""
+"""The server sends an answer at once, quotes no invalid request in its answer or its log, and logs JSON."""
 
 import json
 import logging
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from gunicorn.config import Config
 from gunicorn.http.errors import InvalidHeader, LimitRequestHeaders, LimitRequestLine
+from gunicorn.http.wsgi import Response
 
-from service.serving.worker import JsonLogger, Worker
+from service.serving.worker import AnswerInOnePiece, JsonLogger, Worker
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +62,89 @@ def test_gunicorns_own_lines_are_json_like_ours(capsys: pytest.CaptureFixture[st
     written = capsys.readouterr()
     assert json.loads(written.out) == {"severity": "INFO", "message": "Listening at: http://0.0.0.0:8080"}
     assert written.err == ""
+
+
+class Connection:
+    """A connection that takes at most so many bytes at once, and records what it got and how."""
+
+    def __init__(self, takes: int = 1000) -> None:
+        self.takes = takes
+        self.happened: list[tuple[object, ...]] = []
+
+    def send(self, data: bytes) -> int:
+        self.happened.append(("send", data[: self.takes]))
+        return min(self.takes, len(data))
+
+    def sendall(self, data: bytes) -> None:
+        self.happened.append(("sendall", data))
+
+    def close(self) -> None:
+        self.happened.append(("close",))
+
+
+def test_head_and_body_are_sent_together() -> None:
+    connection = Connection()
+    answer = AnswerInOnePiece(connection)
+
+    answer.sendall(b"head")
+    answer.sendall(b"body")
+    assert connection.happened == []
+    answer.send_answer()
+
+    assert connection.happened == [("send", b"headbody")]
+
+
+def test_what_the_connection_does_not_accept_at_once_follows() -> None:
+    connection = Connection(takes=6)
+    answer = AnswerInOnePiece(connection)
+
+    answer.sendall(b"head")
+    answer.sendall(b"body")
+    answer.send_answer()
+
+    assert connection.happened == [("send", b"headbo"), ("sendall", b"dy")]
+
+
+def test_where_there_is_no_answer_nothing_is_sent() -> None:
+    connection = Connection()
+
+    AnswerInOnePiece(connection).send_answer()
+
+    assert connection.happened == []
+
+
+def test_of_an_answer_that_failed_half_way_nothing_is_sent() -> None:
+    connection = Connection()
+    answer = AnswerInOnePiece(connection)
+
+    answer.sendall(b"head")
+    answer.close()
+    answer.send_answer()
+
+    assert connection.happened == [("close",)]
+
+
+def test_everything_else_is_the_connections_own() -> None:
+    connection = Connection()
+
+    assert AnswerInOnePiece(connection).send(b"HTTP/1.1 100 Continue") == 21
+
+    assert connection.happened == [("send", b"HTTP/1.1 100 Continue")]
+
+
+def test_gunicorns_answer_is_one_send() -> None:
+    connection = Connection()
+    answer = AnswerInOnePiece(connection)
+    request = SimpleNamespace(version=(1, 1), method="POST", headers=[], should_close=lambda: False)
+
+    response = Response(request, answer, Config())
+    response.start_response("200 OK", [("Content-Length", "4")])
+    response.write(b"body")
+    response.close()
+    answer.send_answer()
+
+    [(how, sent)] = connection.happened
+    assert how == "send"
+    assert isinstance(sent, bytes)
+    assert sent.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert sent.endswith(b"\r\n\r\nbody")

@@ -1,8 +1,8 @@
 """backfill: sends every customer of the shop, or some of them, as live events would.
 
-The ids are split into ranges, and each range has a lane: it reads a page, transforms it, sends a full batch and saves its
-progress. Several lanes run concurrently, so that one computes while others wait. A lane holds one page and one batch in
-memory, whatever the number of customers.
+The ids are split into ranges, and each range has a lane: it reads a page, transforms it, sends a full batch and saves
+its progress. Several lanes run concurrently, so that one computes while others wait. A lane holds one page and one
+batch in memory, whatever the number of customers.
 
 A cursor advances only when Segment has confirmed everything before it, and is in the checkpoint file before the lane's
 next batch is sent. So after a kill the next run repeats at most one batch of each lane, with the same messageIds.

@@ -43,9 +43,9 @@ def authenticate_by(
 ) -> Authenticate:
     """Return the check that PUSH_AUTH chooses. `now` is the time of day, in seconds since 1970.
 
-    With `iam` Cloud Run has verified the token and removed its signature, so only its claims can be checked; they are, if
-    an audience or an account is configured. With `oidc` this service verifies the whole token, once: a verified token is
-    accepted until it expires.
+    With `iam` Cloud Run has verified the token and removed its signature, so only its claims can be checked; they are,
+    if an audience or an account is configured. With `oidc` this service verifies the whole token, once: a verified
+    token is accepted until it expires.
     """
     match settings.push_auth:
         case PushAuth.NONE:
@@ -133,8 +133,8 @@ def _bearer_token(authorization: str | None) -> str:
 class Certificates:
     """Google's certificates, a mapping of key id to PEM, kept for as long as their Cache-Control says.
 
-    They are fetched again for an unknown key id, at most once in 30 seconds. The old ones stay in use while Google cannot
-    be reached.
+    They are fetched again for an unknown key id, at most once in 30 seconds. The old ones stay in use while Google
+    cannot be reached.
     """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -147,7 +147,7 @@ class Certificates:
         self._next_fetch = float("-inf")
 
     def for_key(self, key_id: str) -> Mapping[str, str]:
-        """Return the certificates; fetch them if they are stale or lack this key. Raises CannotVerify if there are none."""
+        """Return the certificates, after a fetch if they are stale or lack the key. Raises CannotVerify without any."""
         # A caller whose key is missing waits for the fetch in flight; a caller whose key is there does not wait.
         if self._wants_fetch(key_id) and self._fetching.acquire(blocking=key_id not in self._by_key):
             try:

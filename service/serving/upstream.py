@@ -1,4 +1,4 @@
-"""Calls to upstreams: with a timeout for the whole call, without redirects, and not during a pause that was asked for."""
+"""Calls to upstreams: with a timeout for the whole call, without redirects, and not during a requested pause."""
 
 import io
 import logging
@@ -152,7 +152,7 @@ class _KeptAliveConnectionDied(RemoteDisconnected):
 
 
 class _Bounded:
-    """Mixin for a connection: limits the time of the whole answer, and marks a connection that died while it was idle."""
+    """Mixin for a connection: limits the time of the whole answer, and marks one that died while it was idle."""
 
     sock: "socket.socket"  # None before connect, whatever its type says
     _answered = False
@@ -164,7 +164,7 @@ class _Bounded:
 
     @property
     def is_connected(self) -> bool:
-        # urllib3 calls this before each use of a kept-alive connection. No other greenlet may run before the call starts.
+        # urllib3 calls this before each use of a kept-alive connection. No other greenlet may run before the call.
         if greenlets.instead_of_threads():
             return self.sock is not None and not greenlets.can_be_read(self.sock)
         return bool(super().is_connected)  # type: ignore[misc]  # as above

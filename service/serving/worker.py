@@ -1,4 +1,4 @@
-"""gunicorn's gevent worker and logger, changed so that they quote no request and each line is JSON."""
+"""gunicorn's gevent worker and logger: an answer is sent at once, no request is quoted, and each line is JSON."""
 
 import sys
 from contextlib import suppress
@@ -13,8 +13,42 @@ from gunicorn.workers.ggevent import GeventWorker
 from service.logs import JsonLines
 
 
+class AnswerInOnePiece:
+    """A connection for the answer to one request: head and body, which gunicorn sends separately, are sent at once."""
+
+    def __init__(self, connection: Any) -> None:  # noqa: ANN401  # a socket of gevent or of ssl
+        self._connection = connection
+        self._unsent = b""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever a socket has
+        return getattr(self._connection, name)
+
+    def sendall(self, data: bytes) -> None:
+        self._unsent += data
+
+    def close(self) -> None:
+        """Close it without the answer, as gunicorn does if the answer fails."""
+        self._unsent = b""
+        self._connection.close()
+
+    def send_answer(self) -> None:
+        sent = self._connection.send(self._unsent) if self._unsent else 0
+        if sent < len(self._unsent):
+            self._connection.sendall(self._unsent[sent:])
+
+
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn comes without types
-    """Names only the kind of fault of an invalid request. gunicorn's own answer and log line quote it."""
+    """Sends each answer at once, and names only the kind of fault of an invalid request.
+
+    gunicorn's own answer and log line quote an invalid request.
+    """
+
+    def handle_request(self, listener: object, request: object, connection: Any, address: object) -> None:  # noqa: ANN401  # as above
+        whole = AnswerInOnePiece(connection)
+        try:
+            super().handle_request(listener, request, whole, address)
+        finally:
+            whole.send_answer()
 
     def handle_error(self, _request: object, client: Any, _address: object, error: BaseException) -> None:  # noqa: ANN401  # a socket, of gevent's or of ssl's
         if isinstance(error, ParseException):
