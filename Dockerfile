@@ -1,7 +1,7 @@
 # The service and the operator's command. README says how they are configured, docs/deploy.md how they get to Cloud Run.
 #
 # 83 MiB on top of the base, 2026-11-23. 29 of them are google-cloud-pubsub and what only it needs (gRPC: 18), for one
-# reason: a message that nobody can read is published to the dead-letter topic. They are loaded when the first one is.
+# reason: an unreadable message is published to the dead-letter topic. They are imported for the first one.
 # 15 are cryptography, with which google-auth verifies the token of a push.
 
 # First the packages, which change seldom: pinned by hash, wheels only (nothing is built, so nothing runs), compiled.

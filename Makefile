@@ -18,7 +18,7 @@ $(READY): requirements-dev.txt pyproject.toml
 demo: setup  ## a shop's day on this machine; OPTIONS=--to-segment sends to a real source
 	@$(BIN)/python -m playground.demo $(OPTIONS)
 
-test: setup  ## all tests; four at a time, since many wait for processes of their own
+test: setup  ## all tests; four processes, since many tests wait for other processes
 	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 test-long: setup  ## the tests that take minutes

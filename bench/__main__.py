@@ -89,7 +89,7 @@ class Run:
 
 
 class Running:
-    """A run's server, with stand-ins of its own, in processes of their own."""
+    """A run's server and its stand-ins, each in a separate process."""
 
     def __init__(self, run: Run, stack: ExitStack) -> None:
         self.run = run
@@ -213,7 +213,7 @@ def _twins(runs: Iterable[Run], checkout: Path) -> list[Run]:
 
 
 def _compare(runs: Sequence[Run], checkouts: Sequence[Path], *, rounds: int, seconds: float) -> None:
-    """Measure each run here and in the other checkouts by turns; print the medians of the rounds' ratios."""
+    """Measure each run here and in the other checkouts, alternating; print the medians of the ratios."""
     twins = [_twins(runs, checkout) for checkout in checkouts]
     by_turns = [run for group in zip(runs, *twins, strict=True) for run in group]
     _measure(by_turns, rounds=rounds, seconds=seconds)
@@ -287,7 +287,7 @@ def main() -> None:
         type=Path,
         action="append",
         metavar="DIR",
-        help="give each run a twin with the server of this checkout, by turns; print the ratios, write nothing",
+        help="also run the server of this checkout, alternating; print the ratios, write nothing",
     )
     chosen = options.parse_args()
     every = _runs()

@@ -1,4 +1,4 @@
-"""The speed and the memory of a backfill, against stand-ins in processes of their own.
+"""The speed and the memory of a backfill, against stand-ins in separate processes.
 
 python -m bench.backfill [--customers N] [--latency SECONDS] [--lanes N] [--all-cores]
 
@@ -24,7 +24,7 @@ _KIBI = 1024
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One backfill: seconds of the wall clock and of its CPU, MiB at the most."""
+    """One backfill: seconds of wall clock and of CPU, and the peak in MiB."""
 
     customers: int
     seconds: float

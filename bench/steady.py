@@ -19,8 +19,8 @@ from typing import Any
 from bench import world
 
 _CONNECTIONS = 250
-_WARM_UP = 24_000  # customers: with these, the 20,000 last ones whom the service remembers are full
-_WARM_UP_SECONDS = 120  # at the most
+_WARM_UP = 24_000  # customers: more than the 20,000 versions that the service remembers
+_WARM_UP_SECONDS = 120  # the longest duration
 _SETTLING_SECONDS = 5.0
 _GROWTH = 0.05
 _ACKNOWLEDGED = {"200", "204"}

@@ -1,4 +1,4 @@
-"""What a measurement runs: the service under its own server, and stand-ins and load tool in processes of their own."""
+"""What a measurement runs: the service with its server, the stand-ins and the load tool, in separate processes."""
 
 import json
 import os
@@ -118,7 +118,7 @@ def commercetools_environment(url: str) -> dict[str, str]:
 
 
 class LoadTool:
-    """The load tool in a process of its own, ready to begin. Without a `rate`, it keeps its connections busy."""
+    """The load tool in a separate process, ready to start. Without a `rate`, it keeps its connections busy."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class LoadTool:
 
 
 def customer_ids(number: int) -> list[str]:
-    """Return the first ids of the customers whom the stand-in knows."""
+    """Return the first ids of the stand-in's customers."""
     shop = Shop("demo-shop", population=CUSTOMERS)
     with shop.lock:
         return [customer_id for customer_id, _ in zip(shop.ids(), range(number), strict=False)]

@@ -1,4 +1,4 @@
-# Who is woken, and when. docs/operations.md says for each what it means and what to do.
+# The alerts. docs/operations.md says for each what it means and what to do.
 
 resource "google_monitoring_notification_channel" "email" {
   for_each = var.alert_emails

@@ -31,7 +31,7 @@ resource "google_cloud_run_v2_service_iam_member" "build_deploys" {
   member   = google_service_account.build.member
 }
 
-# A revision runs as the run account, so who deploys one must be allowed to act as it.
+# A revision runs as the run account, so the deploying account must be allowed to act as it.
 resource "google_service_account_iam_member" "build_acts_as_run" {
   service_account_id = google_service_account.run.name
   role               = "roles/iam.serviceAccountUser"

@@ -1,4 +1,4 @@
-# The clocks, in seconds. Each must end before the next, or a message comes again while its first delivery still works.
+# The timeouts, in seconds. Each must end before the next one, or a message is redelivered during its first delivery.
 #
 #   upstream < request < Cloud Run's timeout < ack deadline < retry …
 #   termination: 8 s of gunicorn's grace < Cloud Run's 10 s between TERM and KILL, which cannot be set

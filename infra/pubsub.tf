@@ -66,7 +66,7 @@ resource "google_pubsub_subscription" "dead_letters" {
   }
 }
 
-# What nobody can read, the service sets aside at once, with its reason.
+# The service publishes unreadable messages here at once, with the reason.
 resource "google_pubsub_topic_iam_member" "service_writes_dead_letters" {
   topic  = google_pubsub_topic.dead_letters.id
   role   = "roles/pubsub.publisher"

@@ -1,9 +1,9 @@
-# The service, what it is told, and who may call it.
+# The service, its settings, and who may call it.
 
 locals {
   name = "commercetools-segment"
 
-  # The address that Cloud Run gives by rule, so that it is known before the service is there: the service is told it,
+  # The address that Cloud Run gives by rule, so that it is known before the service exists. The service gets it,
   # the push token carries it, Pub/Sub pushes to it. (https://cloud.google.com/run/docs/triggering/https-request)
   address = "https://${local.name}-${data.google_project.this.number}.${var.region}.run.app"
 
@@ -120,7 +120,7 @@ resource "google_cloud_run_v2_service" "service" {
     # it knows, which after a roll-back is the wrong one. The other two say which tool deployed last.
     ignore_changes = [template[0].containers[0].image, client, client_version]
 
-    # In another region the new one is there, and pushed to, before the old one goes.
+    # In another region the new one exists and gets the pushes before the old one is deleted.
     create_before_destroy = true
 
     postcondition {

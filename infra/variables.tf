@@ -51,7 +51,7 @@ variable "commercetools" {
 }
 
 variable "alert_emails" {
-  description = "Who is told when an alert opens. [] means nobody: choose it only if you look at the alerts in another way."
+  description = "The addresses that get the alerts. [] means none: choose it only if you watch the alerts in another way."
   type        = set(string)
 }
 

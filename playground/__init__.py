@@ -1,1 +1,1 @@
-"""The world on one machine: stand-ins for Pub/Sub, Segment and commercetools, and a shop that lives on them."""
+"""Stand-ins for Pub/Sub, Segment and commercetools on one machine, with a shop, a demo and an oracle."""

@@ -79,7 +79,7 @@ class CommercetoolsStandIn(StandIn):
 
     @property
     def settings(self) -> dict[str, str]:
-        """The environment of who reads customers here."""
+        """The settings of a client of this stand-in."""
         return {
             "CTP_PROJECT_KEY": self.shop.project_key,
             "CTP_CLIENT_ID": self.client_id,
@@ -534,7 +534,7 @@ def _typed(field: str, value: str) -> _Value:
 
 
 def main() -> None:
-    """Serve a shop of made-up customers until told to stop."""
+    """Serve a shop of invented customers until SIGTERM or Ctrl-C."""
     options = argparse.ArgumentParser(prog="python -m playground.commercetools", description=main.__doc__)
     options.add_argument("--port", type=int, default=0, help="0: any free one")
     options.add_argument("--latency", type=float, default=0, help="seconds before each answer")

@@ -1,6 +1,6 @@
-"""make demo: a small shop's day on one machine, watched live.
+"""make demo: a small shop's day on one machine, shown live.
 
-What is published, how each message ends, and what Segment holds.
+It shows what is published, the outcome of each message, and what Segment holds.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _ENDINGS = ("Delivered", "Ignored", "Refused")
 
 @dataclass
 class _Day:
-    """What happened so far. Filled from the emulator's and the service's threads, drawn from the main one."""
+    """What happened so far. The threads of the emulator and the service write it; the main thread draws it."""
 
     story: list[str] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)  # message id -> kind
@@ -76,7 +76,7 @@ def run(console: Console, *, to_segment: bool = False) -> int:
     """Run the day; return 0, or 1 if a message or a customer was lost or doubled.
 
     `to_segment` sends to the Segment source of SEGMENT_WRITE_KEY, SEGMENT_REGION and SEGMENT_HOST instead of the
-    stand-in: what arrives there is for its debugger to show, and the parts about failures and erasure are left out.
+    stand-in. Its debugger shows the events; failures and erasure are left out.
     """
     day = _Day()
     world = LocalWorld(
@@ -103,7 +103,7 @@ def _real_segment() -> Mapping[str, str]:
 
 @contextmanager
 def _live(console: Console, day: _Day) -> Iterator[Callable[[str], None]]:
-    """Draw the table until the day is over; give a function that adds a line to the story."""
+    """Draw the table until the end of the day; yield a function that adds a line to the story."""
     with Live(get_renderable=day.table, console=console, refresh_per_second=8, transient=False):
         yield day.story.append
 

@@ -1,4 +1,4 @@
-"""Ports for servers that come and go: a port that was free a moment ago may be another process's by now."""
+"""Reserved ports for servers: a port that was free a moment ago may be used by another process now."""
 
 import socket
 from types import TracebackType

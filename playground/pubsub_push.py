@@ -55,7 +55,7 @@ def rfc3339(moment: datetime) -> str:
 
 
 def envelope(message: Message, subscription: str, delivery_attempt: int | None) -> bytes:
-    """Return the body of a wrapped push; what is not set is absent, and both spellings of a name are there.
+    """Return the body of a wrapped push, with both spellings of each name, and without what is not set.
 
     https://cloud.google.com/pubsub/docs/push#receive_push
     """
@@ -200,7 +200,7 @@ class Connections:
             loop.call_later(_REUSE_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
-        """Close what has been idle too long, and come again only if something is left."""
+        """Close connections that were idle too long, and schedule the next check if any are left."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         for origin, idle in list(self._idle.items()):

@@ -114,7 +114,7 @@ def check_push_config(config: types.PushConfig) -> None:
 
 
 def merge(current: types.Subscription, request: types.UpdateSubscriptionRequest) -> types.Subscription:
-    """Return the subscription as it is after the update: only what the mask names has changed."""
+    """Return the subscription after the update: only the fields of the mask change."""
     paths = list(request.update_mask.paths)
     _require(paths, "The update_mask must be set, and must contain a non-empty paths list.")
     for path in paths:

@@ -239,7 +239,7 @@ class Subscription:
             if self._world.on_push:
                 self._world.on_push(push)
         finally:
-            self._in_flight -= 1  # only now: who waits until idle has seen every push
+            self._in_flight -= 1  # last, so that wait_until_idle returns only after every push was reported
             self._tell_if_idle()
             self._pump()
 

@@ -369,7 +369,7 @@ def _public_api_error(status: int, kind: str, message: str, headers: Mapping[str
 
 
 def main() -> None:
-    """Serve the Tracking API until told to stop; keeps only the newest events, so that it can run for days."""
+    """Serve the Tracking API until SIGTERM or Ctrl-C. It keeps only the newest events, so that it can run for days."""
     options = argparse.ArgumentParser(prog="python -m playground.segment", description=main.__doc__)
     options.add_argument("--port", type=int, default=0, help="0: any free one")
     options.add_argument("--latency", type=float, default=0, help="seconds before each answer")

@@ -1,4 +1,4 @@
-"""A shop whose customers come, change and go, and which publishes what commercetools would publish about it.
+"""A shop whose customers sign up, change and leave, and which publishes the notifications of commercetools.
 
 Shapes: https://docs.commercetools.com/api/projects/customers, https://docs.commercetools.com/api/projects/subscriptions
 and the schemas behind them (https://github.com/commercetools/commercetools-api-reference). The same seed, clock and
@@ -42,7 +42,7 @@ GARBAGE: Mapping[bytes, str] = {
     ),
     b"[" * 100_000: "the message's data is nested too deeply",
 }
-"""Data that nobody can read as a notification, each with the reason that its dead letter should carry."""
+"""Data that is no notification, each with the reason that its dead letter must have."""
 
 _STEP = timedelta(seconds=1)  # between the creation of one customer of the initial population and the next
 _ID_BITS = 48  # of an id, that order the initial population
@@ -86,7 +86,9 @@ class Shop:
         self._serial = population  # makes e-mail addresses and numbers unique
         self._living = population
         self._created: list[str] = []  # ids beyond the initial population, sorted, deleted ones too
-        self._histories: dict[str, deque[Document | None]] = {}  # of who was created or changed; None: deleted
+        self._histories: dict[
+            str, deque[Document | None]
+        ] = {}  # of customers that were created or changed; None: deleted
         self._modified: dict[str, datetime] = {}  # lastModifiedAt of the living among them, in that order
         self.groups: Mapping[str, Document] = {
             group["id"]: group for group in (self._group(n, key) for n, key in enumerate(("vip", "b2b", None)))
@@ -109,7 +111,7 @@ class Shop:
             return [] if index is None else [self._original(index)]
 
     def view(self, customer_id: str, lag: int = 0) -> Document | None:
-        """A customer as it is, or as it was `lag` updates ago (the oldest kept, if there were fewer).
+        """Return a customer, or the customer `lag` updates ago (the oldest one kept, if there were fewer).
 
         None if it does not exist; a deletion counts as an update.
         """
@@ -213,7 +215,7 @@ class Shop:
         return customer
 
     def random_change(self) -> str:
-        """Let something happen: mostly a customer changes, some come, few go. The id of who it happened to."""
+        """Make a random change and return the customer's id: mostly an update, some sign-ups, few deletions."""
         event = self._random.choices(("create", "change", "delete"), (20, 73, 7))[0]
         if event == "create" or not self._living:
             return str(self.create(**_person(self._random, self._serial + 1, tuple(self.groups)))["id"])
@@ -346,7 +348,7 @@ class Shop:
         }
 
     def _send(self, payload: Document) -> bytes:
-        """Publish in the Subscription's format; an Event, whose CloudEvents form is not known, as it is."""
+        """Publish in the Subscription's format; an Event, whose CloudEvents form is unknown, is published unchanged."""
         attributes = {}
         if self._format == "CloudEvents" and payload["notificationType"] != "Event":
             payload = _cloud_event(payload)
@@ -393,7 +395,7 @@ class Shop:
         return {**group, "key": key} if key else group
 
     def _somebody(self) -> str:
-        """Any customer who is there."""
+        """Return a random existing customer."""
         while True:
             n = self._random.randrange(self._population + len(self._created))
             customer_id = self._id(n) if n < self._population else self._created[n - self._population]
@@ -774,7 +776,7 @@ def _attributes(chance: random.Random, place: _Place, serial: int, groups: Seque
 
 
 def _person(chance: random.Random, serial: int, groups: Sequence[str]) -> Document:
-    """The fields of a new customer: each optional one is there or not."""
+    """Return the fields of a new customer, with a random choice of the optional ones."""
     place = chance.choice(_PLACES)
     attributes = _attributes(chance, place, serial, groups)
     likely = ("firstName", "lastName", "locale")

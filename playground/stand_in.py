@@ -1,7 +1,7 @@
-"""The HTTP/1.1 server that every stand-in is: on loopback, with faults on demand.
+"""The HTTP/1.1 server of every stand-in: on loopback, with faults on demand.
 
-A thread for each connection, kept alive as the real services do. What a stand-in answers is its `respond`; how a
-request may go wrong on the way is here, once for all of them.
+It has a thread for each connection and keeps connections alive, as the real services do. `respond` of a stand-in gives
+its answers; this module has the faults, for all of them.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ class Headers(Mapping[str, str]):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it was read: `path` decoded and without the query, `body` as on the wire, `at` in monotonic s."""
+    """A request: `path` decoded and without the query, `body` as received, `at` in seconds of time.monotonic()."""
 
     method: str
     path: str
@@ -58,7 +58,7 @@ class Call:
     at: float
 
     def content(self) -> bytes:
-        """The body without its Content-Encoding; what is no gzip raises OSError or EOFError."""
+        """Return the body without its Content-Encoding. Raises OSError or EOFError if it is not gzip."""
         return gzip.decompress(self.body) if self.headers.get("Content-Encoding") == "gzip" else self.body
 
     def json(self) -> Any:  # noqa: ANN401  # JSON has no type
@@ -107,7 +107,7 @@ class _Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How a request goes wrong. `processed`: the request takes effect before that."""
+    """How a request fails. `processed`: it takes effect before that."""
 
     kind: _Kind
     processed: bool = False
@@ -118,7 +118,7 @@ class Fault:
     seconds_per_byte: float = 0
 
     def after_effect(self) -> "Fault":
-        """The same, but the request took effect first: its sender cannot know."""
+        """Return the same fault after the request has taken effect, which its sender cannot know."""
         if self.kind is _Kind.RESET_BEFORE_READ:
             raise ValueError("a request that is not read has no effect")
         return replace(self, processed=True)
@@ -129,13 +129,13 @@ RESET_AFTER_READ = Fault(_Kind.RESET_AFTER_READ)
 CLOSE_AFTER_READ = Fault(_Kind.CLOSE_AFTER_READ)
 HANG = Fault(_Kind.HANG)
 TRUNCATED = Fault(_Kind.TRUNCATED)
-"""A 200 whose Content-Length is larger than what comes; not processed, unless `after_effect()`."""
+"""A 200 with a Content-Length that is larger than its body; not processed, unless `after_effect()`."""
 FOREIGN = Fault(
     _Kind.ANSWER,
     body=b"<!DOCTYPE html><html><head><title>Welcome</title></head><body>Please log in to our Wi-Fi.</body></html>",
     headers={"Content-Type": "text/html; charset=utf-8"},
 )
-"""A captive portal between us and them: 200, an HTML page."""
+"""A captive portal between client and server: 200 with an HTML page."""
 
 
 def answer(
@@ -145,7 +145,7 @@ def answer(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Fault:
-    """Any status; without `body`, in the API's own error shape. `retry_after` in seconds or as an HTTP date."""
+    """Return a fault with this status; by default in the API's error shape. `retry_after`: seconds or a date."""
     return Fault(_Kind.ANSWER, status=status, retry_after=retry_after, body=body, headers=headers or {})
 
 
@@ -154,12 +154,12 @@ def redirect(status: int, to: str) -> Fault:
 
 
 def drip(seconds_per_byte: float = 1.0) -> Fault:
-    """The correct answer, headers included, a byte at a time: no single read of it takes long, the whole does."""
+    """Return a fault that sends the correct answer byte by byte: no read takes long, but the whole does."""
     return Fault(_Kind.DRIP, processed=True, seconds_per_byte=seconds_per_byte)
 
 
 class Hold:
-    """Requests that a stand-in keeps until a test lets them go."""
+    """Requests that a stand-in holds until a test releases them."""
 
     def __init__(
         self, changed: threading.Condition, when: Callable[[Call], bool], *, after: int, before_effect: bool
@@ -178,7 +178,7 @@ class Hold:
             return self._changed.wait_for(lambda: self._held >= number, timeout)
 
     def let_go(self) -> None:
-        """Let everything that is held go on, and hold nothing more."""
+        """Release everything that is held, and hold nothing more."""
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
@@ -191,7 +191,7 @@ class Hold:
         return self._seen > self._after
 
     def keep(self, stopped: Callable[[], bool]) -> None:
-        """Wait until the request may go on, or the stand-in stops."""
+        """Wait until the request is released, or the stand-in stops."""
         with self._changed:
             self._held += 1
             self._changed.notify_all()
@@ -199,10 +199,10 @@ class Hold:
 
 
 class StandIn:
-    """A server on 127.0.0.1 while its context is entered; may be stopped and started again on the same port.
+    """A server on 127.0.0.1 while its context is entered. It can be stopped and started again on the same port.
 
-    `latency` is how many seconds after it was read a request is answered; it takes effect at once. `remember` limits
-    how many of the newest calls are kept (None: all of them), for runs too long to keep everything.
+    A request takes effect at once and is answered after `latency` seconds. `remember` is the number of the newest calls
+    that are kept (None: all), for long runs.
     """
 
     def __init__(self, *, port: int = 0, latency: float = 0, remember: int | None = None) -> None:
@@ -226,7 +226,7 @@ class StandIn:
     # What a subclass says
 
     def respond(self, call: Call) -> Answer:
-        """Let the request take effect; the answer to it."""
+        """Let the request take effect, and return its answer."""
         raise NotImplementedError
 
     def refusal(self, status: int, retry_after: int | str | None) -> Answer:  # noqa: ARG002  # for those who override
@@ -241,12 +241,12 @@ class StandIn:
 
     @property
     def calls(self) -> list[Call]:
-        """What was read so far, in the order in which it took effect; a reset before reading leaves no call."""
+        """The requests so far, in the order in which they took effect, without those that were reset before reading."""
         with self._changed:
             return list(self._calls)
 
     def wait_for_calls(self, n: int, timeout: float) -> bool:
-        """Whether `n` calls in all have taken effect (or met their fault) within `timeout` seconds."""
+        """Return whether `n` calls in all have taken effect or failed within `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self.call_count >= n, timeout)
 
@@ -264,14 +264,14 @@ class StandIn:
     # What a test does to it
 
     def fail_next(self, fault: Fault, times: int = 1, *, on: str = "") -> None:
-        """The next `times` requests (whose path and query begin with `on`) meet the fault; queued after others."""
+        """Make the next `times` requests (whose path and query begin with `on`) fail, after those queued before."""
         with self._changed:
             self._queued += [(on, fault)] * times
 
     def fail(self, fault: Fault | None, *, on: str = "") -> None:
-        """Every request (whose path and query begin with `on`) meets the fault, until None lifts it.
+        """Make every request (whose path and query begin with `on`) fail, until this is called with None.
 
-        Lifting also lets go of what hangs: those connections are closed without an answer.
+        None also closes hanging connections without an answer.
         """
         with self._changed:
             self._standing = (on, fault) if fault else None
@@ -291,10 +291,10 @@ class StandIn:
     def hold(
         self, when: Callable[[Call], bool] = lambda _: True, *, after: int = 0, before_effect: bool = False
     ) -> Iterator[Hold]:
-        """Hold the answers to requests for which `when` is true, but for the first `after` of them.
+        """Hold the answers to requests for which `when` is true, except the first `after` of them.
 
-        With `before_effect` such a request takes effect only when it is let go; its call is then recorded. What is
-        still held at the end of the context is let go.
+        With `before_effect` such a request takes effect, and is recorded, only when it is released. The end of the
+        context releases what is still held.
         """
         hold = Hold(self._changed, when, after=after, before_effect=before_effect)
         with self._changed:

@@ -40,7 +40,7 @@ Line = dict[str, Any]
 
 
 class Service:
-    """The service in a process of its own, started as the image starts it. `lines` are what it logged, parsed."""
+    """The service in a separate process, started as in the image. `lines` are its parsed log lines."""
 
     def __init__(self, environment: Mapping[str, str], *, on_line: Callable[[Line], None] | None = None) -> None:
         self._reserved = ReservedPort()
@@ -59,7 +59,7 @@ class Service:
         return self._process.pid
 
     def start(self) -> Self:
-        """Start it; return when it answers. Raises RuntimeError with its last words if it ends instead."""
+        """Start it, and return when it answers. Raises RuntimeError with its last lines if it ends instead."""
         if self._process is not None:
             raise RuntimeError("the service is running already")
         self._process = subprocess.Popen(
@@ -92,7 +92,7 @@ class Service:
                 process.stdout.close()
 
     def kill(self) -> None:
-        """End all of its processes at once, without a word, as a machine does that breaks."""
+        """Kill all of its processes at once, as when the machine fails."""
         if self._process is None:
             return
         for child in _children(self._process.pid):
@@ -100,11 +100,11 @@ class Service:
         self.stop(signal.SIGKILL)
 
     def kill_worker(self, has_ended: Callable[[], object] = lambda: None) -> None:
-        """End what serves and leave the first process, which starts another; return when that answers.
+        """Kill the worker. The first process then starts another one; return when that answers.
 
-        `has_ended` is called between the one and the other.
+        `has_ended` is called when the old worker has ended and the new one has not started.
         """
-        os.kill(self.pid, signal.SIGSTOP)  # so that it starts the other one when we are ready
+        os.kill(self.pid, signal.SIGSTOP)  # so that it starts no new worker yet
         for child in _children(self.pid):
             ended = os.pidfd_open(child)
             os.kill(child, signal.SIGKILL)
@@ -157,7 +157,7 @@ _UNTIL_IT_LISTENS = requests.adapters.Retry(total=None, connect=100, backoff_fac
 
 
 class LocalWorld:
-    """Everything there is around the service, and the service. A context manager.
+    """The service and all stand-ins around it. A context manager.
 
     `environment` adds to or replaces the service's settings. `speed` divides Pub/Sub's waits. The push subscription
     has the retry and dead-letter policy of infra/, and push tokens that the service verifies. With `in_batches` the
@@ -212,7 +212,7 @@ class LocalWorld:
         self._stack.close()
 
     def settings(self) -> dict[str, str]:
-        """The service's environment: everything on."""
+        """The service's environment, with all features on."""
         return {
             "SEGMENT_WRITE_KEY": self.segment.write_key,
             "SEGMENT_HOST": self.segment.url,
@@ -232,14 +232,14 @@ class LocalWorld:
         }
 
     def publish(self, data: bytes, **attributes: str) -> str:
-        """Publish through the real client; return the message's id when Pub/Sub has it."""
+        """Publish with the real client; return the message's id when Pub/Sub has confirmed it."""
         self.said += 1
         message_id = str(self.publisher.publish(TOPIC, data, **attributes).result(timeout=30))
         self.published.append(message_id)
         return message_id
 
     def settle(self) -> None:
-        """Return when everything that the shop has said so far is published, and in `published`."""
+        """Return when all of the shop's notifications so far are published, and in `published`."""
         while self._being_published:
             self.published.append(str(self._being_published.popleft().result(timeout=30)))
 
@@ -251,7 +251,7 @@ class LocalWorld:
             self.publish(data, **attributes)
 
     def dead_letters(self) -> list[pubsub_v1.types.PubsubMessage]:
-        """Take what is in the dead-letter topic's subscription."""
+        """Pull and acknowledge all dead letters."""
         taken: list[pubsub_v1.types.PubsubMessage] = []
         while self.pubsub.backlog(DEAD_LETTER_SUBSCRIPTION):
             pulled = self.subscriber.pull(
@@ -264,7 +264,7 @@ class LocalWorld:
         return taken
 
     def differences(self) -> list[str]:
-        """Compare Segment with the shop: the user ids of those whose traits there are not exactly the shop's state."""
+        """Return the user ids whose traits in Segment differ from the shop's state."""
         return differences(self.expected_profiles(), self.segment.profiles)
 
     def expected_profiles(self) -> dict[str, Profile]:
@@ -273,7 +273,7 @@ class LocalWorld:
             return profiles_of_customers(self.shop.customers.values(), self.shop.groups, rules_of(self.settings()))
 
     def doubled(self) -> int:
-        """Count the events that tell Segment of one version of one customer again under another messageId."""
+        """Count the events that repeat a version of a customer with another messageId."""
         versions = Counter((event["userId"], event["timestamp"]) for event in self.segment.events)
         return sum(count - 1 for count in versions.values())
 
@@ -304,7 +304,7 @@ class LocalWorld:
 
 @contextmanager
 def emulated(host: str) -> Iterator[None]:
-    """Let the Pub/Sub clients that are made meanwhile talk to an emulator."""
+    """Make the Pub/Sub clients that are created meanwhile use an emulator."""
     before = os.environ.get("PUBSUB_EMULATOR_HOST")
     os.environ["PUBSUB_EMULATOR_HOST"] = host
     try:
@@ -317,7 +317,7 @@ def emulated(host: str) -> Iterator[None]:
 
 
 def _inherited() -> dict[str, str]:
-    """What the service gets of our environment: how to find Python and its packages, none of its own settings."""
+    """Return the part of our environment that the service gets: how to find Python, and no settings."""
     return {
         name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ
     }
