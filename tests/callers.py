@@ -1,4 +1,4 @@
-"""What tests of callers that wait for each other stand on: no sleep, no measured time, on threads as on greenlets."""
+"""Helpers for tests of callers that wait for each other, without sleeps or measured times."""
 
 import os
 import subprocess
@@ -28,11 +28,11 @@ HANGS = 100.0
 ROOT = Path(__file__).parents[1]
 
 SEEDS = [*range(10), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(10, 40))]
-"""Of the tests in which chance decides what happens."""
+"""The seeds of randomised tests."""
 
 
 class Clock:
-    """A clock set by hand. Who is about to wait for others reads it first, and a test can wait for that."""
+    """A clock that the test sets. A caller reads it before it waits for others, and a test can wait for that."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -115,7 +115,7 @@ class Caller(Generic[Result]):
 
 
 class Gate(Generic[Visitor]):
-    """Where calls stay until the test lets them go. `visitors` are what came, in that order."""
+    """Holds calls until the test releases them. `visitors` are the calls, in the order of arrival."""
 
     def __init__(self) -> None:
         self.visitors: list[Visitor] = []
@@ -170,7 +170,7 @@ class Gate(Generic[Visitor]):
             self._changed.notify_all()
 
     def let_go_at_random(self, random: Random, callers: Sequence[Caller[Result]]) -> None:
-        """Let one after the other go, now this, now that, until the callers (whose end is to be told) have ended."""
+        """Release calls in random order until the callers have ended. Each caller must notify this gate at its end."""
 
         def something_to_do() -> bool:
             return bool(self._held) or all(caller.has_ended for caller in callers)

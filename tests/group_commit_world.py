@@ -1,4 +1,4 @@
-"""A group commit to be tried: callers that wait, an upstream that answers when it is let go, a clock set by hand."""
+"""A group commit under test: callers that wait, an upstream that answers when it is released, a clock of the test."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -33,7 +33,7 @@ def raising(error: BaseException) -> Answer:
 
 
 class World:
-    """A group commit, the upstream that it calls, which answers when it is let go, and a clock set by hand."""
+    """A group commit, its upstream, which answers when it is released, and a clock that the test sets."""
 
     def __init__(self, *, slots: int = 1, max_items: int = 100, max_size: float = float("inf")) -> None:
         self.slots = slots
@@ -65,7 +65,7 @@ class World:
         return Caller(submit, clock=self.clock, before_waiting=before_waiting, then=self.calls.look_again)
 
     def away(self, item: str = "first", *, deadline: float = LONG) -> Caller[str]:
-        """Start a caller who finds a slot, and come back when its call is away."""
+        """Start a caller that gets a slot, and return when its call is in flight."""
         already = len(self.calls.visitors)
         caller = self.caller(item, deadline=deadline)
         self.calls.wait_for(already + 1)
@@ -74,7 +74,7 @@ class World:
     def waiting(
         self, *items: str, size: int = 0, deadline: float = LONG, before_waiting: Callable[[], object] | None = None
     ) -> list[Caller[str]]:
-        """Start callers who find no slot, one after the other, each when the one before is in the queue."""
+        """Start callers that get no slot, each when the one before is in the queue."""
         callers = []
         for item in items:
             callers.append(self.caller(item, size=size, deadline=deadline, before_waiting=before_waiting))
@@ -102,7 +102,7 @@ def ends(callers: Sequence[Caller[str]]) -> list[object]:
 
 
 def one_batch(world: World, items: Sequence[str], deadlines: dict[str, float] | None = None) -> list[Caller[str]]:
-    """Let these share one call, the second; come back when it is away. The first item's caller makes it."""
+    """Make these share one call, the second; return when it is in flight. The first item's caller makes it."""
     world.away("first")
     callers = [caller for item in items for caller in world.waiting(item, deadline=(deadlines or {}).get(item, LONG))]
     world.calls.let_go(1)

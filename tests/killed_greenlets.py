@@ -46,7 +46,7 @@ def test_a_greenlet_killed_as_it_is_to_lead_passes_that_on() -> None:
         killed, *rest = world.waiting("killed", *others)
 
         def kill_and_answer(items: Sequence[str], killed: Caller[str] = killed) -> Sequence[str]:
-            killed.kill()  # strikes when this greenlet gives way, and by then it has promoted the one that dies
+            killed.kill()  # takes effect when this greenlet yields; by then it has made the killed one the leader
             return done(items)
 
         world.answer = kill_and_answer

@@ -653,7 +653,7 @@ def test_a_line_is_tied_to_its_request_where_that_can_be(
 
 
 class Unread(io.BytesIO):
-    """A body that nobody may look at."""
+    """A body that must not be read."""
 
     def read(self, *_: object) -> NoReturn:
         raise AssertionError("the body was read")

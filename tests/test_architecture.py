@@ -1,4 +1,4 @@
-"""The house: who may know whom, read from the imports themselves."""
+"""The structure: which module may import which, read from the imports."""
 
 import ast
 import subprocess

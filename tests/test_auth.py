@@ -73,7 +73,7 @@ def forgers() -> Key:
 
 
 class CertificateServer(StandIn):
-    """Serves what it is told to, and counts."""
+    """Serves what the test sets, and counts the requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -236,7 +236,7 @@ def test_a_genuine_token_of_somebody_else_is_forbidden(
 
 
 def key_confused(google: Key, _forger: Key) -> str:
-    """Return a token whose secret is what everybody knows: Google's public key."""
+    """Return a token that is signed with a public secret: Google's public key."""
     signed = f"{segment({'alg': 'HS256', 'typ': 'JWT', 'kid': KEY_ID})}.{segment(claims())}"
     mac = hmac.new(google.public.encode(), signed.encode(), hashlib.sha256).digest()
     return f"{signed}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"

@@ -74,7 +74,7 @@ def reason_of(
 def read_all(
     commercetools: CommercetoolsStandIn, customer_ids: Sequence[str], *, call_seconds: float = 10.0
 ) -> list[Document | str]:
-    """Read all of them at the same moment; for who cannot be read, the reason."""
+    """Read all of them at the same moment; return the reason for each that cannot be read."""
     clock = Clock()
     reader = reader_of(commercetools, call_seconds=call_seconds, clock=clock)
 

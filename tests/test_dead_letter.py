@@ -1,4 +1,4 @@
-"""A message that nobody can read is safe in the dead-letter topic, as it was, before its push is acknowledged."""
+"""An unreadable message is in the dead-letter topic, unchanged, before its push is acknowledged."""
 
 import os
 import socket
@@ -228,7 +228,7 @@ def all_of(greenlets):
 
 
 def test_other_greenlets_go_on_while_messages_are_set_aside(pubsub: Service) -> None:
-    # Pub/Sub can be reached through another greenlet alone, which lets nothing pass before a third has ticked on.
+    # Pub/Sub is only reachable through another greenlet, which forwards nothing before a third one has run.
     name = pubsub.topic()
     subscription = pubsub.subscription(name)
 

@@ -16,7 +16,7 @@ Making = Callable[[float], Attempt[str]]
 
 
 class World:
-    """Deliveries on a clock set by hand, and the attempts they make, which end when they are let go."""
+    """Deliveries with a clock that the test sets, and their attempts, which end when they are released."""
 
     def __init__(self, remember: int = 100) -> None:
         self.clock = Clock()
@@ -50,14 +50,14 @@ class World:
         return Caller(deliver, clock=self.clock, before_waiting=before_waiting)
 
     def under_way(self, name: str, version: float | None, **how: object) -> Caller[str | None]:
-        """Start a caller whose attempt begins, and come back when it has begun."""
+        """Start a caller whose attempt begins, and return when it has begun."""
         already = len(self.attempts.visitors)
         caller = self.caller(name, version, **how)  # type: ignore[arg-type]  # the keywords of `caller`, handed through
         self.attempts.wait_for(already + 1)
         return caller
 
     def waiting(self, name: str, version: float | None, **how: object) -> Caller[str | None]:
-        """Start a caller who finds an attempt under way, and come back when it waits for that."""
+        """Start a caller that finds an attempt in flight, and return when it waits for that."""
         caller = self.caller(name, version, **how)  # type: ignore[arg-type]  # as above
         self.clock.wait_for_reading_by(caller.thread)
         return caller
@@ -380,7 +380,7 @@ def test_a_deadline_may_be_never() -> None:
 
 
 class Shop:
-    """Customers whose versions grow, and attempts that by chance read what is there or lags, deliver, fail or raise."""
+    """Customers with growing versions, and attempts that read, deliver, fail or raise at random."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)  # noqa: S311  # chance, no secret

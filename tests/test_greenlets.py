@@ -1,4 +1,4 @@
-"""On gevent's greenlets, a call about to leave lets in those who are ready to bring an item, and then nobody."""
+"""On greenlets, a call waits until all ready greenlets have submitted their items, and then for no other."""
 
 import os
 import subprocess

@@ -395,7 +395,7 @@ def test_a_leader_stopped_before_its_call_sends_nothing() -> None:
 
 
 class Chance:
-    """An upstream, and a clock, that do by chance whatever they can do."""
+    """An upstream and a clock with random behaviour."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)  # noqa: S311  # chance, no secret
@@ -409,7 +409,7 @@ class Chance:
         self.gate: Gate[list[str]] = Gate()
         self.took: Counter[str] = Counter()  # calls that gave an outcome to the item
         self.refused: Counter[str] = Counter()  # and calls of more than one that were refused as a whole
-        self.broke: Counter[str] = Counter()  # and calls that broke: the item was sent, and nobody knows
+        self.broke: Counter[str] = Counter()  # and calls that broke: the item was sent, with an unknown outcome
         self.interruptions = True
 
     def call(self, items: Sequence[str]) -> Sequence[str]:

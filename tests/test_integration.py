@@ -1,4 +1,4 @@
-"""One message, one outcome: what is told to whom, and how each message ends."""
+"""One message, one outcome: what is sent, and the outcome of each message."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -106,7 +106,7 @@ def ending(outcome: Outcome) -> tuple[Ending, str]:
 
 
 def at_version(version: int) -> Document:
-    """Return the customer at this version, who is named after it."""
+    """Return the customer at this version, with a name that contains it."""
     return a_customer(version=version, firstName=f"version {version}")
 
 
@@ -598,7 +598,7 @@ def test_a_deleted_customer_is_erased_where_that_is_due_and_no_such_request_is_a
         assert f"does not carry the {chosen} that is the userId" in outcome.reason
         assert "delete and suppress it there" in outcome.reason, "and the operator is told what to do"
         assert world.erased == []
-    assert (world.reads, world.segment.calls) == ([], [])  # of who is deleted nothing can be read
+    assert (world.reads, world.segment.calls) == ([], [])  # a deleted customer cannot be read
 
 
 def test_a_deletion_in_a_cloud_event_is_one_too(world: World) -> None:
@@ -713,7 +713,7 @@ def test_without_reading_a_late_notification_does_not_bring_back_who_was_deleted
 
 
 def test_with_reading_a_late_notification_does_not_bring_back_who_was_deleted_elsewhere(world: World) -> None:
-    world.customer = None  # another process was told of the deletion; commercetools knows
+    world.customer = None  # another process handled the deletion
 
     outcome = handle(world.reading(), a_message(customer=at_version(6)))
 

@@ -71,7 +71,7 @@ class Party:
     stand_in: StandIn
     client: Callable[[float, Clock | None], Ask]
     effects: Callable[[], list[str]]
-    """About whom calls have had their effect: an event, an erasure, a customer read."""
+    """The people for whom a call has had its effect: an event, an erasure, a read."""
     on: str = ""
     """How the paths of its calls begin."""
     endpoint: str = ""

@@ -445,7 +445,7 @@ def tunnel(secure: SecureServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         monkeypatch.delenv(name, raising=False)
 
     def pass_on(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):  # a client whose time is over closes its connection meanwhile
+        with suppress(OSError):  # a client closes its connection when its time is over
             while chunk := source.recv(65_536):
                 sink.sendall(chunk)
             sink.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""make chaos: a shop's changes through the whole path while everything around it fails, and a judge at the end.
+"""make chaos: a shop's changes through the whole path while everything around the service fails; then it is judged.
 
 python -m tests.emulation.chaos [--seed N] [--customers N] [--changes N]
 
@@ -112,7 +112,7 @@ class Evidence:
     published: Sequence[str] = ()
     acknowledged: frozenset[str] = frozenset()
     expected: Mapping[str, Traits] = field(default_factory=dict)
-    """Of every customer about whom a notification came: what Segment should hold."""
+    """What Segment should hold of each customer that had a notification."""
     by_arrival: Mapping[str, Traits] = field(default_factory=dict)
     by_timestamp: Mapping[str, Traits] = field(default_factory=dict)
     erased: frozenset[str] = frozenset()
@@ -154,7 +154,7 @@ def judge(evidence: Evidence) -> dict[str, list[str]]:
 
 
 def mended(evidence: Evidence) -> list[str]:
-    """Return the customers who are stale in the order of arrival, and right in the order of the timestamps.
+    """Return the customers that are stale by arrival order and right by timestamp order.
 
     A process knows what it has sent, its successor does not. Where the query lags, the successor may read and send a
     state that is older than what its predecessor sent; `timestamp` tells Segment.
@@ -331,7 +331,7 @@ class _Trouble:
 
 
 _AHEAD = 200  # messages that are published and not acknowledged: with more, the next trouble waits
-_CALM_SECONDS = 10.0  # for which it waits at the most
+_CALM_SECONDS = 10.0  # the longest wait
 _MEET_SECONDS = 2.0  # for which a fault waits to be met
 _LEAVE_SECONDS = 10.0  # for which the end of a process waits for the end of its connections
 
@@ -367,7 +367,7 @@ class _Chaos:
         self._evening()
 
     def _groups(self) -> list[list[_Trouble]]:
-        """Every trouble in an order of chance, one to three at a time; no two at once in which something goes away."""
+        """Return all troubles in random order, one to three at a time; at most one of a group stops something."""
         troubles = list(self._all_troubles())
         self._chance.shuffle(troubles)
         if self.day.troubles is not None:  # one of each kind, and then others
@@ -388,7 +388,7 @@ class _Chaos:
     # The shop
 
     def _changes_until(self, wanted: int) -> None:
-        """Let things happen until there are so many; one customer in ten changes several times in a row."""
+        """Make changes until there are so many; one customer in ten changes several times in a row."""
         while self._changes < wanted:
             customer_id = self.world.shop.random_change()
             self._count_change(customer_id)
@@ -469,7 +469,7 @@ class _Chaos:
         times = 1 if hangs or fault is FAULTS["a byte at a time"] else self._chance.randint(1, 4)
         before = party.call_count
         if hangs and not (self.day.long and self._chance.randrange(3) == 0):
-            party.fail(fault, on=path)  # until it is let go; else until the service gives up
+            party.fail(fault, on=path)  # until it is lifted; else until the service's timeout
         else:
             party.fail_next(fault, times, on=path)
         if path.endswith("token"):

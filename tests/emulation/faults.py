@@ -400,7 +400,7 @@ def _reset(connection: socket.socket) -> None:
 
 
 class _ShortTokens(CommercetoolsStandIn):
-    """commercetools, whose tokens are good for one call as far as it says, so that each read asks for one."""
+    """commercetools with tokens that expire after one call, so that each read asks for one."""
 
     def respond(self, call: Call) -> Answer:
         given = super().respond(call)
@@ -449,7 +449,7 @@ class Row:
 
 
 class _Case:
-    """A message under way: told of each push."""
+    """A message in delivery; it records each push."""
 
     def __init__(self, party: Party, trouble: Trouble) -> None:
         self.party = party

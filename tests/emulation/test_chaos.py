@@ -1,4 +1,4 @@
-"""The promise holds while everything around the service fails: a small run of `make chaos`, and a judge who sees."""
+"""The promise holds while everything around the service fails: a small run of `make chaos`, and tests of its judge."""
 
 import time
 from dataclasses import replace

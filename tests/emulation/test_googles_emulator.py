@@ -80,7 +80,7 @@ def a_world_around(pubsub: PubSub, log: Log) -> Iterator[LocalWorld]:
 
 
 def dead_letters(pubsub: PubSub, count: int) -> list[Any]:
-    """Take so many dead letters, or those that there are when no more come."""
+    """Pull so many dead letters, or fewer if no more arrive."""
     taken: list[Any] = []
     while len(taken) < count and (received := pubsub.pull(LETTER_BOX, limit=100)):
         taken += [one.message for one in received]
@@ -118,7 +118,7 @@ def test_on_googles_emulator_segment_ends_as_the_shop_and_garbage_in_the_dead_le
 
         assert log.wait_for_the_end_of(set(world.published))
 
-        # One whom nobody can erase: Pub/Sub itself gives up.
+        # One that cannot be erased: Pub/Sub itself gives up.
         with world.public_api.failing(answer(500)):
             world.shop.delete(somebody["id"])
             world.settle()

@@ -1,4 +1,4 @@
-"""What a hostile sender, or an unlucky one, does to the real server: nothing worse than an answer that nacks."""
+"""A hostile or broken sender can cause nothing worse in the real server than an answer that is a nack."""
 
 import os
 import socket
@@ -38,7 +38,7 @@ def status_of(service: Service, raw: bytes, *, end: bool = False) -> bytes:
 
 
 def a_new_customer(**fields: str) -> bytes:
-    """Return the push of a customer whom the service has not seen yet."""
+    """Return the push of a new customer."""
     customer_id = str(uuid.uuid4())
     resource = {"typeId": "customer", "id": customer_id}
     return a_push(a_message(resource=resource, customer=a_customer(id=customer_id, **fields)))

@@ -238,7 +238,7 @@ def _broken_people(customer_id: str) -> Iterator[dict[str, Any]]:
 
 
 def _garbage() -> Iterator[bytes]:
-    """Give bodies of pushes that nobody can read."""
+    """Yield bodies of unreadable pushes."""
     yield GARBAGE.encode()
     yield GARBAGE.encode("utf-16")
     yield json.dumps(GARBAGE).encode()

@@ -31,7 +31,7 @@ def deployed() -> Iterator[LocalWorld]:
 
 @pytest.fixture(scope="module")
 def nobody_yet(deployed: LocalWorld) -> Iterator[str]:
-    """Give ids of customers of whom the service has not heard."""
+    """Yield ids of customers that are new to the service."""
     return deployed.shop.ids()
 
 

@@ -1,4 +1,4 @@
-"""How the service ends: on SIGTERM it answers what it has begun, and after SIGKILL everything comes again."""
+"""How the service stops: on SIGTERM it answers the pushes in flight, and after SIGKILL they are redelivered."""
 
 import signal
 import socket
@@ -33,7 +33,7 @@ def begun(service: Service, bodies: list[bytes]) -> Iterator[list[socket.socket]
             head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
             connection.sendall(head % len(body) + body)
             connections.append(connection)
-        # The server accepts in the order of arrival: who is answered now came after all of them.
+        # The server accepts connections in the order of arrival, so it accepted all of them before it answers this one.
         health = requests.get(f"{service.url}/health", headers={"Connection": "close"}, timeout=PATIENCE)
         assert health.status_code == HTTPStatus.OK
         yield connections

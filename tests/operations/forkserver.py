@@ -33,7 +33,7 @@ def preload() -> None:
 
 
 def serve(server: socket.socket) -> dict[str, Any] | None:
-    """Fork a child for each request. Returns None when there are no more, and in a child what it is to do."""
+    """Fork a child for each request. Return None when there are no more, and in a child its request."""
     while True:
         message, descriptors, _, _ = socket.recv_fds(server, _LONGEST_REQUEST, 3)
         if not message:
@@ -53,7 +53,7 @@ def serve(server: socket.socket) -> dict[str, Any] | None:
 
 
 def become(request: dict[str, Any]) -> None:
-    """Be the process that was asked for: its arguments, its environment, its folder, its files."""
+    """Apply the request to this process: its arguments, environment, folder and files."""
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()

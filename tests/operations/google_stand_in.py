@@ -1,4 +1,4 @@
-"""Google's side as `check` sees it: topics, subscriptions, and who may what; answers are set, and may be refused."""
+"""Google's side for `check`: topics, subscriptions and grants. Answers are set by the test, and can be refused."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

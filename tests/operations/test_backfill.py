@@ -238,7 +238,7 @@ def test_beside_live_traffic_nothing_newer_is_overwritten(tmp_path: Path) -> Non
         assert process.returncode == Exit.DONE
         assert 0 < arrived_before < world.segment.accepted
 
-        # Segment keeps those who were deleted meanwhile: nobody asked for their erasure.
+        # Segment keeps customers that were deleted meanwhile: no erasure was requested.
         assert [customer_id for customer_id in world.differences() if world.shop.exists(customer_id)] == []
 
 

@@ -1,4 +1,4 @@
-"""subscribe: the Subscription that the configuration needs, made or mended, and the reasons why it cannot be."""
+"""subscribe: the Subscription that the configuration needs is created or updated, or the reason is given."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

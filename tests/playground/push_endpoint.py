@@ -1,4 +1,4 @@
-"""A push endpoint that records what comes and answers as it is told."""
+"""A push endpoint that records pushes and answers as the test sets."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""The stand-in for commercetools answers as its HTTP API is documented to, and lags as told."""
+"""The stand-in for commercetools answers as its HTTP API is documented, and lags as the test sets."""
 
 import signal
 import subprocess

@@ -222,9 +222,9 @@ def test_the_rules_are_those_of_the_services_settings_with_its_defaults() -> Non
 
 @pytest.fixture
 def world() -> Iterator[LocalWorld]:
-    """Give a shop with two customers, and a Segment to which nobody has told anything: there is no service."""
+    """Yield a shop with two customers and an empty Segment, without the service."""
     world = LocalWorld(environment={"PUSH_AUTH": "none"})
-    world.shop = Shop()  # whose messages go nowhere
+    world.shop = Shop()  # whose messages are not published
     with world.pubsub, world.segment:
         for name in ("Ada", "Grace"):
             world.shop.create(firstName=name, email=f"{name}@example.com")

@@ -1,4 +1,4 @@
-"""A reserved port is there for its server, and for nobody else."""
+"""Only its own server gets a reserved port."""
 
 import socket
 
