@@ -1,4 +1,4 @@
-# Three accounts, none with a key: one runs the service, one pushes to it, one builds and deploys it.
+# Three accounts without keys: one runs the service, one pushes to it, one builds and deploys it.
 
 resource "google_service_account" "run" {
   account_id   = "commercetools-segment-run"
@@ -19,7 +19,7 @@ resource "google_service_account" "build" {
 }
 
 locals {
-  # Pub/Sub's own account in this project. (google_project_service_identity would make it, but only in google-beta.)
+  # Pub/Sub's own account in this project. (google_project_service_identity would create it, but it exists only in google-beta.)
   pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 
   # commercetools publishes to customers' topics as this account: https://docs.commercetools.com/api/projects/subscriptions

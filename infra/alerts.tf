@@ -1,4 +1,4 @@
-# The alerts. docs/operations.md says for each what it means and what to do.
+# The alerts, and who receives them. docs/operations.md says for each alert what it means and what to do.
 
 resource "google_monitoring_notification_channel" "email" {
   for_each = var.alert_emails
@@ -41,7 +41,7 @@ resource "google_monitoring_alert_policy" "dead_letters" {
 
   documentation {
     subject = "commercetools-segment: a message was set aside"
-    content = "A message nobody could read, or one that failed a hundred times. Nothing is lost for 31 days: docs/operations.md, Dead letters."
+    content = "A message is unreadable, or failed a hundred times. It is kept for 31 days: docs/operations.md, Dead letters."
   }
 }
 
@@ -100,7 +100,7 @@ resource "google_monitoring_alert_policy" "failed" {
 
   documentation {
     subject = "commercetools-segment: messages fail"
-    content = "The service cannot reach Segment or commercetools, or is not let in. Pub/Sub comes again by itself: docs/operations.md, Failed messages."
+    content = "The service cannot reach Segment or commercetools, or they refuse its credentials. Pub/Sub redelivers automatically: docs/operations.md, Failed messages."
   }
 }
 
@@ -127,7 +127,7 @@ resource "google_monitoring_alert_policy" "push_refused" {
 
   documentation {
     subject = "commercetools-segment: pushes are turned away"
-    content = "Cloud Run or the service does not let the subscription in; waiting does not heal it: docs/operations.md, Pushes answered 4xx."
+    content = "Cloud Run or the service refuses the subscription's pushes; this does not end by itself: docs/operations.md, Pushes answered 4xx."
   }
 }
 
@@ -160,6 +160,6 @@ resource "google_monitoring_alert_policy" "push_failed" {
 
   documentation {
     subject = "commercetools-segment: pushes fail"
-    content = "Seen from Pub/Sub, so also when the service cannot even start or write a line: docs/operations.md, Pushes answered 5xx or too late."
+    content = "Pub/Sub measures this, so the alert opens even if the service cannot start or log: docs/operations.md, Pushes answered 5xx or too late."
   }
 }

@@ -1,4 +1,4 @@
-# What the project must be able to do. cloudresourcemanager comes first, by hand: Terraform needs it to ask for the rest.
+# The APIs that the project needs. Enable cloudresourcemanager by hand first: Terraform needs it to enable the others.
 resource "google_project_service" "api" {
   for_each = toset([
     "artifactregistry.googleapis.com",
@@ -12,5 +12,5 @@ resource "google_project_service" "api" {
   ])
 
   service            = each.key
-  disable_on_destroy = false # something else in the project may use it by then
+  disable_on_destroy = false # something else in the project may use it
 }

@@ -1,4 +1,4 @@
-# What Cloud Build may do: read the source that is sent to it, write logs, push images, deploy this one service.
+# What Cloud Build may do: read the uploaded source, write logs, push images, deploy this one service.
 
 resource "google_project_iam_member" "build_logs" {
   project = var.project
@@ -31,7 +31,7 @@ resource "google_cloud_run_v2_service_iam_member" "build_deploys" {
   member   = google_service_account.build.member
 }
 
-# A revision runs as the run account, so the deploying account must be allowed to act as it.
+# A revision runs as the run account, so the account that deploys it must be allowed to act as the run account.
 resource "google_service_account_iam_member" "build_acts_as_run" {
   service_account_id = google_service_account.run.name
   role               = "roles/iam.serviceAccountUser"

@@ -1,4 +1,4 @@
-# What is looked at first. dashboard.json is plain JSON, as the console exports it.
+# The dashboard. dashboard.json is plain JSON, as the console exports it.
 resource "google_monitoring_dashboard" "dashboard" {
   dashboard_json = file("${path.module}/dashboard.json")
 

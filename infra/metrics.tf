@@ -1,4 +1,4 @@
-# The four outcomes, counted from the service's own lines: the first word of the message is the outcome.
+# The four outcomes, counted from the service's log lines: the first word of the message is the outcome.
 resource "google_logging_metric" "messages" {
   name        = "commercetools-segment/messages"
   description = "Deliveries of a message by their outcome: Delivered, Ignored, Refused, Failed"
@@ -26,7 +26,7 @@ resource "google_logging_metric" "messages" {
   depends_on = [google_project_service.api]
 }
 
-# How well calls are shared: one line a call, with the number of events that it carried.
+# How many events share a call: the service logs one line for each call, with the number of its events.
 resource "google_logging_metric" "segment_calls" {
   name        = "commercetools-segment/segment-calls"
   description = "Confirmed calls to Segment by the number of events in each; calls per message is 1 / its mean"

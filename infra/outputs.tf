@@ -1,5 +1,5 @@
 output "address" {
-  description = "Where Pub/Sub pushes to."
+  description = "The address that Pub/Sub pushes to."
   value       = local.address
 }
 
@@ -9,6 +9,6 @@ output "topic" {
 }
 
 output "images" {
-  description = "Where cloudbuild.yaml pushes images to."
+  description = "The repository that cloudbuild.yaml pushes images to."
   value       = trimsuffix(local.first_image, ":latest")
 }

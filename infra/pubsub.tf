@@ -1,11 +1,11 @@
-# The way of a message: commercetools publishes, the subscription pushes, what cannot be handled is set aside.
+# The path of a message: commercetools publishes, the subscription pushes, and unusable messages become dead letters.
 
 resource "google_pubsub_topic" "customers" {
   name       = "commercetools-customers"
   depends_on = [google_project_service.api]
 }
 
-# commercetools tries it when its Subscription is created, so this must be there first.
+# commercetools publishes a test message when its Subscription is created, so this grant must exist before.
 resource "google_pubsub_topic_iam_member" "commercetools_publishes" {
   topic  = google_pubsub_topic.customers.id
   role   = "roles/pubsub.publisher"
@@ -38,7 +38,7 @@ resource "google_pubsub_subscription" "push" {
   }
 
   expiration_policy {
-    ttl = "" # never, or a shop's quiet month would end it
+    ttl = "" # never expires; by default a month without activity deletes it
   }
 
   depends_on = [
@@ -48,7 +48,7 @@ resource "google_pubsub_subscription" "push" {
   ]
 }
 
-# The dead letters: a topic keeps nothing by itself, its subscription does.
+# The dead letters. A topic alone keeps no messages; its subscription does.
 
 resource "google_pubsub_topic" "dead_letters" {
   name       = "commercetools-customers-dead-letters"
@@ -58,7 +58,7 @@ resource "google_pubsub_topic" "dead_letters" {
 resource "google_pubsub_subscription" "dead_letters" {
   name                       = "commercetools-customers-dead-letters"
   topic                      = google_pubsub_topic.dead_letters.id
-  ack_deadline_seconds       = 600 # for whoever reads them, by hand or by a job
+  ack_deadline_seconds       = 600 # enough to read them by hand or by a job
   message_retention_duration = "${local.dead_letter_retention_seconds}s"
 
   expiration_policy {
@@ -66,14 +66,14 @@ resource "google_pubsub_subscription" "dead_letters" {
   }
 }
 
-# The service publishes unreadable messages here at once, with the reason.
+# The service publishes an unreadable message here at once, with the reason.
 resource "google_pubsub_topic_iam_member" "service_writes_dead_letters" {
   topic  = google_pubsub_topic.dead_letters.id
   role   = "roles/pubsub.publisher"
   member = google_service_account.run.member
 }
 
-# What failed a hundred times, Pub/Sub sets aside; without both of these it would neither count nor forward.
+# Pub/Sub forwards a message here after a hundred failed deliveries. Without both grants it neither counts nor forwards.
 
 resource "google_pubsub_topic_iam_member" "agent_writes_dead_letters" {
   topic  = google_pubsub_topic.dead_letters.id

@@ -1,4 +1,4 @@
-# Where the images are.
+# The registry of the images.
 resource "google_artifact_registry_repository" "images" {
   repository_id = "commercetools-segment"
   description   = "Images of commercetools-segment, built by cloudbuild.yaml"
@@ -6,7 +6,7 @@ resource "google_artifact_registry_repository" "images" {
   format        = "DOCKER"
   depends_on    = [google_project_service.api]
 
-  # Enough to roll back to; the rest would be paid for without end.
+  # Enough for a roll-back; more images would only cost storage.
   cleanup_policies {
     id     = "keep-the-last-20"
     action = "KEEP"

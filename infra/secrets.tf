@@ -1,4 +1,5 @@
-# The containers only. A value is added by hand (gcloud secrets versions add) and so never in a plan, a state or a file.
+# The secrets without their values. Values are added by hand (gcloud secrets versions add), so that no plan, state or
+# file contains them.
 locals {
   # Setting of the service → its secret.
   secrets = merge(

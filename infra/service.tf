@@ -1,13 +1,13 @@
-# The service, its settings, and who may call it.
+# The service, its configuration, and who may call it.
 
 locals {
   name = "commercetools-segment"
 
-  # The address that Cloud Run gives by rule, so that it is known before the service exists. The service gets it,
-  # the push token carries it, Pub/Sub pushes to it. (https://cloud.google.com/run/docs/triggering/https-request)
+  # Cloud Run's deterministic address, which is known before the service exists. The service's settings and the push
+  # token contain it, and Pub/Sub pushes to it. (https://cloud.google.com/run/docs/triggering/https-request)
   address = "https://${local.name}-${data.google_project.this.number}.${var.region}.run.app"
 
-  # README, Configuration. What is a secret is in secrets.tf.
+  # README, Configuration. The secrets are in secrets.tf.
   settings = merge(
     {
       SEGMENT_REGION       = var.segment_region
@@ -38,7 +38,7 @@ resource "google_cloud_run_v2_service" "service" {
   location = var.region
 
   ingress              = var.ingress
-  invoker_iam_disabled = var.push_auth == "oidc" # then, and only then, a push's token is checked by the service itself
+  invoker_iam_disabled = var.push_auth == "oidc" # only then does the service itself check the token of a push
   custom_audiences     = [local.address]
   deletion_protection  = var.deletion_protection
 
@@ -47,8 +47,8 @@ resource "google_cloud_run_v2_service" "service" {
     timeout         = "${local.timeout_seconds}s"
 
     # Half of gunicorn's worker_connections, so that no push waits inside gunicorn while its ack deadline runs, and
-    # probes and idle connections find a place too. A push needs about a millisecond of CPU and else only waits, so one
-    # CPU keeps up with 500 of them, and those that wait together share calls to Segment and commercetools.
+    # probes and idle connections are accepted too. A push needs about a millisecond of CPU and otherwise only waits, so
+    # one CPU is enough for 500 of them, and those that wait together share calls to Segment and commercetools.
     max_instance_request_concurrency = 500
 
     scaling {
@@ -65,10 +65,10 @@ resource "google_cloud_run_v2_service" "service" {
 
       resources {
         limits = {
-          cpu    = "1"     # the worker is one process: it cannot use a second
-          memory = "512Mi" # 63 MB at rest, 60 more after the first dead letter; a push may be 14 MiB
+          cpu    = "1"     # the worker is one process, so it cannot use a second CPU
+          memory = "512Mi" # 63 MB when idle, 60 MB more after the first dead letter; a push may have 14 MiB
         }
-        cpu_idle          = true # paid for while it works: all work is done before the answer
+        cpu_idle          = true # CPU is paid only during requests: all work is done before the answer
         startup_cpu_boost = true
       }
 
@@ -81,7 +81,7 @@ resource "google_cloud_run_v2_service" "service" {
         }
       }
 
-      # For a process that hangs, not for one that is busy: a minute and a half without an answer.
+      # Restarts a process that hangs, not one that is busy: a minute and a half without an answer.
       liveness_probe {
         period_seconds    = 30
         timeout_seconds   = 10
@@ -99,7 +99,7 @@ resource "google_cloud_run_v2_service" "service" {
         }
       }
 
-      # Read when an instance starts; so a version by number, or two instances could hold two keys.
+      # Read when an instance starts. A fixed version, so that two instances never use different keys.
       dynamic "env" {
         for_each = google_secret_manager_secret.secret
         content {
@@ -116,11 +116,11 @@ resource "google_cloud_run_v2_service" "service" {
   }
 
   lifecycle {
-    # The image has one owner: the build deploys it (cloudbuild.yaml), by digest. Terraform would put back the one that
-    # it knows, which after a roll-back is the wrong one. The other two say which tool deployed last.
+    # Only the build deploys an image (cloudbuild.yaml), by digest. Terraform would restore the image that it knows,
+    # which is the wrong one after a roll-back. The other two attributes say which tool deployed last.
     ignore_changes = [template[0].containers[0].image, client, client_version]
 
-    # In another region the new one exists and gets the pushes before the old one is deleted.
+    # When the region changes, the new service exists and receives pushes before the old one is deleted.
     create_before_destroy = true
 
     postcondition {
@@ -135,7 +135,7 @@ resource "google_cloud_run_v2_service" "service" {
   ]
 }
 
-# Nobody else has the invoker's role, here or by push_auth = "oidc" (which takes the check away instead).
+# Only the push account has the invoker role. push_auth = "oidc" grants it to nobody else: it disables the check.
 resource "google_cloud_run_v2_service_iam_member" "push_invokes" {
   name     = google_cloud_run_v2_service.service.name
   location = google_cloud_run_v2_service.service.location

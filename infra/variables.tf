@@ -1,22 +1,23 @@
-# What is yours to choose. First what has no default, because a wrong guess would be quiet or for good.
+# The settings of an environment. First those without a default, because a wrong value would go unnoticed or could not
+# be changed later.
 
 variable "project" {
-  description = "The Google Cloud project. One for each environment: names below are fixed."
+  description = "The Google Cloud project. One for each environment, because the names of the resources are fixed."
   type        = string
 }
 
 variable "region" {
-  description = "Where the service runs, for example europe-west1. Near commercetools' region, which it reads on every message."
+  description = "The region of the service, for example europe-west1. Best near commercetools, which it reads for every message."
   type        = string
 }
 
 variable "segment_region" {
-  description = "Where the Segment workspace is: us or eu. The wrong one answers 200 and drops everything."
+  description = "The region of the Segment workspace: us or eu. The wrong region answers 200 and drops everything."
   type        = string
 
   validation {
     condition     = contains(["us", "eu"], var.segment_region)
-    error_message = "segment_region is us or eu."
+    error_message = "segment_region must be us or eu."
   }
 }
 
@@ -24,24 +25,25 @@ variable "segment_user_id" {
   description = <<-TEXT
     Which field of the customer is Segment's userId: id, email, key, externalId or customerNumber.
 
-    This is for good. Segment never renames a user: changed later, every customer becomes a second person in Segment,
-    counted (and paid) again, the history left with the first one. "id" never changes and every customer has one.
-    "email" is what web forms know, but people change it, and each change is a new person. The other three are right
-    where Segment already knows the customers by them; a customer who lacks the field is ignored until there is one.
+    You choose it for good, because Segment never renames a user: after a change, every customer becomes a second
+    person in Segment, who is counted (and paid) again, and the history stays with the first one. "id" never changes,
+    and every customer has one. "email" is what web forms know, but people change it, and each change creates a new
+    person. The other three are right if Segment already identifies the customers by them; a customer without the field
+    is ignored until the field is set.
   TEXT
   type        = string
 
   validation {
     condition     = contains(["id", "email", "key", "externalId", "customerNumber"], var.segment_user_id)
-    error_message = "segment_user_id is id, email, key, externalId or customerNumber."
+    error_message = "segment_user_id must be id, email, key, externalId or customerNumber."
   }
 }
 
 variable "commercetools" {
   description = <<-TEXT
     The API client that reads the customers: project_key, client_id, and region as in its addresses, for example
-    europe-west1.gcp. Its secret is not here but in Secret Manager. null: nothing is read, only notifications that bring
-    the customer can be delivered, and those may be stale.
+    europe-west1.gcp. Its secret is not here but in Secret Manager. null: the service reads nothing; it can deliver only
+    notifications that include the customer, and those may be stale.
   TEXT
   type = object({
     project_key = string
@@ -51,35 +53,35 @@ variable "commercetools" {
 }
 
 variable "alert_emails" {
-  description = "The addresses that get the alerts. [] means none: choose it only if you watch the alerts in another way."
+  description = "Who gets an e-mail when an alert opens. [] means nobody: only if you check the alerts elsewhere."
   type        = set(string)
 }
 
-# Now what has a default that is right for most.
+# The settings whose defaults are right for most.
 
 variable "push_auth" {
   description = <<-TEXT
-    Who checks that a push comes from the subscription. iam: Cloud Run does, nobody else gets as far as the service.
-    oidc: the service does, and its address answers anybody with 401; for an organisation or a gateway in which Cloud
-    Run's own check cannot be used.
+    Who checks that a push comes from the subscription. iam: Cloud Run checks it, and no other request reaches the
+    service. oidc: the service checks it, and answers 401 to all other requests; for an organisation or a gateway where
+    Cloud Run's own check cannot be used.
   TEXT
   type        = string
   default     = "iam"
 
   validation {
     condition     = contains(["iam", "oidc"], var.push_auth)
-    error_message = "push_auth is iam or oidc."
+    error_message = "push_auth must be iam or oidc."
   }
 }
 
 variable "ingress" {
-  description = "From where the service can be reached. Pub/Sub of the same project counts as internal."
+  description = "The networks that can reach the service. Pub/Sub of the same project counts as internal."
   type        = string
   default     = "INGRESS_TRAFFIC_INTERNAL_ONLY"
 }
 
 variable "segment_clear_traits" {
-  description = "Which traits an absent field clears: own (those only commercetools can know) or all (README, Clearing)."
+  description = "Which traits an absent field clears: own (only commercetools has them) or all (README, Clearing)."
   type        = string
   default     = "own"
 }
@@ -91,40 +93,41 @@ variable "erasure" {
 }
 
 variable "secret_versions" {
-  description = "The version of each secret by its setting's name, for example { SEGMENT_WRITE_KEY = 2 }; 1 if not given."
+  description = "Secret versions by the name of the setting, for example { SEGMENT_WRITE_KEY = 2 }. The default is 1."
   type        = map(number)
   default     = {}
 }
 
 variable "min_instances" {
-  description = "Instances kept warm. 0: the first message after a quiet time waits for a start of a second or two."
+  description = "Instances that are kept warm. With 0, the first message after a quiet time waits 1 to 2 s for a start."
   type        = number
   default     = 0
 }
 
 variable "max_instances" {
   description = <<-TEXT
-    The most instances. Few are best: a process shares upstream calls among the messages it holds and remembers what it
-    has delivered. One takes hundreds of messages a second; Segment asks for at most 1,000 events a second.
+    The maximum number of instances. Few are best: the messages in one process share upstream calls, and the process
+    remembers what it has delivered. One instance processes hundreds of messages a second; Segment asks for at most
+    1,000 events a second.
   TEXT
   type        = number
   default     = 3
 }
 
 variable "log_level" {
-  description = "INFO, or above it fewer lines. Delivered and Ignored are INFO: without them metrics and alerts see failures only."
+  description = "INFO or higher. Above it, Delivered and Ignored are not logged: metrics and alerts see failures only."
   type        = string
   default     = "INFO"
 }
 
 variable "registry_region" {
-  description = "Where images are kept, if not in the service's region: for moving the service (docs/deploy.md)."
+  description = "The region of the images, if it differs from the service's. To move the service: docs/deploy.md."
   type        = string
   default     = null
 }
 
 variable "deletion_protection" {
-  description = "Whether Terraform refuses to delete the service. Set false to move it or to tear all down."
+  description = "Whether Terraform refuses to delete the service. Set it to false before a move or a tear-down."
   type        = bool
   default     = true
 }

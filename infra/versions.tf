@@ -1,5 +1,5 @@
 terraform {
-  required_version = ">= 1.7" # mock_provider, which infra/tests stand on
+  required_version = ">= 1.7" # the first with mock_provider, which infra/tests use
 
   required_providers {
     google = {
