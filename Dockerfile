@@ -1,13 +1,13 @@
-# The service and the operator's command. README says how they are configured, docs/deploy.md how they get to Cloud Run.
+# The service and the operator's command. README says how to configure them, docs/deploy.md how to deploy them.
 #
 # 83 MiB on top of the base, 2026-11-23. 29 of them are google-cloud-pubsub and what only it needs (gRPC: 18), for one
 # reason: an unreadable message is published to the dead-letter topic. They are imported for the first one.
 # 15 are cryptography, with which google-auth verifies the token of a push.
 
-# First the packages, which change seldom: pinned by hash, wheels only (nothing is built, so nothing runs), compiled.
+# First the packages, which change rarely: pinned by hash, wheels only (so that no build script runs), compiled.
 FROM python:3.13-slim AS packages
 COPY requirements.txt /
-# gevent's tests are a third of it.
+# A third of gevent is its tests.
 RUN python -m venv --without-pip /venv \
  && pip --python /venv/bin/python --disable-pip-version-check install --no-cache-dir --require-hashes --only-binary :all: \
       --requirement /requirements.txt \

@@ -1,4 +1,4 @@
-# The whole vocabulary of working here. Each target sets up what it needs.
+# All commands for this repository. Each target installs what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .PHONY: setup demo test test-long lint serve lock clean
 
-setup: $(READY)  ## .venv with everything pinned by hash; does nothing when it is up to date
+setup: $(READY)  ## create .venv, everything pinned by hash; does nothing if it is up to date
 
 $(READY): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11")'
@@ -15,26 +15,26 @@ $(READY): requirements-dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup  ## a shop's day on this machine; OPTIONS=--to-segment sends to a real source
+demo: setup  ## run a shop's day on this machine; OPTIONS=--to-segment sends to a real source
 	@$(BIN)/python -m playground.demo $(OPTIONS)
 
 test: setup  ## all tests; four processes, since many tests wait for other processes
 	$(BIN)/python -m pytest -n 4 --dist worksteal
 
-test-long: setup  ## the tests that take minutes
+test-long: setup  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m long
 
-lint: setup  ## style, types
+lint: setup  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 .PHONY: chaos
-chaos: setup  ## some minutes: the promise, while everything fails; SEED and CHANGES choose the run
+chaos: setup  ## some minutes: check the promises while everything fails; SEED and CHANGES select the run
 	@$(BIN)/python -m tests.emulation.chaos --seed $(or $(SEED),1) --changes $(or $(CHANGES),20000)
 
 .PHONY: fuzz
-fuzz: setup  ## bytes that look for a way through decoding, for SECONDS (60)
+fuzz: setup  ## random input for decoding, for SECONDS (60)
 	@$(BIN)/python -m pip install --quiet --require-hashes -r tests/fuzz/requirements.txt
 	@$(BIN)/python -m tests.fuzz.fuzz_decode -max_total_time=$(or $(SECONDS),60) -print_final_stats=1
 
@@ -43,20 +43,20 @@ load: setup  ## two minutes: steady pushes at 70 % of the maximum; no failure, a
 	@$(BIN)/python -m bench.steady
 
 .PHONY: bench
-bench: setup  ## the cost of one message: bench/results.md
+bench: setup  ## measure the cost of one message: bench/results.md
 	@$(BIN)/python -m bench
 
 .PHONY: check-infra check-image
-check-infra: setup  ## image, build, Terraform and documented commands, with the tools that are here
+check-infra: setup  ## check image, build, Terraform and documented commands, with the installed tools
 	@scripts/check-infra
 
-check-image: setup  ## the image alone: build it, run it, stop it; CONTAINER_ENGINE says with what
+check-image: setup  ## build, run and stop the image; CONTAINER_ENGINE selects the tool
 	@$(BIN)/python scripts/check-image
 
-serve: setup  ## the service in the foreground, configured by the environment
+serve: setup  ## run the service in the foreground, configured by the environment
 	@exec $(BIN)/gunicorn --config python:service.serving.gunicorn_conf
 
-lock: setup  ## pin anew what pyproject.toml asks for
+lock: setup  ## update the pinned requirements from pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet uv
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements.txt

@@ -7,7 +7,7 @@ variable "project" {
 }
 
 variable "region" {
-  description = "The region of the service, for example europe-west1. Best near commercetools, which it reads for every message."
+  description = "The region of the service, for example europe-west1. Best near commercetools: it is read for every message."
   type        = string
 }
 

@@ -19,8 +19,8 @@ from playground.stand_in import StandIn
 Result = TypeVar("Result")
 Visitor = TypeVar("Visitor")
 
-PATIENCE = 20.0
-"""Seconds after which a test that hangs gives up."""
+PATIENCE = 60.0
+"""Seconds after which a test that hangs gives up. A call that is held meanwhile must not time out before."""
 
 HANGS = 100.0
 """The same of a test in a process of its own."""

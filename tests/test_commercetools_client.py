@@ -23,7 +23,7 @@ from service.commercetools.notification import Notification
 from service.commercetools.resource import CannotRead
 from service.serving.decoding import Malformed
 from tests.builders import commercetools_settings
-from tests.callers import Clock, all_at_once
+from tests.callers import PATIENCE, Clock, all_at_once
 
 NO_END = float("inf")
 ENDLESS = 1000.0  # seconds: longer than any test may take
@@ -72,7 +72,7 @@ def reason_of(
 
 
 def read_all(
-    commercetools: CommercetoolsStandIn, customer_ids: Sequence[str], *, call_seconds: float = 10.0
+    commercetools: CommercetoolsStandIn, customer_ids: Sequence[str], *, call_seconds: float = PATIENCE
 ) -> list[Document | str]:
     """Read all of them at the same moment; return the reason for each that cannot be read."""
     clock = Clock()

@@ -75,7 +75,7 @@ def erase_all(
 ) -> list[SegmentError | None]:
     """Erase all of them at the same moment, as pushes arrive."""
     clock = callers.Clock()
-    regulations = Regulations(public_api.token, public_api.url, clock=clock, sleep=sleep)
+    regulations = Regulations(public_api.token, public_api.url, call_seconds=callers.PATIENCE, clock=clock, sleep=sleep)
     erasures = [partial(regulations.erase, user_id, NO_END) for user_id in user_ids]
     return [result.error for result in callers.all_at_once(erasures, clock, public_api)]
 

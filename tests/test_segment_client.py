@@ -34,7 +34,7 @@ from service.segment import (
     library,
 )
 from service.transformation import IdentifyRules, transform_customer_to_segment
-from tests.callers import Clock, all_at_once, run_script
+from tests.callers import PATIENCE, Clock, all_at_once, run_script
 from tests.strategies import customers
 
 WRITE_KEY = "stand-in-write-key"
@@ -93,7 +93,7 @@ def an_identify(number: int = 1, **changes: Any) -> SegmentIdentifyPayload:  # n
 def send_all(segment: SegmentStandIn, payloads: Sequence[SegmentIdentifyPayload]) -> list[SegmentIntegrationResult]:
     """Send all of them at the same moment, as pushes arrive."""
     clock = Clock()
-    client = SegmentClient(WRITE_KEY, segment.url, clock=clock)
+    client = SegmentClient(WRITE_KEY, segment.url, call_seconds=PATIENCE, clock=clock)
     sends = [partial(client.send, [SegmentEvent("identify", payload)], NO_END) for payload in payloads]
     return all_at_once(sends, clock, segment)
 
