@@ -1,8 +1,8 @@
 # The service and the operator's command. README says how to configure them, docs/deploy.md how to deploy them.
 #
-# 83 MiB on top of the base, 2026-11-23. 29 of them are google-cloud-pubsub and what only it needs (gRPC: 18), for one
+# 109 MiB on top of the base, 2026-11-27. 29 of them are google-cloud-pubsub and what only it needs (gRPC: 18), for one
 # reason: an unreadable message is published to the dead-letter topic. They are imported for the first one.
-# 15 are cryptography, with which google-auth verifies the token of a push.
+# 15 are cryptography, with which google-auth verifies the token of a push. 25 are the command's: typer, rich and more.
 
 # First the packages, which change rarely: pinned by hash, wheels only (so that no build script runs), compiled.
 FROM python:3.13-slim AS packages
