@@ -157,7 +157,7 @@ def _of_the_settings(settings: Settings) -> Findings:
         yield Finding(
             "DEAD_LETTER_TOPIC",
             Status.WARNING,
-            "not set: what nobody can read is pushed again until Pub/Sub gives up",
+            "not set: an unreadable message is redelivered until Pub/Sub gives up",
             "Set it to projects/PROJECT/topics/TOPIC.",
         )
     if settings.segment_user_id is UserIdField.EMAIL and settings.erasure is Erasure.REQUESTED:
@@ -191,7 +191,7 @@ def _of_commercetools(project: CommercetoolsProject, key: str) -> Findings:
             "commercetools scopes",
             Status.WARNING,
             f"{', '.join(sorted(manages))}: more than the service needs",
-            f"view_customers:{key} will do (and view_customer_groups:{key} for the key of a group).",
+            f"view_customers:{key} is enough (and view_customer_groups:{key} for the key of a group).",
         )
 
 
@@ -203,7 +203,7 @@ def _found(project: CommercetoolsProject, key: str) -> tuple[Mapping[str, Any] |
     except CannotRead as problem:
         return None, [Finding(what, Status.FAILED, str(problem), what_to_do(problem))]
     except NotAllowed:
-        todo = "To look at it takes an API client with manage_subscriptions, which the service itself does not need."
+        todo = "It needs an API client with manage_subscriptions, which the service itself does not need."
         return None, [Finding(what, Status.UNKNOWN, "commercetools does not let this API client look at it", todo)]
     except Trouble as trouble:
         return None, [Finding(what, Status.FAILED, str(trouble))]
@@ -485,11 +485,11 @@ def _of_the_retry_policy(config: Any) -> Finding:  # noqa: ANN401  # as above
     what = "push retry policy"
     if "retry_policy" not in config:
         todo = "Set an exponential backoff from 10 s to 600 s."
-        return Finding(what, Status.WARNING, "none: what fails comes again at once", todo)
+        return Finding(what, Status.WARNING, "none: a failed message is redelivered at once", todo)
     least, most = config.retry_policy.minimum_backoff, config.retry_policy.maximum_backoff
     text = f"from {least.total_seconds():.0f} s to {most.total_seconds():.0f} s"
     if most < timedelta(seconds=_ACK_DEADLINE):
-        return Finding(what, Status.WARNING, text, "Up to 600 s is kinder to a Segment that fails.")
+        return Finding(what, Status.WARNING, text, "Up to 600 s puts less load on a failing Segment.")
     return Finding(what, Status.OK, text)
 
 

@@ -271,7 +271,7 @@ def _doubts_about_the_message_id(
         missing.append("the CTP_ settings")
     if not missing:
         return []
-    return [f"The messageId is not that of live events, for want of {' and '.join(missing)}."]
+    return [f"The messageId is not that of live events, which needs {' and '.join(missing)}."]
 
 
 def _print(explanation: Explanation, output: Output) -> None:

@@ -98,7 +98,7 @@ def test_without_a_write_key_the_message_id_is_said_to_be_another() -> None:
     ended = run("explain", given=json.dumps(a_message()))
 
     assert ended.code == Exit.DONE
-    assert "not that of live events, for want of SEGMENT_WRITE_KEY." in ended.said
+    assert "not that of live events, which needs SEGMENT_WRITE_KEY." in ended.said
 
 
 @pytest.mark.parametrize(
