@@ -756,9 +756,9 @@ def page(rows: Sequence[Row]) -> str:
         "`make test` runs it again and compares.",
         "",
         "*answer* is the service's answer to the push while the party fails. *calls* is the number of its calls that",
-        "reach the party: one, and a second one if a token was refused or a kept-alive connection was dead. *Pub/Sub* is",
-        "what happens to the message next (the fault is over by then, except in the rows that say so). *the log says* is",
-        "the log line of the push.",
+        "reach the party: one, and a second one if a token was refused or a kept-alive connection was dead.",
+        "*Pub/Sub* is what happens to the message next (the fault is over by then, except in the rows that say so).",
+        "*the log says* is the log line of the push.",
     ]
     for title, its in itertools.groupby(rows, key=lambda row: row.party):
         lines += ["", f"## {title}", "", "| fault | answer | calls | Pub/Sub | the log says |", "|---|---|---|---|---|"]
