@@ -52,7 +52,14 @@ def test_every_block_passes_mypy_in_strict_mode(tmp_path: Path) -> None:
         (tmp_path / f"block{number}.py").write_text(block)
 
     mypy = subprocess.run(  # noqa: S603  # our own page
-        [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", "--cache-dir", tmp_path, tmp_path],
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            f"--config-file={ROOT}/pyproject.toml",
+            f"--cache-dir={ROOT}/.mypy_cache",
+            tmp_path,
+        ],
         check=False,
         cwd=ROOT,
         capture_output=True,
