@@ -148,3 +148,14 @@ def test_gunicorns_answer_is_one_send() -> None:
     assert isinstance(sent, bytes)
     assert sent.startswith(b"HTTP/1.1 200 OK\r\n")
     assert sent.endswith(b"\r\n\r\nbody")
+
+
+def test_a_setting_is_an_attribute_and_needs_no_look_up() -> None:
+    settings = Config()
+    settings.set("keepalive", 75)
+
+    worker = Worker(0, 0, [], None, 0, settings, None)
+    worker.tmp.close()
+
+    assert vars(settings)["keepalive"] == 75
+    assert [name for name, setting in settings.settings.items() if vars(settings)[name] != setting.get()] == []

@@ -43,6 +43,11 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn comes without type
     gunicorn's own answer and log line quote an invalid request.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # gunicorn's own
+        super().__init__(*args, **options)
+        # Two dozen settings are read for each request. As attributes they need no call of gunicorn's __getattr__.
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
+
     def handle_request(self, listener: object, request: object, connection: Any, address: object) -> None:  # noqa: ANN401  # as above
         whole = AnswerInOnePiece(connection)
         try:
