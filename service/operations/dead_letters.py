@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from rich.table import Table
@@ -21,6 +20,7 @@ from service.commercetools.notification import Notification, read_notification
 from service.config import ConfigError
 from service.operations import Exit, Output, Trouble, plain
 from service.serving.decoding import Malformed
+from service.serving.publisher import publish_rpc_of
 
 # What service.pubsub.dead_letter adds.
 _OURS = ("reason", "source_subscription", "source_message_id", "source_delivery_attempt")
@@ -138,13 +138,11 @@ class Mailbox:
             raise ConfigError("The subscription must have the form projects/PROJECT/subscriptions/SUBSCRIPTION.")
         self._subscription = subscription
         with _explained("Pub/Sub"):
-            from google import pubsub_v1 as rpcs  # noqa: PLC0415  # the import takes 0.4 s, and no other command needs it
-            from google.cloud import pubsub_v1  # noqa: PLC0415  # as above
+            from google.cloud import pubsub_v1  # noqa: PLC0415  # the import takes 0.4 s, and no other command needs it
 
             self._subscriber = pubsub_v1.SubscriberClient()
             self._publisher = pubsub_v1.PublisherClient()
-        # The client's own `publish` gives the message to a background thread that makes batches.
-        self._publish: Callable[..., Any] = partial(rpcs.PublisherClient.publish, self._publisher)
+        self._publish = publish_rpc_of(self._publisher)
         self._held: set[str] = set()  # ack ids
         self._held_since = time.monotonic()
 

@@ -17,8 +17,13 @@ def publish_rpc() -> Callable[..., Any]:
         from grpc.experimental.gevent import init_gevent  # noqa: PLC0415
 
         init_gevent()
-    from google import pubsub_v1 as rpcs  # noqa: PLC0415
     from google.cloud import pubsub_v1  # noqa: PLC0415
 
-    # The client's own `publish` gives the message to a background thread that makes batches.
-    return partial(rpcs.PublisherClient.publish, pubsub_v1.PublisherClient())
+    return publish_rpc_of(pubsub_v1.PublisherClient())
+
+
+def publish_rpc_of(client: Any) -> Callable[..., Any]:  # noqa: ANN401  # a PublisherClient, which comes without types
+    """Return the RPC Publish of this client, whose own `publish` gives the message to a thread that makes batches."""
+    from google import pubsub_v1 as rpcs  # noqa: PLC0415  # as above
+
+    return partial(rpcs.PublisherClient.publish, client)
