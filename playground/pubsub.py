@@ -157,6 +157,8 @@ class PubSubEmulator:
         server = await asyncio.start_server(self._accept, sock=listener)
         serving.set()
         await self._stopping.wait()
+        self._loop.remove_reader(listener)
+        await asyncio.sleep(0)  # asyncio forgets a connection that is accepted but not begun when its server closes
         server.close()
         self._world.connections.close()
 
@@ -165,18 +167,16 @@ class PubSubEmulator:
         caller = self._loop.create_task(self._serve_caller(reader, writer))
         self._callers.add(caller)
         caller.add_done_callback(self._callers.discard)
+        caller.add_done_callback(lambda _: writer.close())  # a task that is cancelled before its first step too
 
     async def _serve_caller(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, EOFError, ValueError, asyncio.LimitOverrunError):  # the caller's trouble ends its call
-            try:
-                first_line = await reader.readuntil(b"\r\n")
-                if first_line.startswith(b"PRI * HTTP/2.0"):
-                    await self._pass_on(first_line, reader, writer)
-                else:
-                    writer.write(await self._answer(first_line, reader))
-                    await writer.drain()
-            finally:
-                writer.close()
+            first_line = await reader.readuntil(b"\r\n")
+            if first_line.startswith(b"PRI * HTTP/2.0"):
+                await self._pass_on(first_line, reader, writer)
+            else:
+                writer.write(await self._answer(first_line, reader))
+                await writer.drain()
 
     async def _pass_on(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         rpc_reader, rpc_writer = await asyncio.open_connection(_LOOPBACK, self._rpc_port)

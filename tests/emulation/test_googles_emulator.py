@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import pytest
+
 from playground.shop import GARBAGE
 from playground.stand_in import RESET_AFTER_READ, answer
 from playground.world import DEAD_LETTERS, SUBSCRIPTION, TOPIC, Line, LocalWorld, Service
@@ -89,10 +91,10 @@ def dead_letters(pubsub: PubSub, count: int) -> list[Any]:
 
 
 def test_on_googles_emulator_segment_ends_as_the_shop_and_garbage_in_the_dead_letter_topic_with_its_reason(
-    record_property: Callable[[str, object], None],
+    record_property: Callable[[str, object], None], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     log = Log()
-    with googles_emulator() as pubsub, a_world_around(pubsub, log) as world:
+    with googles_emulator(tmp_path_factory) as pubsub, a_world_around(pubsub, log) as world:
         world.shop.test_notification()
         for number in range(10):
             world.shop.create(firstName=f"Customer {number}")

@@ -7,6 +7,8 @@ with three file descriptors (stdin, stdout, stderr); the answer is the exit code
 runs no command itself, and makes no gRPC channel.
 """
 
+import contextlib
+import gc
 import io
 import json
 import os
@@ -28,7 +30,10 @@ def preload() -> None:
     import service.operations.dead_letters
     import service.operations.explain
     import service.operations.subscription
+    from service.cli import app
 
+    with contextlib.redirect_stdout(io.StringIO()):
+        app(["explain", "--help"], standalone_mode=False)  # typer imports pydantic and rich when it parses and prints
     del google, service
 
 
@@ -68,7 +73,10 @@ def become(request: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     preload()
-    asked = serve(socket.socket(fileno=int(sys.argv[1])))
+    gc.collect()
+    gc.freeze()  # a child's collections would copy every page that it shares with this process
+    with socket.socket(fileno=int(sys.argv[1])) as requests:
+        asked = serve(requests)
     if asked is not None:
         become(asked)
         from service.cli import main

@@ -124,8 +124,8 @@ def test_list_tells_reason_age_attempts_and_kind_and_nothing_of_a_person(letters
     assert letters.waiting() == sorted([first, second])
 
 
-def test_googles_emulator_is_served_as_well() -> None:
-    with googles_emulator() as pubsub:
+def test_googles_emulator_is_served_as_well(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with googles_emulator(tmp_path_factory) as pubsub:
         letters = Letters(pubsub, A_WHILE)
         kept = letters.put(b"one", kind="original", **SET_ASIDE)
         letters.put(b"two", **GIVEN_UP)

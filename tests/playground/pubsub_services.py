@@ -1,9 +1,11 @@
 """Pub/Sub as the conformance tests see it: ours or Google's emulator behind the real client libraries."""
 
+import fcntl
 import itertools
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,12 +65,12 @@ class Service:
         self.subscriber.close()
 
     def topic(self) -> str:
-        name = f"projects/demo/topics/topic-{next(_numbers)}"
+        name = f"projects/demo/topics/topic-{os.getpid()}-{next(_numbers)}"
         self.publisher.create_topic(name=name)
         return name
 
     def subscription(self, topic: str, endpoint: str = "", **config: Any) -> str:  # noqa: ANN401  # Subscription's fields
-        name = f"projects/demo/subscriptions/subscription-{next(_numbers)}"
+        name = f"projects/demo/subscriptions/subscription-{os.getpid()}-{next(_numbers)}"
         if endpoint:
             config["push_config"] = {"push_endpoint": endpoint} | config.get("push_config", {})
         self.subscriber.create_subscription(request={"name": name, "topic": topic, **config})
@@ -99,30 +101,60 @@ def clients_of(running: _Running) -> Iterator[Service]:
 
 
 @contextmanager
-def googles_emulator() -> Iterator[Service]:
-    """Run Google's emulator, or skip the test where there is none."""
+def googles_emulator(folders: pytest.TempPathFactory) -> Iterator[Service]:
+    """Use Google's emulator, one for all workers of a test run; skip the test where it is not installed."""
     gcloud = shutil.which("gcloud")
     root = Path(gcloud).resolve().parent.parent if gcloud else Path()
     program = root / "platform/pubsub-emulator/bin/cloud-pubsub-emulator"
     if not (program.exists() and shutil.which("java")):
         pytest.skip("gcloud's pubsub-emulator component or Java is not installed")
-    with (
-        ReservedPort() as port,
-        subprocess.Popen(  # noqa: S603  # as found above
-            [str(program), "--host=127.0.0.1", f"--port={port.number}"],
-            env={**os.environ, "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"},  # for a short life
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process,
-    ):
-        host = f"127.0.0.1:{port.number}"
+    of_the_worker = folders.getbasetemp()
+    of_the_run = of_the_worker.parent if "PYTEST_XDIST_WORKER" in os.environ else of_the_worker
+    folder = of_the_run / "googles-emulator"
+    folder.mkdir(exist_ok=True)
+    with (folder / "users").open("w") as users:
+        with (folder / "start").open("w") as start:
+            fcntl.flock(start, fcntl.LOCK_EX)
+            fcntl.flock(users, fcntl.LOCK_SH)  # waits while the keeper stops an emulator that nobody used any more
+            address = folder / "address"
+            if not address.exists():
+                address.write_text(_started(program, folder))
+        service = Service(address.read_text(), GOOGLES)
         try:
-            with grpc.insecure_channel(host, options=[("grpc.initial_reconnect_backoff_ms", 100)]) as channel:
-                grpc.channel_ready_future(channel).result(timeout=30)
-            service = Service(host, GOOGLES)
-            try:
-                yield service
-            finally:
-                service.close()
+            yield service
         finally:
-            process.terminate()
+            service.close()
+
+
+_KEEPER = """
+import fcntl, os, pathlib, signal, sys
+folder, emulator = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+with (folder / "users").open("w") as users:
+    fcntl.flock(users, fcntl.LOCK_EX)
+    (folder / "address").unlink(missing_ok=True)
+    os.kill(emulator, signal.SIGTERM)
+"""
+
+
+def _started(program: Path, folder: Path) -> str:
+    """Start an emulator, and a process that stops it once no worker holds the lock; return its host and port."""
+    with ReservedPort() as port:
+        emulator = _in_background(str(program), "--host=127.0.0.1", f"--port={port.number}")
+        _in_background(sys.executable, "-c", _KEEPER, str(folder), emulator)
+        host = f"127.0.0.1:{port.number}"
+        with grpc.insecure_channel(host, options=[("grpc.initial_reconnect_backoff_ms", 100)]) as channel:
+            grpc.channel_ready_future(channel).result(timeout=60)
+    return host
+
+
+def _in_background(*command: str) -> str:
+    """Start a program that outlives the worker that starts it; return its process id."""
+    started = subprocess.run(  # noqa: S603  # what a test starts
+        ["sh", "-c", '"$@" >/dev/null 2>&1 & echo $!', "sh", *command],  # noqa: S607  # from the PATH
+        env={**os.environ, "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"},  # for a short life
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+        start_new_session=True,
+    )
+    return started.stdout.strip()

@@ -29,8 +29,8 @@ from tests.playground.push_endpoint import RESET, Endpoint, Received
 
 
 @pytest.fixture(scope="session")
-def googles() -> Iterator[Service]:
-    with googles_emulator() as service:
+def googles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with googles_emulator(tmp_path_factory) as service:
         yield service
 
 
