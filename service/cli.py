@@ -342,7 +342,7 @@ def _output(*, as_json: bool) -> "Iterator[Output]":
         remarks.print(Text(f"Error: {trouble}", "red"), soft_wrap=True)
         raise typer.Exit(trouble.exit_code) from None
     except KeyboardInterrupt:
-        remarks.print("Stopped; the same command goes on from there.")
+        remarks.print("Stopped; the same command continues from there.")
         raise typer.Exit(Exit.INTERRUPTED) from None
 
 

@@ -231,7 +231,7 @@ class Integration:
         try:
             outcome = self.deliveries.deliver(_key(notification), version, attempt, deadline=deadline)
         except TooLate:
-            return Outcome(Ending.FAILED, f"another notification of the same {kind.name} was under way")
+            return Outcome(Ending.FAILED, f"another notification of the same {kind.name} was in flight")
         return outcome or _ALREADY
 
     def _look(self, kind: Kind[Any], notification: Notification, deadline: float, newest: float) -> Attempt[Outcome]:

@@ -11,7 +11,7 @@ from tests.group_commit_world import World, done, ends, one_batch
 
 
 @pytest.mark.parametrize("exception", [gevent.GreenletExit(), gevent.Timeout(1)], ids=["killed", "gevent.Timeout"])
-def test_a_leader_killed_strands_nobody(exception: BaseException) -> None:
+def test_a_leader_killed_leaves_no_caller_waiting(exception: BaseException) -> None:
     world = World()
     leader, follower = one_batch(world, ["leader", "a"])
     others = world.waiting("b", "c")
@@ -60,7 +60,7 @@ def test_a_greenlet_killed_as_it_is_to_lead_passes_that_on() -> None:
         world.is_as_new()
 
 
-def test_a_greenlet_killed_after_its_item_was_sent_disturbs_nobody() -> None:
+def test_a_greenlet_killed_after_its_item_was_sent_affects_no_other_caller() -> None:
     world = World()
     leader, killed, other = one_batch(world, ["leader", "killed", "a"])
 

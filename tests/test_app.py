@@ -480,7 +480,7 @@ def test_a_customer_that_was_read_and_is_none_is_refused() -> None:
     [RuntimeError("canary@example.com"), KeyError("canary"), MemoryError("canary"), RecursionError("canary")],
     ids=lambda error: type(error).__name__,
 )
-def test_what_nobody_foresaw_is_failed_and_logged_by_type_and_place_alone(error: Exception) -> None:
+def test_an_unforeseen_error_is_failed_and_logged_by_type_and_place_alone(error: Exception) -> None:
     def broken(_notification: Notification, _deadline: float) -> Customer | None:
         raise error
 
@@ -587,14 +587,14 @@ def test_nothing_of_the_customer_is_in_the_log_or_in_the_answer(body: bytes, err
     assert [word for word in PERSONAL if word in json.dumps(answer)] == []
 
 
-def test_the_words_looked_for_are_those_of_the_customer() -> None:
+def test_the_text_that_is_searched_for_is_the_customers() -> None:
     written = json.dumps(a_customer(), ensure_ascii=False).casefold()
 
     assert [word for word in PERSONAL if word.casefold() not in written] == []
 
 
 @given(customer_messages, st.sampled_from([None, RuntimeError("canary")]))
-def test_no_customer_whatever_leaks_into_the_log(message: dict[str, Any], error: Exception | None) -> None:
+def test_no_customer_leaks_into_the_log(message: dict[str, Any], error: Exception | None) -> None:
     customer = message["customer"]
     marked = {
         **message,
@@ -608,7 +608,7 @@ def test_no_customer_whatever_leaks_into_the_log(message: dict[str, Any], error:
     assert "canary" not in door.log.getvalue()
 
 
-def test_what_stands_in_an_ids_place_and_can_be_none_is_not_logged() -> None:
+def test_an_invalid_id_is_not_logged() -> None:
     door = a_door()
     odd = a_message(type="canary@example.com", resource={"typeId": "customer", "id": "canary, 5 Main St"})
 
@@ -669,7 +669,9 @@ class Unread(io.BytesIO):
         pytest.param(CannotVerify("Google's certificates cannot be fetched"), 503, id="no certificates"),
     ],
 )
-def test_who_is_not_the_subscription_is_turned_away_before_anything_is_read(refusal: Exception, status: int) -> None:
+def test_a_caller_that_is_not_the_subscription_is_refused_before_its_body_is_read(
+    refusal: Exception, status: int
+) -> None:
     door = a_door(authenticate=raising(refusal))
 
     answer = door.http.post("/", input_stream=Unread(a_push(a_message())))
@@ -679,7 +681,7 @@ def test_who_is_not_the_subscription_is_turned_away_before_anything_is_read(refu
     assert door.line == {"severity": "WARNING", "message": f"Turned away: {refusal}"}
 
 
-def test_the_unread_body_would_have_told() -> None:
+def test_the_unread_body_would_have_been_answered_otherwise() -> None:
     door = a_door()
 
     assert door.http.post("/", input_stream=Unread(a_push(a_message()))).status_code == 400
@@ -695,7 +697,7 @@ def test_the_check_gets_the_authorization_header_as_it_came() -> None:
     assert seen == ["Bearer a.b.c", None]
 
 
-def test_a_check_that_breaks_lets_nobody_in() -> None:
+def test_a_check_that_fails_unexpectedly_accepts_no_push() -> None:
     door = a_door(authenticate=raising(TypeError("canary")))
 
     assert door.post(a_push(a_message())) == INTERNAL
@@ -800,7 +802,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize(("environ", "status"), PATHS)
-def test_what_is_a_push_is_for_flask_to_say(environ: dict[str, str], status: str) -> None:
+def test_flask_decides_what_a_push_is(environ: dict[str, str], status: str) -> None:
     served, by_flask_alone = with_and_without_the_middleware(a_door, a_push(a_message()), **environ)
 
     assert served == by_flask_alone
@@ -840,7 +842,7 @@ def test_every_answer_is_the_same_with_the_middleware_and_without(
     assert served.status.startswith(str(status))
 
 
-def test_health_is_well_and_touches_nothing() -> None:
+def test_health_answers_ok_and_calls_nobody() -> None:
     refusing = raising(AssertionError("touched"))
     door = a_door(authenticate=refusing, send=refusing, customer_now=refusing, set_aside=refusing)
 
@@ -892,7 +894,7 @@ LONELY = json.dumps(
 ).encode()
 
 
-def without_an_accident(body: bytes) -> None:
+def without_an_error(body: bytes) -> None:
     door = a_door()
 
     status, _ = door.post(body)
@@ -919,7 +921,7 @@ def without_an_accident(body: bytes) -> None:
 @example(a_push(a_message(customer=a_customer(version=-1))))
 @example(a_push(a_change(resource={"typeId": "customer", "id": ""})))
 def test_any_bytes_at_all_get_an_answer_of_the_design(body: bytes) -> None:
-    without_an_accident(body)
+    without_an_error(body)
 
 
 @pytest.mark.parametrize("path", samples("*.json"))
@@ -927,11 +929,11 @@ def test_any_real_document_gets_an_answer_of_the_design(path: Any) -> None:  # n
     document = path.read_bytes()
 
     for body in (document, a_push(document), a_push(b"", data=base64.b64encode(document).decode()[:-4])):
-        without_an_accident(body)
+        without_an_error(body)
 
 
 @given(notifications)
-def test_the_only_failure_of_input_alone_is_a_customers_notification_without_the_customer(
+def test_the_only_input_that_fails_is_a_customers_notification_without_the_customer(
     notification: dict[str, Any],
 ) -> None:
     inside = notification.get("data", notification) if "specversion" in notification else notification

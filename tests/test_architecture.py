@@ -59,7 +59,7 @@ def test_the_service_starts_without_grpc_or_cryptography_and_without_the_operato
 @pytest.mark.parametrize(
     "module", ["service.config", "service.logs", "service.commercetools", "service.pubsub.envelope"]
 )
-def test_a_room_of_words_alone_makes_no_calls(module: str) -> None:
+def test_a_folder_of_pure_functions_makes_no_calls(module: str) -> None:
     loaded = modules_after(f"import {module}")
 
     assert sorted(name for name in loaded if is_in(name, "requests", "urllib3", "segment", "flask", "google")) == []
@@ -77,7 +77,7 @@ def test_the_transformation_knows_its_two_neighbours_and_nothing_that_acts(path:
 
 
 @pytest.mark.parametrize("path", sorted((SERVICE / "transformation").glob("*.py")), ids=lambda path: path.stem)
-def test_the_transformation_has_nothing_to_catch_and_nothing_to_wait_for(path: Path) -> None:
+def test_the_transformation_catches_and_awaits_nothing(path: Path) -> None:
     acting = (ast.Try, ast.TryStar, ast.With, ast.Await, ast.Global)
     found = [type(node).__name__ for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, acting)]
     builtins = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
@@ -101,7 +101,7 @@ def test_what_judges_the_service_shares_no_code_with_it(path: Path) -> None:
     assert [name for name in imports(path) if is_in(name, "service")] == []
 
 
-def test_the_house_has_the_rooms_of_its_design() -> None:
+def test_the_folders_are_those_of_the_design() -> None:
     assert {path.name for path in SERVICE.iterdir() if path.is_dir() and path.name != "__pycache__"} == {
         *("pubsub", "commercetools", "transformation", "segment", "delivery", "serving", "operations"),
     }
@@ -109,11 +109,11 @@ def test_the_house_has_the_rooms_of_its_design() -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in files() if module_name(path) != "service.app"], ids=module_name)
-def test_nothing_imports_the_door_but_the_server(path: Path) -> None:
+def test_only_the_server_imports_the_app(path: Path) -> None:
     assert [name for name in imports(path) if is_in(name, "service.app")] == []
 
 
-def test_the_server_does_serve_the_door() -> None:
+def test_the_server_serves_the_app() -> None:
     assert 'wsgi_app = "service.app:create_app()"' in (SERVICE / "serving" / "gunicorn_conf.py").read_text()
 
 
@@ -144,7 +144,7 @@ def test_the_server_does_serve_the_door() -> None:
         pytest.param("delivery", ("service.delivery", "service.serving.greenlets"), id="delivery"),
     ],
 )
-def test_a_room_knows_its_outside_party_and_no_other(room: str, may_know: tuple[str, ...]) -> None:
+def test_a_folder_knows_its_outside_party_and_no_other(room: str, may_know: tuple[str, ...]) -> None:
     for path in sorted((SERVICE / room).glob("*.py")):
         ours = [name for name in imports(path) if is_in(name, "service")]
 

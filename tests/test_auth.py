@@ -175,7 +175,7 @@ def oidc(google: CertificateServer) -> Authenticate:
         pytest.param({"a-claim-of-tomorrow": {"a": 1}}, id="an unknown claim"),
     ],
 )
-def test_a_genuine_token_is_believed(oidc: Authenticate, googles: Key, changes: dict[str, Any]) -> None:
+def test_a_genuine_token_is_accepted(oidc: Authenticate, googles: Key, changes: dict[str, Any]) -> None:
     token = a_token(googles, **changes)
 
     oidc(bearer(token))
@@ -204,7 +204,7 @@ def test_the_schemes_case_does_not_matter(oidc: Authenticate, googles: Key, sche
         pytest.param({"iss": ["https://accounts.google.com"]}, "was not issued by Google", id="of a list of issuers"),
     ],
 )
-def test_a_token_that_says_the_wrong_thing_is_not_believed(
+def test_a_token_that_says_the_wrong_thing_is_not_accepted(
     oidc: Authenticate, googles: Key, changes: dict[str, Any], reason: str
 ) -> None:
     token = a_token(googles, **changes)
@@ -295,7 +295,7 @@ FORGED: list[tuple[str, Callable[[Key, Key], str]]] = [
 
 
 @pytest.mark.parametrize("forged", [pytest.param(forged, id=name) for name, forged in FORGED])
-def test_a_forged_or_broken_token_is_not_believed(
+def test_a_forged_or_broken_token_is_not_accepted(
     oidc: Authenticate, googles: Key, forgers: Key, forged: Callable[[Key, Key], str]
 ) -> None:
     token = forged(googles, forgers)
@@ -306,7 +306,7 @@ def test_a_forged_or_broken_token_is_not_believed(
     assert token not in str(refusal.value)
 
 
-def test_a_token_of_another_algorithm_is_not_believed_even_if_its_key_is_genuine(
+def test_a_token_of_another_algorithm_is_not_accepted_even_if_its_key_is_genuine(
     google: CertificateServer, oidc: Authenticate
 ) -> None:
     private = ec.generate_private_key(ec.SECP256R1())
@@ -330,7 +330,7 @@ NO_TOKEN = [
 
 
 @pytest.mark.parametrize("authorization", NO_TOKEN)
-def test_without_a_token_nobody_is_believed_and_google_is_not_asked(
+def test_without_a_token_a_push_is_refused_and_google_is_not_asked(
     oidc: Authenticate, google: CertificateServer, authorization: str | None
 ) -> None:
     with pytest.raises(Unauthenticated, match="the request carries no token"):
@@ -343,7 +343,7 @@ def test_without_a_token_nobody_is_believed_and_google_is_not_asked(
     st.text(st.characters(max_codepoint=255), max_size=80)
     | st.tuples(json_values, json_values).map(lambda two: unsigned(two[0], two[1], "c2ln"))
 )
-def test_any_garbage_is_turned_away_without_an_accident(certificate_server: CertificateServer, token: str) -> None:
+def test_any_garbage_is_refused_without_an_error(certificate_server: CertificateServer, token: str) -> None:
     for mode in (PushAuth.OIDC, PushAuth.IAM):
         check = authenticate_by(settings(push_auth=mode, push_audience=AUDIENCE, push_certs_url=certificate_server.url))
 
@@ -351,7 +351,7 @@ def test_any_garbage_is_turned_away_without_an_accident(certificate_server: Cert
             check(bearer(token))
 
 
-def test_when_googles_certificates_cannot_be_had_nobody_is_believed_or_refused(
+def test_when_googles_certificates_cannot_be_fetched_no_token_is_accepted_or_refused(
     google: CertificateServer, oidc: Authenticate, googles: Key
 ) -> None:
     google.status = 500
@@ -375,7 +375,7 @@ def oidc_with(certificates: KnownCertificates, now: Callable[[], float] = time.t
     return authenticate_by(configured, certificates, now)
 
 
-def test_what_was_believed_is_believed_until_it_expires_and_then_looked_at_again(googles: Key) -> None:
+def test_an_accepted_token_stays_accepted_until_it_expires_and_is_then_checked_again(googles: Key) -> None:
     certificates, clock = KnownCertificates({KEY_ID: googles.public}), Clock(time.time())
     check = oidc_with(certificates, clock)
     token = a_token(googles, exp_in=3600)
@@ -393,7 +393,7 @@ def test_what_was_believed_is_believed_until_it_expires_and_then_looked_at_again
         check(bearer(token))
 
 
-def test_what_was_turned_away_is_looked_at_each_time(googles: Key) -> None:
+def test_a_refused_token_is_checked_each_time(googles: Key) -> None:
     certificates = KnownCertificates({KEY_ID: googles.public})
     check = oidc_with(certificates)
 
@@ -438,7 +438,7 @@ def test_behind_the_platform_the_claims_count(iam: Authenticate) -> None:
 
 
 @pytest.mark.parametrize("authorization", [*NO_TOKEN, pytest.param("Bearer x.y.z", id="garbage")])
-def test_behind_the_platform_a_request_without_a_readable_token_is_turned_away(
+def test_behind_the_platform_a_request_without_a_readable_token_is_refused(
     iam: Authenticate, authorization: str | None
 ) -> None:
     with pytest.raises(Unauthenticated):
@@ -594,7 +594,7 @@ def test_without_any_certificate_nothing_can_be_verified_until_google_is_back(go
     assert KEY_ID in certificates.for_key(KEY_ID)
 
 
-def test_where_nobody_answers_nothing_can_be_verified() -> None:
+def test_without_an_answer_nothing_can_be_verified() -> None:
     with ReservedPort() as port, pytest.raises(CannotVerify, match="Google's certificates cannot be fetched"):
         Certificates(f"http://127.0.0.1:{port.number}/certs", Clock()).for_key(KEY_ID)
 
@@ -611,7 +611,7 @@ def test_pushes_that_arrive_during_the_first_fetch_wait_for_it_and_share_it(goog
     assert len(google.calls) == 1
 
 
-def test_nobody_who_knows_a_key_waits_while_stale_certificates_are_fetched_again(google: CertificateServer) -> None:
+def test_no_caller_with_a_known_key_waits_while_stale_certificates_are_fetched_again(google: CertificateServer) -> None:
     google.serves(A_CERTIFICATE)
     clock = Clock()
     certificates = Certificates(google.url, clock)

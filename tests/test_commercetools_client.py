@@ -202,7 +202,7 @@ def test_one_caller_renews_the_token_for_all(shop: Shop) -> None:
         pytest.param(answer(200, body=b"[" * 100_000), NOT_COMMERCETOOLS, id="nested too deeply"),
     ],
 )
-def test_without_a_token_nobody_is_read(
+def test_without_a_token_no_customer_is_read(
     commercetools: CommercetoolsStandIn, shop: Shop, fault: Fault, reason: str
 ) -> None:
     commercetools.fail(fault, on=TOKEN)
@@ -222,7 +222,7 @@ def test_without_a_token_nobody_is_read(
         pytest.param({"access_token": "stand-in-token-1", "expires_in": "soon"}, id="an end that is text"),
     ],
 )
-def test_what_is_no_token_is_not_used(commercetools: CommercetoolsStandIn, shop: Shop, document: Document) -> None:
+def test_an_unreadable_token_is_not_used(commercetools: CommercetoolsStandIn, shop: Shop, document: Document) -> None:
     commercetools.fail(answer(200, body=json.dumps(document).encode()), on=TOKEN)
 
     assert reason_of(reader_of(commercetools), shop.create()["id"]) == "what answered for a token is not commercetools"
@@ -299,7 +299,7 @@ def about(customer_id: str, version: int | None = None) -> Notification:
     return Notification("ResourceUpdated", "demo-shop", "customer", customer_id, version)
 
 
-def test_who_is_gone_is_no_trouble_to_those_who_are_there(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
+def test_who_is_gone_is_no_failure_for_those_who_exist(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
     customers = [shop.create() for _ in range(30)]
     shop.delete(customers[7]["id"])
 
@@ -344,7 +344,7 @@ def test_without_a_version_whatever_the_query_shows_is_taken(commercetools: Comm
     assert calls_to(commercetools, BY_ID) == []
 
 
-def test_an_older_version_is_never_handed_out(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
+def test_an_older_version_is_never_returned(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
     customer = renamed(shop)
     commercetools.lag_all()
 
@@ -357,7 +357,7 @@ def test_an_older_version_is_never_handed_out(commercetools: CommercetoolsStandI
 # Who is there and who is not
 
 
-def test_whom_the_query_does_not_find_is_read_by_id(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
+def test_a_customer_that_the_query_does_not_find_is_read_by_id(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
     customer = shop.create()
     commercetools.hide_from_query([customer["id"]])
 
@@ -365,7 +365,7 @@ def test_whom_the_query_does_not_find_is_read_by_id(commercetools: Commercetools
 
 
 @pytest.mark.parametrize("was_there", [True, False], ids=["deleted", "never there"])
-def test_who_is_not_there_is_gone(
+def test_a_customer_that_is_not_found_is_gone(
     commercetools: CommercetoolsStandIn,
     shop: Shop,
     was_there: bool,  # noqa: FBT001  # a row
@@ -379,7 +379,7 @@ def test_who_is_not_there_is_gone(
     assert len(calls_to(commercetools, BY_ID)) == 1
 
 
-def test_a_deletion_that_the_query_does_not_show_yet_is_no_reason_to_read_twice(
+def test_a_deletion_that_the_query_does_not_show_yet_needs_no_second_read(
     commercetools: CommercetoolsStandIn, shop: Shop
 ) -> None:
     customer = shop.create()
@@ -419,7 +419,7 @@ def test_a_query_that_is_answered_404_says_nothing_of_the_customer(
     assert reason_of(reader_of(commercetools), shop.create()["id"]) == "commercetools answered 404"
 
 
-def test_one_too_many_in_an_answer_is_nobodys(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
+def test_a_customer_too_many_in_an_answer_is_ignored(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
     customers = [shop.create() for _ in range(20)]
     commercetools.add_to_query(shop.create(firstName=CANARY))
 
@@ -428,7 +428,7 @@ def test_one_too_many_in_an_answer_is_nobodys(commercetools: CommercetoolsStandI
     assert calls_to(commercetools, BY_ID) == []
 
 
-def test_another_customer_than_the_one_asked_for_is_given_to_nobody(
+def test_another_customer_than_the_one_asked_for_is_given_to_no_caller(
     commercetools: CommercetoolsStandIn, shop: Shop
 ) -> None:
     customer = shop.create()
@@ -438,7 +438,7 @@ def test_another_customer_than_the_one_asked_for_is_given_to_nobody(
     assert read(reader_of(commercetools), customer["id"]) == customer
 
 
-def test_another_customer_read_by_id_is_given_to_nobody(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
+def test_another_customer_read_by_id_is_given_to_no_caller(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
     customer = shop.create()
     commercetools.hide_from_query([customer["id"]])
     commercetools.fail(answer(200, body=json.dumps(shop.create(firstName=CANARY)).encode()), on=BY_ID)
@@ -455,7 +455,7 @@ def test_a_customer_without_an_email_is_read(commercetools: CommercetoolsStandIn
     assert (customer.id, customer.version, customer.email) == (customer_id, 1, None)
 
 
-def test_what_is_no_customer_is_malformed(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
+def test_an_invalid_customer_is_malformed(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
     document = shop.create() | {"version": CANARY}
     commercetools.fail(answer(200, body=json.dumps({"results": [document]}).encode()), on=QUERY)
 
@@ -484,9 +484,7 @@ def test_what_is_no_customer_is_malformed(commercetools: CommercetoolsStandIn, s
         pytest.param("a" * 65, id="too long"),
     ],
 )
-def test_what_is_no_id_of_commercetools_gets_into_no_call(
-    commercetools: CommercetoolsStandIn, customer_id: str
-) -> None:
+def test_an_invalid_id_is_never_part_of_a_call(commercetools: CommercetoolsStandIn, customer_id: str) -> None:
     with pytest.raises(Malformed, match=r"^the customer's id is none that commercetools gives$"):
         reader_of(commercetools).now(about(customer_id), NO_END)
 
@@ -525,7 +523,7 @@ def test_no_other_answer_is_a_customer(
     assert reason_of(reader_of(commercetools), customer["id"], 1) == reason
 
 
-def test_the_token_takes_from_the_time_of_the_call_that_needs_it(
+def test_fetching_a_token_counts_toward_the_timeout_of_the_call_that_needs_it(
     commercetools: CommercetoolsStandIn, shop: Shop
 ) -> None:
     clock = Clock()
@@ -542,7 +540,7 @@ def test_the_token_takes_from_the_time_of_the_call_that_needs_it(
     assert commercetools.tokens_issued == 1
 
 
-def test_nobody_waits_without_end_for_a_token_that_another_caller_asks_for(
+def test_waiting_for_a_token_that_another_caller_fetches_ends_at_the_deadline(
     commercetools: CommercetoolsStandIn, shop: Shop
 ) -> None:
     commercetools.fail(HANG, on=TOKEN)
@@ -567,7 +565,7 @@ class Slow(CommercetoolsStandIn):
         return super().respond(call)
 
 
-def test_where_the_query_took_all_the_time_nothing_is_read_by_id(shop: Shop) -> None:
+def test_after_a_query_that_took_all_the_time_nothing_is_read_by_id(shop: Shop) -> None:
     with Slow(shop) as commercetools:
         reader = reader_of(commercetools, clock=lambda: commercetools.now)
 

@@ -99,7 +99,7 @@ def test_an_address_may_be_empty() -> None:
 
 @pytest.mark.parametrize("nothing", NOTHING)
 @pytest.mark.parametrize(("name", "attribute"), TEXTS.items(), ids=TEXTS)
-def test_a_text_that_says_nothing_counts_as_unset(name: str, attribute: str, nothing: str | None) -> None:
+def test_a_blank_text_counts_as_unset(name: str, attribute: str, nothing: str | None) -> None:
     customer = read_customer(a_customer() | {name: nothing})
 
     assert getattr(customer, attribute) is None
@@ -108,7 +108,7 @@ def test_a_text_that_says_nothing_counts_as_unset(name: str, attribute: str, not
 
 @pytest.mark.parametrize("nothing", NOTHING)
 @pytest.mark.parametrize(("name", "attribute"), ADDRESS_TEXTS.items(), ids=ADDRESS_TEXTS)
-def test_an_addresss_text_that_says_nothing_counts_as_unset(name: str, attribute: str, nothing: str | None) -> None:
+def test_a_blank_text_in_an_address_counts_as_unset(name: str, attribute: str, nothing: str | None) -> None:
     address = read_customer(a_customer(addresses=[an_address() | {name: nothing}])).addresses[0]
 
     assert getattr(address, attribute) is None
@@ -191,7 +191,7 @@ def test_whether_the_address_is_verified_is_kept_as_it_is(verified: bool) -> Non
     assert read_customer(a_customer(isEmailVerified=verified)).is_email_verified is verified
 
 
-def test_what_is_not_ours_to_know_is_not_even_read() -> None:
+def test_fields_that_are_not_used_are_not_read() -> None:
     document = a_customer(
         password="canary-password",
         vatId="canary-vat",
@@ -252,7 +252,7 @@ def test_what_is_no_customer_is_refused_with_its_reason(changes: dict[str, Any],
     assert "canary" not in str(refusal.value)
 
 
-def test_every_fault_of_a_customer_is_told_at_once() -> None:
+def test_all_faults_of_a_customer_are_in_one_error() -> None:
     with pytest.raises(Malformed) as refusal:
         read_customer({"email": 5, "addresses": [{"city": 5}]})
 
@@ -265,7 +265,7 @@ def test_every_fault_of_a_customer_is_told_at_once() -> None:
 
 
 @given(customers)
-def test_every_customer_that_commercetools_may_write_is_read(document: dict[str, Any]) -> None:
+def test_every_valid_customer_is_read(document: dict[str, Any]) -> None:
     customer = read_customer(document)
 
     assert (customer.id, customer.version) == (document["id"], document["version"])

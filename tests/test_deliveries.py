@@ -208,7 +208,7 @@ def test_a_failure_takes_nothing_from_what_was_delivered_before() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError(), SystemExit(), KeyboardInterrupt()], ids=repr)
-def test_an_attempt_that_raises_does_so_for_its_caller_alone_and_strands_nobody(error: BaseException) -> None:
+def test_an_attempt_that_raises_does_so_for_its_caller_alone_and_leaves_no_caller_waiting(error: BaseException) -> None:
     world = World()
 
     raising = world.under_way("raises", 5, error=error)
@@ -235,7 +235,7 @@ def test_when_every_attempt_raises_everybody_gets_a_turn() -> None:
     assert world.attempts.most_at_once == 1
 
 
-def test_a_caller_interrupted_while_it_waits_disturbs_nobody() -> None:
+def test_a_caller_interrupted_while_it_waits_affects_no_other_caller() -> None:
     world = World()
 
     def interrupt() -> None:
@@ -332,7 +332,7 @@ def test_the_least_recently_delivered_customers_are_forgotten_first() -> None:
     assert not world.remembers(1, customer="bob")
 
 
-def test_a_failure_pushes_nobody_out_of_memory() -> None:
+def test_a_failure_removes_no_other_resource_from_memory() -> None:
     world = World(remember=1)
     world.has_delivered(1, customer="ada")
 

@@ -1,4 +1,4 @@
-"""The commands of docs/deploy.md and docs/operations.md can be typed as they stand, in their order, in one shell.
+"""The commands of docs/deploy.md and docs/operations.md can be typed as they are, in their order, in one shell.
 
 Each page is run whole by bash, with programs in place of gcloud, terraform, curl and our own command that only note how
 they were called. So what is held against each program's own grammar is what it would really get: variables, quotes,

@@ -72,7 +72,7 @@ assert batches[2:] == [[8, 9]], batches
 """)
 
 
-def test_a_leader_that_is_killed_after_another_took_its_place_strands_nobody() -> None:
+def test_a_leader_that_is_killed_after_another_took_its_place_leaves_no_caller_waiting() -> None:
     run("""
 group = GroupCommit(call, max_items=1, slots=1, call_seconds=1, well_filled=3)
 callers = [gevent.spawn(hand_in, number) for number in range(3)]
@@ -108,7 +108,7 @@ assert hand_in("third") == "third"
 """)
 
 
-def test_a_look_at_a_kept_alive_connection_gives_way_to_nobody() -> None:
+def test_a_look_at_a_kept_alive_connection_lets_no_other_greenlet_run() -> None:
     run("""
 import requests
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

@@ -62,7 +62,7 @@ def test_a_batch_holds_no_more_bytes_than_allowed_and_what_is_too_large_for_any_
     world.is_as_new()
 
 
-def test_never_more_calls_are_away_than_there_are_slots() -> None:
+def test_never_more_calls_are_in_flight_than_there_are_slots() -> None:
     world = World(slots=3, max_items=2)
     letters = "abcdefghijklmnopqrst"
 
@@ -74,7 +74,7 @@ def test_never_more_calls_are_away_than_there_are_slots() -> None:
     world.is_as_new()
 
 
-def test_nobody_is_overtaken_however_many_come_later() -> None:
+def test_callers_are_served_in_their_order_however_many_come_later() -> None:
     world = World(max_items=1)
     callers = [world.away("0")]
 
@@ -203,11 +203,11 @@ def test_a_call_that_raises_fails_those_it_was_made_for_and_nobody_else() -> Non
     _a_call_that_dies(RuntimeError("about leader, a and b"), CallFailed)
 
 
-def test_a_leader_who_is_told_to_exit_strands_nobody() -> None:
+def test_a_leader_who_is_told_to_exit_leaves_no_caller_waiting() -> None:
     _a_call_that_dies(SystemExit(1), SystemExit)
 
 
-def test_a_leader_who_is_interrupted_strands_nobody() -> None:
+def test_a_leader_who_is_interrupted_leaves_no_caller_waiting() -> None:
     _a_call_that_dies(KeyboardInterrupt(), KeyboardInterrupt)
 
 
@@ -231,7 +231,7 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def test_a_caller_interrupted_in_the_queue_is_never_sent_and_keeps_nobody() -> None:
+def test_a_caller_interrupted_in_the_queue_is_never_sent_and_blocks_no_other_caller() -> None:
     world = World()
 
     first = world.away("first")
@@ -262,7 +262,7 @@ def test_a_caller_interrupted_when_it_was_to_lead_passes_that_on() -> None:
         world.is_as_new()
 
 
-def test_a_caller_interrupted_after_its_item_was_sent_disturbs_nobody() -> None:
+def test_a_caller_interrupted_after_its_item_was_sent_affects_no_other_caller() -> None:
     world = World()
 
     def sent_meanwhile() -> None:

@@ -97,7 +97,7 @@ def test_terraform_lets_choose_what_the_service_knows() -> None:
         settings_from({"SEGMENT_WRITE_KEY": "k", "PUSH_AUTH": "none", "SEGMENT_USER_ID": choice})
 
 
-def test_who_a_customer_is_in_segment_is_chosen_by_nobody_but_the_user() -> None:
+def test_the_user_id_has_no_default_in_terraform() -> None:
     [variable] = re.findall(
         r'^variable "segment_user_id" \{.*?^\}', TERRAFORM["variables.tf"], re.MULTILINE | re.DOTALL
     )
@@ -112,7 +112,7 @@ def test_no_secret_can_be_written_into_the_terraform() -> None:
     assert not re.search(r'variable "[a-z_]*(key|token|secret|password)"', ALL)
 
 
-def test_nobody_is_everybody() -> None:
+def test_the_public_is_never_a_member() -> None:
     assert "allUsers" not in ALL
     assert "allAuthenticatedUsers" not in ALL
     assert re.search(r'invoker_iam_disabled\s+= var\.push_auth == "oidc"', TERRAFORM["service.tf"])
@@ -181,7 +181,7 @@ def test_the_dockerfile_satisfies_hadolint() -> None:
     assert found.returncode == 0, found.stdout
 
 
-def test_the_image_runs_as_nobody_and_gunicorn_is_its_first_process() -> None:
+def test_the_image_runs_as_the_user_nobody_and_gunicorn_is_its_first_process() -> None:
     assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)[-1] not in {"0", "root"}
     [*_, command] = re.findall(r"^CMD (.+)$", DOCKERFILE, re.MULTILINE)
     assert json.loads(command)[-1] == "python:service.serving.gunicorn_conf"

@@ -277,7 +277,7 @@ def test_without_a_project_of_ours_anybodys_customer_is_taken(world: World) -> N
 # The customer as it is now, or as it was then
 
 
-def test_with_credentials_the_customer_inside_the_notification_is_not_believed(world: World) -> None:
+def test_with_credentials_the_customer_inside_the_notification_is_not_accepted(world: World) -> None:
     world.customer = at_version(5)
 
     assert handle(world.reading(), a_message(customer=at_version(1))).ending is Ending.DELIVERED
@@ -349,7 +349,7 @@ def test_an_id_that_is_none_is_refused(world: World) -> None:
     assert ending(outcome) == (Ending.REFUSED, "the customer's id is none that commercetools gives")
 
 
-def test_what_nobody_foresaw_is_not_swallowed_and_not_remembered(world: World) -> None:
+def test_an_unforeseen_error_is_not_swallowed_and_not_remembered(world: World) -> None:
     integration = world.reading()
     world.customer = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
@@ -519,7 +519,7 @@ def test_one_whose_predecessor_takes_all_the_time_fails(world: World) -> None:
 
     outcome = handle(integration, a_change(), deadline=time.monotonic())
 
-    assert ending(outcome) == (Ending.FAILED, "another notification of the same customer was under way")
+    assert ending(outcome) == (Ending.FAILED, "another notification of the same customer was in flight")
     reading.let_all_go()
     assert isinstance(first.end(), Outcome)
 

@@ -28,7 +28,7 @@ def test_the_page_has_one_block_for_each_heading() -> None:
 
 
 @pytest.mark.parametrize("heading", BLOCKS)
-def test_each_block_runs_as_it_stands(heading: str, segment: SegmentStandIn) -> None:
+def test_each_block_runs_as_it_is(heading: str, segment: SegmentStandIn) -> None:
     segment.forget()
 
     subprocess.run(  # noqa: S603  # our own page

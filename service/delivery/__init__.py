@@ -1,1 +1,1 @@
-"""How an event is told once, whole and in order."""
+"""Delivering each resource's events to Segment once, completely and in order."""

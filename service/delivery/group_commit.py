@@ -232,7 +232,7 @@ class GroupCommit(Generic[Item, Outcome]):
 class _Ticket(Generic[Item, Outcome]):
     """One caller's item, whether the caller makes the next call, and finally the outcome."""
 
-    __slots__ = ("_outcome", "_told", "_turn", "error", "item", "latest_start", "leads", "settled", "size")
+    __slots__ = ("_outcome", "_turn", "_woken", "error", "item", "latest_start", "leads", "settled", "size")
 
     def __init__(self, item: Item, size: int, latest_start: float) -> None:
         self.item = item
@@ -241,7 +241,7 @@ class _Ticket(Generic[Item, Outcome]):
         self.leads = False
         self.error: Exception | None = None
         self.settled = False
-        self._told = False
+        self._woken = False
         self._outcome: Outcome | None = None
         self._turn = threading.Lock()
         self._turn.acquire()
@@ -261,8 +261,8 @@ class _Ticket(Generic[Item, Outcome]):
 
     def tell(self) -> None:
         """Wake the caller, once, if it has its outcome."""
-        if self.settled and not self._told:
-            self._told = True
+        if self.settled and not self._woken:
+            self._woken = True
             self.wake()
 
     def result(self) -> Outcome:

@@ -359,7 +359,7 @@ class Backfill:
                     worker.join(_TICK)
                     tick()
         except KeyboardInterrupt:
-            self._note("Stopping when the calls under way have ended; Ctrl-C again stops at once.")
+            self._note("Stopping when the calls in flight have ended; Ctrl-C again stops at once.")
             raise
         finally:
             self._stopped.set()
@@ -446,7 +446,7 @@ class Backfill:
 
     def _cannot_write(self, path: Path, error: OSError, code: Exit = Exit.STOPPED) -> Trouble:
         why = error.strerror or type(error).__name__
-        kept = "" if code is Exit.UNUSABLE else " What it says so far is kept; the same command goes on from there."
+        kept = "" if code is Exit.UNUSABLE else " What it says so far is kept; the same command continues from there."
         return Trouble(f"{path} (or the file beside it) cannot be written: {why}.{kept}", code)
 
     # Calls
@@ -511,7 +511,7 @@ class Backfill:
                 if now >= tried_until:
                     raise Trouble(
                         f"{not_yet}, for {self._plan.patience:.0f} seconds. What Segment confirmed is noted; the same "
-                        "command goes on from there."
+                        "command continues from there."
                     ) from None
                 self._note(f"{not_yet}; trying again")
             self._sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311  # so that lanes that failed together do not retry together
@@ -629,5 +629,5 @@ def _summarize(backfill: Backfill, plan: Plan, output: Output, seconds: float, b
         table.add_row(name, f"{count:>9,}", meaning)
     output.results.print(table)
     rate = (counts.read - before) / seconds if seconds else 0.0
-    ended = "Done" if finished else "Not done; the same command goes on"
+    ended = "Done" if finished else "Not done; the same command continues"
     output.results.print(f"{ended}. {seconds:,.1f} s, {rate:,.0f} customers a second.", highlight=False)

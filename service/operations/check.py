@@ -136,7 +136,7 @@ def _of_the_environment(environment: Mapping[str, str]) -> Findings:
     try:
         settings = settings_from(environment)
     except ConfigError as error:
-        yield Finding("settings", Status.FAILED, str(error), "The service does not start before that is set right.")
+        yield Finding("settings", Status.FAILED, str(error), "The service does not start until that is corrected.")
         return
     yield Finding("settings", Status.OK, "complete")
     if settings.push_auth is PushAuth.NONE:
@@ -217,16 +217,16 @@ _HEALTH = {
     "Healthy": (Status.OK, ""),
     "TemporaryError": (
         Status.WARNING,
-        "commercetools tries again by itself; if it lasts, see Google's status page.",
+        "commercetools retries; if it lasts, see Google's status page.",
     ),
     "ConfigurationError": (
         Status.FAILED,
-        f"Repair the topic and its grant of roles/pubsub.publisher to {PUBLISHER}; what waits then comes.",
+        f"Repair the topic and its grant of roles/pubsub.publisher to {PUBLISHER}; what waits is delivered then.",
     ),
     "ConfigurationErrorDeliveryStopped": (
         Status.FAILED,
         (
-            "This does not heal by itself, and what happens meanwhile is lost: repair the topic and its grant, run "
+            "commercetools does not resume by itself, and notifications are lost: repair the topic and its grant, run "
             "commercetools-segment subscribe, then commercetools-segment backfill --since the day it stopped."
         ),
     ),
@@ -243,7 +243,10 @@ def _of_the_subscription(found: Mapping[str, Any], settings: Settings, topic: st
     yield Finding("Subscription", status, f"{key}: {health}", todo)
     if topic is None:
         yield Finding(
-            "Subscription's topic", Status.FAILED, "is none of Google Pub/Sub", "See commercetools-segment subscribe."
+            "Subscription's topic",
+            Status.FAILED,
+            "is not a Google Pub/Sub topic",
+            "See commercetools-segment subscribe.",
         )
         return
     changes = [
@@ -327,7 +330,7 @@ class _Google:
             )
             return
         try:
-            with _told():
+            with _reasons_shown():
                 from google.cloud import pubsub_v1  # noqa: PLC0415  # 0.4 s, which no other command needs to wait for
 
                 publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
@@ -411,7 +414,7 @@ class _Google:
             yield Finding(
                 "push expiration",
                 Status.WARNING,
-                f"the subscription vanishes when nobody used it for {config.expiration_policy.ttl.days} days",
+                f"the subscription is deleted when it was not used for {config.expiration_policy.ttl.days} days",
                 "Set its expiration to never.",
             )
 
@@ -420,7 +423,7 @@ class _Google:
         token = push.oidc_token if "oidc_token" in push else None
         if token is None:
             if self._settings.push_auth is PushAuth.NONE:
-                return Finding(what, Status.WARNING, "none, and PUSH_AUTH takes pushes without")
+                return Finding(what, Status.WARNING, "none, and PUSH_AUTH accepts pushes without it")
             todo = "Set a service account (and an audience) on the push subscription."
             return Finding(what, Status.FAILED, "none: each push is turned away", todo)
         audience = token.audience or push.push_endpoint
@@ -437,7 +440,12 @@ class _Google:
         what = "dead letters"
         if "dead_letter_policy" not in config or not config.dead_letter_policy.dead_letter_topic:
             todo = "Give the push subscription a dead-letter topic and 100 attempts."
-            yield Finding(what, Status.WARNING, "no policy: what never goes through is tried until it is lost", todo)
+            yield Finding(
+                what,
+                Status.WARNING,
+                "no policy: a message that always fails is retried until Pub/Sub discards it",
+                todo,
+            )
             return
         topic, attempts = config.dead_letter_policy.dead_letter_topic, config.dead_letter_policy.max_delivery_attempts
         yield Finding(
@@ -459,7 +467,7 @@ class _Google:
             topic,
             "roles/pubsub.publisher",
             to=_AGENT.fullmatch,
-            todo=f"Grant roles/pubsub.publisher on {topic} to {agent}: without, nothing is ever set aside.",
+            todo=f"Grant roles/pubsub.publisher on {topic} to {agent}: without it, nothing is dead-lettered.",
         )
         yield _grant(
             "dead-letter grants",
@@ -467,7 +475,7 @@ class _Google:
             config.name,
             "roles/pubsub.subscriber",
             to=_AGENT.fullmatch,
-            todo=f"Grant roles/pubsub.subscriber on {config.name} to {agent}: without, nothing is ever set aside.",
+            todo=f"Grant roles/pubsub.subscriber on {config.name} to {agent}: without it, nothing is dead-lettered.",
         )
 
 
@@ -530,7 +538,7 @@ def _grant(
     try:
         policy = _ask(client.get_iam_policy, request={"resource": resource})
     except _CannotTell as reason:
-        return Finding(what, Status.UNKNOWN, f"who may what on {resource}: {reason}")
+        return Finding(what, Status.UNKNOWN, f"the grants on {resource}: {reason}")
     members = [
         member
         for binding in (policy.bindings if policy is not None else ())
@@ -547,7 +555,7 @@ def _grant(
 
 def _ask(method: Callable[..., Any], **request: object) -> Any:  # noqa: ANN401  # as above
     """Return what Google answers, or None if the resource does not exist. Raises _CannotTell."""
-    with _told():
+    with _reasons_shown():
         from google.api_core.exceptions import NotFound  # noqa: PLC0415  # as above
 
         try:
@@ -557,7 +565,7 @@ def _ask(method: Callable[..., Any], **request: object) -> Any:  # noqa: ANN401 
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _reasons_shown() -> Iterator[None]:
     """Turn Google's errors into _CannotTell."""
     from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415  # 0.2 s, for this and dead letters alone
     from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415  # as above
@@ -572,7 +580,7 @@ def _told() -> Iterator[None]:
 
 _REASONS = {
     "PermissionDenied": "not allowed to look",
-    "MethodNotImplemented": "this Pub/Sub (an emulator) knows no grants",
+    "MethodNotImplemented": "this Pub/Sub (an emulator) has no grants",
     "ServiceUnavailable": "Pub/Sub was not reached",
     "DeadlineExceeded": "Pub/Sub did not answer in time",
 }

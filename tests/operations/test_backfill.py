@@ -194,13 +194,13 @@ def test_ctrl_c_leaves_it_resumable(tmp_path: Path) -> None:
             held.let_go()
             out += rest_of(process)
         assert process.returncode == Exit.INTERRUPTED
-        assert b"the same command goes on" in out
+        assert b"the same command continues" in out
         assert b"Traceback" not in out
 
         assert world.run().code == Exit.DONE
 
         assert world.differences() == []
-        assert world.segment.duplicates == 0  # what was under way ended before it stopped
+        assert world.segment.duplicates == 0  # what was in flight ended before it stopped
 
 
 def is_of_a_backfill(call: Call) -> bool:

@@ -264,14 +264,14 @@ def test_what_is_not_there_is_a_failure(world: World, gone: str, what: str) -> N
 @pytest.mark.parametrize(
     ("health", "status", "todo"),
     [
-        ("TemporaryError", "warning", "tries again by itself"),
+        ("TemporaryError", "warning", "commercetools retries"),
         ("ConfigurationError", "failed", "roles/pubsub.publisher"),
-        ("ConfigurationErrorDeliveryStopped", "failed", "does not heal by itself"),
+        ("ConfigurationErrorDeliveryStopped", "failed", "does not resume by itself"),
         ("ManuallySuspended", "failed", "support"),
         ("SomethingNew", "warning", "documentation"),
     ],
 )
-def test_the_subscriptions_health_is_told_with_what_to_do(world: World, health: str, status: str, todo: str) -> None:
+def test_the_subscriptions_health_is_shown_with_what_to_do(world: World, health: str, status: str, todo: str) -> None:
     world.subscription["status"] = health
 
     ended = world.check()
@@ -315,12 +315,12 @@ def test_an_emulator_knows_no_grants_and_everything_else(world: World) -> None:
         pubsub.subscription(topic, AUDIENCE, dead_letter_policy={"dead_letter_topic": dead})
         ended = world.check(topic=topic, PUBSUB_EMULATOR_HOST=emulator.host, DEAD_LETTER_TOPIC=dead)
 
-    assert "knows no grants" in lines(ended, "cannot tell")["topic's grant"]
+    assert "has no grants" in lines(ended, "cannot tell")["topic's grant"]
     assert lines(ended, "ok")["dead-letter subscription"] == kept
     assert "push token" in lines(ended, "failed")
 
 
-def test_nobody_at_googles_address_is_no_failure_of_ours(world: World) -> None:
+def test_no_answer_at_googles_address_is_no_failure_of_ours(world: World) -> None:
     ended = world.check(PUBSUB_EMULATOR_HOST="127.0.0.1:9")
 
     assert ended.code == Exit.DONE

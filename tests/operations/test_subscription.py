@@ -82,7 +82,7 @@ def test_erasure_by_address_needs_the_message_that_carries_it(commercetools: Com
     assert "canary-token" not in ended.said
 
 
-def test_cloud_events_are_to_be_had_and_the_format_stays(commercetools: CommercetoolsStandIn) -> None:
+def test_cloud_events_can_be_chosen_and_the_format_stays(commercetools: CommercetoolsStandIn) -> None:
     assert subscribe(commercetools, "--format", "cloudevents").code == Exit.DONE
     assert only(commercetools)["format"] == {"type": "CloudEvents", "cloudEventsVersion": "1.0"}
     assert subscribe(commercetools).code == Exit.DONE  # which says nothing of a format
@@ -111,7 +111,7 @@ def test_dry_run_shows_the_difference_and_makes_none(commercetools: Commercetool
 
 
 @pytest.mark.parametrize("status", ["ConfigurationErrorDeliveryStopped", "ManuallySuspended"])
-def test_one_whose_delivery_has_stopped_is_set_going_again(commercetools: CommercetoolsStandIn, status: str) -> None:
+def test_one_whose_delivery_has_stopped_is_restarted(commercetools: CommercetoolsStandIn, status: str) -> None:
     subscribe(commercetools)
     only(commercetools)["status"] = status
 
