@@ -9,12 +9,15 @@ class ReservedPort:
     """A port on loopback that the kernel gives to no other process while this is open.
 
     Its socket is bound and never listens. A server that sets SO_REUSEADDR, as gunicorn and Python's create_server do,
-    can listen on the port, stop and listen again; while none listens, connections are refused.
+    can listen on the port, stop and listen again; while none listens, connections are refused. If it is `shared`,
+    several servers that set SO_REUSEPORT can listen at the same time, and each gets a part of the connections.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._socket.bind(("127.0.0.1", 0))
         self.number = int(self._socket.getsockname()[1])
 

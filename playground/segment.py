@@ -61,7 +61,7 @@ class SegmentStandIn(StandIn):
         self.message_ids: Counter[str] = Counter()  # how often each was sent
         self.accepted = 0
         self._received: deque[Event] = deque(maxlen=remember)
-        self._events: deque[tuple[int, Event]] = deque(maxlen=remember)  # with the number of its arrival
+        self._events: deque[tuple[int, datetime, Event]] = deque(maxlen=remember)  # with the arrival's number and time
         self._suppressed: set[str] = set()
         self._deleted: dict[str, int] = {}  # user id -> events accepted before the deletion
         self._profiles: dict[bool, Mapping[str, Traits]] = {}  # folded anew after each change
@@ -78,7 +78,7 @@ class SegmentStandIn(StandIn):
     def events(self) -> list[Event]:
         """The accepted events, after deduplication, in the order of their arrival."""
         with self._changed:
-            return [event for _, event in self._events]
+            return [event for _, _, event in self._events]
 
     @property
     def suppressed(self) -> frozenset[str]:
@@ -97,7 +97,11 @@ class SegmentStandIn(StandIn):
 
     @property
     def profiles_by_timestamp(self) -> Mapping[str, Traits]:
-        """The same with identifies merged in the order of their `timestamp` (of arrival, where they have none)."""
+        """The same with identifies merged in the order of their time, as Segment works it out.
+
+        It is the arrival, minus the time from the event's `timestamp` to the request's `sentAt`; and the arrival itself
+        of an event without a timestamp. https://www.twilio.com/docs/segment/connections/spec/common#timestamps
+        """
         return self._folded(by_timestamp=True)
 
     def wait_for_events(self, n: int, timeout: float) -> bool:
@@ -146,9 +150,12 @@ class SegmentStandIn(StandIn):
             return _invalid("malformed JSON")
         if key != self.write_key and len(key) < _SHORTEST_KEY:
             return _invalid("invalid write key")
+        sent_at = document.get("sentAt")
         with self._changed:
+            arrival = datetime.now(UTC)
             for place, event in enumerate(events):
-                self._take(event, known=key == self.write_key, in_excess=place >= MAX_BATCH_EVENTS)
+                moment = _corrected(event.get("timestamp"), sent_at, arrival)
+                self._take(event, moment, known=key == self.write_key, in_excess=place >= MAX_BATCH_EVENTS)
             self._profiles.clear()
             self._changed.notify_all()
         return json_answer(200, {"success": True})
@@ -158,7 +165,7 @@ class SegmentStandIn(StandIn):
         headers = {} if retry_after is None else {"X-RateLimit-Reset": str(retry_after)}
         return json_answer(status, {"success": False, "code": str(status), "message": "refused"}, headers)
 
-    def _take(self, event: Event, *, known: bool, in_excess: bool) -> None:
+    def _take(self, event: Event, moment: datetime, *, known: bool, in_excess: bool) -> None:
         self._received.append(event)
         message_id = _id(event, "messageId")
         if message_id:
@@ -177,22 +184,22 @@ class SegmentStandIn(StandIn):
         elif _id(event, "userId") in self._suppressed:
             self.dropped["suppressed"] += 1
         else:
-            self._events.append((self.accepted, event))
+            self._events.append((self.accepted, moment, event))
             self.accepted += 1
 
     def _folded(self, *, by_timestamp: bool) -> Mapping[str, Traits]:
         with self._changed:
             if by_timestamp not in self._profiles:
                 identifies = [
-                    event
-                    for number, event in self._events
+                    (moment, event)
+                    for number, moment, event in self._events
                     if event["type"] == "identify"
                     and _id(event, "userId")
                     and number >= self._deleted.get(event["userId"], 0)
                 ]
                 if by_timestamp:
-                    identifies.sort(key=_timestamp)
-                self._profiles[by_timestamp] = _merged(identifies)
+                    identifies.sort(key=lambda each: each[0])
+                self._profiles[by_timestamp] = _merged(event for _, event in identifies)
             return self._profiles[by_timestamp]
 
 
@@ -250,11 +257,19 @@ def _invalid(message: str) -> Answer:
     return json_answer(400, {"success": False, "code": "invalid_request", "message": message})
 
 
-def _timestamp(event: Event) -> datetime:
+def _corrected(timestamp: object, sent_at: object, arrival: datetime) -> datetime:
+    """Return an event's time by Segment's clock: arrival - (sentAt - timestamp)."""
+    moment, sent = _moment(timestamp), _moment(sent_at)
+    if moment is None:
+        return arrival
+    return moment if sent is None else arrival - (sent - moment)
+
+
+def _moment(text: object) -> datetime | None:
     try:
-        return datetime.fromisoformat(event["timestamp"]).astimezone(UTC)
-    except (KeyError, TypeError, ValueError):
-        return datetime.max.replace(tzinfo=UTC)
+        return datetime.fromisoformat(str(text)).astimezone(UTC)
+    except ValueError:
+        return None
 
 
 def _merged(identifies: Iterable[Event]) -> Mapping[str, Traits]:

@@ -201,14 +201,15 @@ class Hold:
 class StandIn:
     """A server on 127.0.0.1 while its context is entered. It can be stopped and started again on the same port.
 
-    A request takes effect at once and is answered after `latency` seconds. `remember` is the number of the newest calls
-    that are kept (None: all), for long runs.
+    A request takes effect `late()` seconds after it was read, even if its caller has gone by then, and is answered
+    `latency` seconds later. `remember` is the number of the newest calls that are kept (None: all), for long runs.
     """
 
     def __init__(self, *, port: int = 0, latency: float = 0, remember: int | None = None) -> None:
         self._reserved: ReservedPort | None = None
         self.port = port
         self.latency = latency
+        self.late: Callable[[], float] = lambda: 0.0
         self.connections = 0  # accepted since the first start
         self.call_count = 0
         self._calls: deque[Call] = deque(maxlen=remember)
@@ -398,6 +399,9 @@ class StandIn:
         for hold in held:
             if hold.before_effect:
                 hold.keep(self._stopped.is_set)
+        late = self.late()
+        if late:
+            self._stopped.wait(late)
         due = time.monotonic() + self.latency
         reply = self.respond(call) if fault is None or fault.processed else Answer(200, b"{}")
         with self._changed:

@@ -11,13 +11,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
 from google.cloud import pubsub_v1
 
 from playground.commercetools import CommercetoolsStandIn
-from playground.oracle import Profile, differences, profiles_of_customers, rules_of
+from playground.oracle import Profile, differences, profile_of_customer, profiles_of_customers, rules_of
 from playground.ports import ReservedPort
 from playground.pubsub import PubSubEmulator, Push
 from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
@@ -40,14 +41,26 @@ Line = dict[str, Any]
 
 
 class Service:
-    """The service in a separate process, started as in the image. `lines` are its parsed log lines."""
+    """The service in a separate process, started as in the image. `lines` are its parsed log lines.
 
-    def __init__(self, environment: Mapping[str, str], *, on_line: Callable[[Line], None] | None = None) -> None:
-        self._reserved = ReservedPort()
+    With a shared `port`, it is one of several instances behind one address. `folder` has the code that runs.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        on_line: Callable[[Line], None] | None = None,
+        port: ReservedPort | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self._reserved = port or ReservedPort()
         self.port = self._reserved.number
         self.url = f"http://127.0.0.1:{self.port}"
         self.lines: list[Line] = []
-        self._environment = {**_inherited(), **environment, "PORT": str(self.port)}
+        self.environment = {**_inherited(), **environment, "PORT": str(self.port)}
+        self._options = ["--reuse-port"] if port else []
+        self._folder = folder
         self._on_line = on_line
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -62,9 +75,10 @@ class Service:
         """Start it, and return when it answers. Raises RuntimeError with its last lines if it ends instead."""
         if self._process is not None:
             raise RuntimeError("the service is running already")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", "python:service.serving.gunicorn_conf"],
-            env=self._environment,
+        self._process = subprocess.Popen(  # noqa: S603  # our own service
+            [sys.executable, "-m", "gunicorn", "--config", "python:service.serving.gunicorn_conf", *self._options],
+            cwd=self._folder,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -161,7 +175,8 @@ class LocalWorld:
 
     `environment` adds to or replaces the service's settings. `speed` divides Pub/Sub's waits. The push subscription
     has the retry and dead-letter policy of infra/, and push tokens that the service verifies. With `in_batches` the
-    shop does not wait until each message is published; `settle` does for all of them.
+    shop does not wait until each message is published; `settle` does for all of them. `service` is the first of the
+    `services`, of which there are so many `instances`.
     """
 
     def __init__(
@@ -175,19 +190,23 @@ class LocalWorld:
         environment: Mapping[str, str] | None = None,
         shop_options: Mapping[str, Any] | None = None,
         in_batches: bool = False,
+        instances: int = 1,
+        folder: Path | None = None,
         on_push: Callable[[Push], None] | None = None,
         on_line: Callable[[Line], None] | None = None,
     ) -> None:
         self.pubsub = PubSubEmulator(speed=speed, duplicate=duplicate, reorder=reorder, seed=seed, on_push=on_push)
         self.segment = SegmentStandIn(latency=latency)
         self.public_api = SegmentPublicApiStandIn(segment=self.segment, latency=latency)
-        self.shop = Shop(publish=self._publish, seed=seed, **(shop_options or {}))
+        self.shop = Shop(publish=self._publish, seed=seed, **{"keep": 1000, **(shop_options or {})})
         self.commercetools = CommercetoolsStandIn(self.shop, latency=latency)
         self.published: list[str] = []
         """The id of each published message, in order."""
         self.said = 0
         """How many messages the shop has said, published or about to be."""
         self._in_batches = in_batches
+        self._instances = instances
+        self._folder = folder
         self._being_published: deque[Future[str]] = deque()
         self._environment = dict(environment or {})
         self._on_line = on_line
@@ -202,8 +221,12 @@ class LocalWorld:
                 self.subscriber = pubsub_v1.SubscriberClient()
             stack.callback(self.publisher.stop)
             stack.callback(self.subscriber.close)
-            self.service = Service(self.settings(), on_line=self._on_line)
-            stack.enter_context(self.service)
+            port = stack.enter_context(ReservedPort(shared=True)) if self._instances > 1 else None
+            self.services = [
+                stack.enter_context(Service(self.settings(), on_line=self._on_line, port=port, folder=self._folder))
+                for _ in range(self._instances)
+            ]
+            self.service = self.services[0]
             self._set_up_topics()
             self._stack = stack.pop_all()
         return self
@@ -273,9 +296,18 @@ class LocalWorld:
             return profiles_of_customers(self.shop.customers.values(), self.shop.groups, rules_of(self.settings()))
 
     def doubled(self) -> int:
-        """Count the events that repeat a version of a customer with another messageId."""
-        versions = Counter((event["userId"], event["timestamp"]) for event in self.segment.events)
-        return sum(count - 1 for count in versions.values())
+        """Count the events that tell a state of a customer more often than it has versions with that state."""
+        events = Counter((event["userId"], _state(event["traits"])) for event in self.segment.events)
+        rules = rules_of(self.settings())
+        with self.shop.lock:
+            documents = [
+                version
+                for one in {event["traits"]["commercetoolsId"] for event in self.segment.events}
+                for version in self.shop.versions(one)
+            ]
+        profiles = [profile_of_customer(document, self.shop.groups, rules) for document in documents]
+        versions = Counter((profile.user_id, _state(profile.traits)) for profile in profiles if profile)
+        return sum(max(0, count - max(1, versions[state])) for state, count in events.items())
 
     def _set_up_topics(self) -> None:
         for topic in (TOPIC, DEAD_LETTERS):
@@ -300,6 +332,10 @@ class LocalWorld:
                 "dead_letter_policy": {"dead_letter_topic": DEAD_LETTERS, "max_delivery_attempts": 100},
             }
         )
+
+
+def _state(traits: Mapping[str, Any]) -> str:
+    return json.dumps({name: value for name, value in traits.items() if value is not None}, sort_keys=True)
 
 
 @contextmanager

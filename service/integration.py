@@ -6,19 +6,22 @@ service/app.py decides which HTTP answer an outcome gets.
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache, partial
 from typing import Any, Generic, NamedTuple, Protocol, Unpack
+from uuid import uuid4
 
 from service.commercetools.client import CommercetoolsClient
 from service.commercetools.customer import CUSTOMER, Customer
 from service.commercetools.notification import Notification, read_notification
 from service.commercetools.resource import AnyResource, CannotRead, Resource, ResourceType
 from service.config import Erasure, Settings, UserIdField, segment_from
-from service.delivery.deliveries import ERASED, GONE, Attempt, Deliveries, TooLate, Unsettled
+from service.delivery.deliveries import ERASED, GONE, NEVER, Attempt, Deliveries, Lateness, TooLate, Unsettled
 from service.pubsub.dead_letter import DeadLetterTopic, NotSetAside, SetAside
 from service.pubsub.envelope import Headers, PushMessage, open_envelope
 from service.segment.client import SegmentClient, create_segment_client
@@ -65,6 +68,7 @@ class Outcome(NamedTuple):
 
 
 _DELIVERED = Outcome(Ending.DELIVERED)
+_DELIVERED_AGAIN = Outcome(Ending.DELIVERED, "and a newer state, which may have arrived before it")
 _ALREADY = Outcome(Ending.IGNORED, "already delivered, in this version or a newer one")
 
 Erase = Callable[[str, float], SegmentIntegrationResult]
@@ -80,14 +84,24 @@ Raises CannotRead if it cannot be read by the deadline, and Malformed if it cann
 """
 
 
+class Reads(NamedTuple, Generic[AnyResource]):
+    """How resources of a type are read: `now` by calls that many share, `by_id` as each is at that very moment.
+
+    Without `by_id` there is no second look at a resource whose event was confirmed late.
+    """
+
+    now: Now[AnyResource]
+    by_id: Now[AnyResource] | None = None
+
+
 class Read(Protocol):
     """Chooses how resources of a type are read."""
 
-    def __call__(self, of: ResourceType[AnyResource], /) -> Now[AnyResource]: ...
+    def __call__(self, of: ResourceType[AnyResource], /) -> Reads[AnyResource]: ...
 
 
-def included(of: ResourceType[AnyResource]) -> Now[AnyResource]:
-    """Return a reader that takes the resource from the notification, for a service without an API client."""
+def included(of: ResourceType[AnyResource]) -> Reads[AnyResource]:
+    """Take the resource from the notification, for a service without an API client."""
 
     def now(notification: Notification, _deadline: float) -> AnyResource | None:
         if notification.included is None:
@@ -97,7 +111,7 @@ def included(of: ResourceType[AnyResource]) -> Now[AnyResource]:
             )
         return of.parse(notification.included)
 
-    return now
+    return Reads(now)
 
 
 class Deletion(Protocol):
@@ -154,23 +168,28 @@ class EraseCustomer:
 class Kind(Generic[AnyResource]):
     """A type of resource that is handled: how it is read, which events follow from it, what its deletion means.
 
-    `name` is the type in words. Without a `deletion` Segment is told nothing of one.
+    `name` is the type in words. `events` get a salt for their messageIds, which is "" unless a state must be sent under
+    an id that Segment cannot have seen. Without a `deletion` Segment is told nothing of one.
     """
 
     name: str
-    now: Now[AnyResource]
-    events: Callable[[AnyResource, Notification], Events]
+    reads: Reads[AnyResource]
+    events: Callable[[AnyResource, Notification, str], Events]
     deletion: Deletion | None = None
 
 
 def customers(
-    now: Now[Customer], rules: IdentifyRules, *, erasure: Erasure = Erasure.OFF, erase: Erase = _cannot_erase
+    reads: Reads[Customer], rules: IdentifyRules, *, erasure: Erasure = Erasure.OFF, erase: Erase = _cannot_erase
 ) -> Kind[Customer]:
     """Return the kind of customers: each is one identify."""
+
+    def events(customer: Customer, notification: Notification, salt: str) -> Events:
+        return customer_events(customer, replace(rules, salt=salt) if salt else rules, notification.project_key)
+
     return Kind(
         CUSTOMER.name,
-        now,
-        events=lambda customer, notification: customer_events(customer, rules, notification.project_key),
+        reads,
+        events,
         deletion=EraseCustomer(erasure, erase, rules.user_id),
     )
 
@@ -201,6 +220,10 @@ class Integration:
     set_aside: SetAside | None = None
     deliveries: Deliveries[Outcome] = field(default_factory=Deliveries)
     unsettled: Unsettled = field(default_factory=Unsettled)
+    lateness: Lateness = field(default_factory=Lateness)
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    new_salt: Callable[[], str] = lambda: uuid4().hex
 
     def handle(self, body: bytes, headers: Headers, deadline: float) -> Outcome:
         """Return the outcome of a push by `deadline`, a time of time.monotonic()."""
@@ -208,7 +231,7 @@ class Integration:
         try:
             message = open_envelope(body, headers)
             notification = read_notification(message.data)
-            outcome = self._outcome_of(notification, deadline)
+            outcome = self._outcome_of(notification, message, deadline)
         except Malformed as malformed:
             outcome = Outcome(Ending.REFUSED, str(malformed))
         if outcome.ending is Ending.REFUSED and self.set_aside is not None:
@@ -219,46 +242,85 @@ class Integration:
                 outcome = Outcome(Ending.FAILED, f"{outcome.reason}; {not_set_aside}")
         return outcome._replace(message=message, notification=notification)
 
-    def _outcome_of(self, notification: Notification, deadline: float) -> Outcome:
+    def _outcome_of(self, notification: Notification, message: PushMessage, deadline: float) -> Outcome:
         kind = self.kinds.get(notification.resource_type)
         if kind is None:
             return Outcome(Ending.IGNORED, _of_no_kind(notification))
         if self.project_key is not None and notification.project_key != self.project_key:
             raise Malformed(f"about {_a(kind.name)} of another project than CTP_PROJECT_KEY")
         deleted = notification.is_deletion
-        attempt = partial(self._delete if deleted else self._look, kind, notification, deadline)
-        version = self._version_of_deletion(kind, notification) if deleted else notification.version
+        if deleted:
+            attempt = partial(self._delete, kind, notification, deadline)
+            version: float | None = self._version_of_deletion(kind, notification)
+            since = NEVER
+        else:
+            attempt = partial(self._look, kind, notification, message, deadline)
+            version = notification.version
+            since = self.clock() - _LANDED_SECONDS if message.redelivered else NEVER
         try:
-            outcome = self.deliveries.deliver(_key(notification), version, attempt, deadline=deadline)
+            outcome = self.deliveries.deliver(_key(notification), version, attempt, deadline=deadline, since=since)
         except TooLate:
             return Outcome(Ending.FAILED, f"another notification of the same {kind.name} was in flight")
         return outcome or _ALREADY
 
-    def _look(self, kind: Kind[Any], notification: Notification, deadline: float, newest: float) -> Attempt[Outcome]:
+    def _look(
+        self, kind: Kind[Any], notification: Notification, message: PushMessage, deadline: float, newest: float
+    ) -> Attempt[Outcome]:
+        # A query may not show a change yet, which another process has sent already. As long as the message is young,
+        # that is noticed by its age at the confirmation; else the resource is read by id.
+        age = message.age(self.now())
+        by_id = kind.reads.by_id if message.redelivered or age > _YOUNG_SECONDS else None
+        began = self.clock() - (0.0 if by_id else age)
         try:
-            resource = kind.now(notification, deadline)
+            resource = (by_id or kind.reads.now)(notification, deadline)
         except CannotRead as cannot_read:
             return Attempt(Outcome(Ending.FAILED, str(cannot_read)))
         if resource is None:
             return Attempt(Outcome(Ending.IGNORED, f"the {kind.name} has been deleted since"))
         if resource.version < self.unsettled.newest(_key(notification)):
             return Attempt(Outcome(Ending.FAILED, "commercetools shows an older version than Segment may have"))
+        if resource.version == notification.version:
+            newest = self.deliveries.newest(_key(notification))  # whenever that was: no older state was sent for this
         if resource.version <= newest:
             return Attempt(_ALREADY, resource.version)
-        return self._tell(kind, resource, notification, deadline)
+        # An earlier delivery of the message may have sent the older state, which may have arrived after this newer one.
+        moved_on = message.redelivered and notification.version is not None and resource.version > notification.version
+        salt = self.new_salt() if moved_on else ""
+        return self._tell(kind, resource, notification, deadline, began=began, salt=salt)
 
     def _tell(
-        self, kind: Kind[Any], resource: Resource, notification: Notification, deadline: float
+        self,
+        kind: Kind[Any],
+        resource: Resource,
+        notification: Notification,
+        deadline: float,
+        *,
+        began: float,
+        salt: str,
     ) -> Attempt[Outcome]:
-        events, reason, warn = kind.events(resource, notification)
-        if not events:
-            return Attempt(Outcome(Ending.IGNORED, reason, warn=warn), resource.version)
-        error = self.send(events, deadline).error
-        if error is None:
-            return Attempt(_DELIVERED, resource.version)
-        if not error.refused:
-            self.unsettled.add(_key(notification), resource.version)
-        return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
+        """Send the resource, which was the newest at `began`, and newer states of it that this may have overtaken."""
+        outcome = _DELIVERED
+        while True:
+            events, reason, warn = kind.events(resource, notification, salt)
+            if not events:
+                return Attempt(Outcome(Ending.IGNORED, reason, warn=warn), resource.version)
+            error = self.send(events, deadline).error
+            if error is not None:
+                if not error.refused:
+                    self.unsettled.add(_key(notification), resource.version)
+                return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
+            now = self.clock()
+            if kind.reads.by_id is None or not self.lateness.is_late(now - began):
+                return Attempt(outcome, resource.version)
+            try:
+                newer = kind.reads.by_id(notification, deadline)
+            except CannotRead as cannot_read:
+                self.unsettled.add(_key(notification), resource.version)
+                return Attempt(Outcome(Ending.FAILED, f"confirmed late, and not looked at again: {cannot_read}"))
+            if newer is None or newer.version <= resource.version:
+                return Attempt(outcome, resource.version)
+            resource, began, salt = newer, now, self.new_salt()
+            outcome = _DELIVERED_AGAIN
 
     def _version_of_deletion(self, kind: Kind[Any], notification: Notification) -> float:
         return GONE if kind.deletion is None else kind.deletion.version(notification)
@@ -267,6 +329,12 @@ class Integration:
         if kind.deletion is None:
             return Attempt(Outcome(Ending.IGNORED, f"the {kind.name} was deleted"), GONE)
         return kind.deletion.attempt(notification, deadline)
+
+
+_YOUNG_SECONDS = 2.0
+_LANDED_SECONDS = 5.0
+"""A message is redelivered 10 s or more after a nack (infra/pubsub.tf). Of what its earlier delivery sent, all has
+arrived 5 s after the nack; so a state that was sent in the last 5 s arrived after it."""
 
 
 def _key(notification: Notification) -> tuple[str, str]:
@@ -306,7 +374,7 @@ def integration_by(
     if send is None:
         send = create_segment_client(settings.segment.write_key, settings.segment.host).send
     if read is None:
-        read = _reading_by(settings)
+        read = reading(CommercetoolsClient(settings.commercetools)) if settings.commercetools else included
     if erase is None:
         token, url = settings.segment_public_api_token, settings.segment_public_api_url
         erase = Regulations(token, url).erase if token else _cannot_erase
@@ -320,13 +388,12 @@ def integration_by(
     )
 
 
-def _reading_by(settings: Settings) -> Read:
-    if settings.commercetools is None:
-        return included
-    client = CommercetoolsClient(settings.commercetools)
+def reading(client: CommercetoolsClient) -> Read:
+    """Read resources by this API client."""
 
-    def read(of: ResourceType[AnyResource]) -> Now[AnyResource]:
-        return client.resources(of).now
+    def read(of: ResourceType[AnyResource]) -> Reads[AnyResource]:
+        resources = client.resources(of)
+        return Reads(resources.now, resources.by_id)
 
     return read
 

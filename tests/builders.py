@@ -15,7 +15,7 @@ import pytest
 from playground.commercetools import CommercetoolsStandIn
 from service.commercetools import CUSTOMER, Customer
 from service.config import CommercetoolsSettings, PushAuth, SegmentSettings, Settings
-from service.integration import Integration, Now, Send, customers, included
+from service.integration import Integration, Now, Reads, Send, customers, included
 from service.transformation import IdentifyRules
 
 CUSTOMER_ID = "11111111-2222-4333-8444-555555555555"
@@ -165,11 +165,13 @@ def an_integration(
     *,
     rules: IdentifyRules = IdentifyRules(),
     customer_now: Now[Customer] | None = None,
+    customer_by_id: Now[Customer] | None = None,
     erasing: Mapping[str, Any] | None = None,
     **others: Any,  # noqa: ANN401  # the fields of an Integration
 ) -> Integration:
     """Return an integration of customers. `erasing` are the arguments of `customers` that say what a deletion means."""
-    kind = customers(customer_now or included(CUSTOMER), rules, **erasing or {})
+    reads = Reads(customer_now, customer_by_id) if customer_now else included(CUSTOMER)
+    kind = customers(reads, rules, **erasing or {})
     return Integration(send, {CUSTOMER.type_id: kind}, **others)
 
 

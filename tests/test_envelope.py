@@ -2,6 +2,7 @@
 
 import base64
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ def test_a_full_envelope_opens_to_all_that_it_says() -> None:
         ordering_key="order",
         subscription=SUBSCRIPTION,
         delivery_attempt=5,
+        publish_time="2026-02-03T04:05:07.000Z",
     )
 
 
@@ -95,7 +97,9 @@ def test_the_emulators_envelope_opens() -> None:
 
     message = open_envelope(body, NO_HEADERS)
 
-    assert message == PushMessage(data=b'{"a":1}', message_id="1", subscription=SUBSCRIPTION)
+    assert message == PushMessage(
+        data=b'{"a":1}', message_id="1", subscription=SUBSCRIPTION, publish_time="2026-11-23T08:24:08.991Z"
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,6 +133,27 @@ def test_an_unwrapped_pushs_metadata_is_in_its_headers() -> None:
     assert message == PushMessage(
         data=body, message_id=MESSAGE_ID, ordering_key="order", subscription=SUBSCRIPTION, delivery_attempt=7
     )
+
+
+@pytest.mark.parametrize(
+    ("publish_time", "age"),
+    [
+        pytest.param("2026-11-23T08:24:00Z", 8.0, id="seconds"),
+        pytest.param("2026-11-23T08:24:07.123456789Z", 0.876544, id="nanoseconds"),
+        pytest.param("2026-11-23T10:24:00+02:00", 8.0, id="an offset"),
+        pytest.param("2026-10-23T08:24:09Z", 31 * 86_400.0 - 1, id="as old as Pub/Sub keeps any"),
+        pytest.param("2026-01-01T00:00:00Z", 0.0, id="older than that"),
+        pytest.param("2026-11-23T08:24:09Z", 0.0, id="in the future"),
+        pytest.param("2026-11-23T08:24:00", 0.0, id="no offset"),
+        pytest.param("yesterday", 0.0, id="no time"),
+        pytest.param("", 0.0, id="nothing"),
+    ],
+)
+def test_a_messages_age_is_known_where_its_publish_time_can_be(publish_time: str, age: float) -> None:
+    now = datetime(2026, 11, 23, 8, 24, 8, tzinfo=UTC)
+    message = PushMessage(data=b"", publish_time=publish_time)
+
+    assert message.age(now) == pytest.approx(age)
 
 
 @pytest.mark.parametrize(

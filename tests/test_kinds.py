@@ -14,7 +14,7 @@ from service.commercetools import CUSTOMER, Notification
 from service.commercetools.client import CommercetoolsClient
 from service.commercetools.resource import ResourceType
 from service.config import CommercetoolsSettings
-from service.integration import Ending, Integration, Kind, Outcome, customers, included
+from service.integration import Ending, Integration, Kind, Outcome, customers, included, reading
 from service.segment import SegmentClient, SegmentEvent, SegmentGroupPayload, SegmentTrackPayload
 from service.segment.types import Events
 from service.serving.decoding import Document, Inner, Plain, load
@@ -60,7 +60,7 @@ REVIEW = ResourceType("review", "reviews", read_review, expand=("customer", "tar
 # The function
 
 
-def review_events(review: Review, notification: Notification) -> Events:
+def review_events(review: Review, notification: Notification, _salt: str) -> Events:
     if review.author is None:
         return Events(reason="the review has no author")
     about = f"{notification.project_key}-{review.id}-{review.version}"
@@ -83,7 +83,7 @@ def review_events(review: Review, notification: Notification) -> Events:
 
 
 def the_row(client: CommercetoolsClient) -> dict[str, Kind[Review]]:
-    return {REVIEW.type_id: Kind(REVIEW.name, client.resources(REVIEW).now, review_events)}
+    return {REVIEW.type_id: Kind(REVIEW.name, reading(client)(REVIEW), review_events)}
 
 
 class ReviewsStandIn(StandIn):

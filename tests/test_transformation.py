@@ -400,8 +400,29 @@ def test_the_message_id_differs(changes: dict[str, Any], source: str, project_ke
     assert payload["message_id"] != BASE["message_id"]
 
 
-def test_the_message_id_is_the_versions_and_not_that_of_what_was_in_it() -> None:
-    changed = a_customer(firstName="Another", lastModifiedAt="2026-02-04T00:00:00Z")
+@pytest.mark.parametrize(
+    ("change", "rules"),
+    [
+        pytest.param({"firstName": "Another"}, {}, id="a trait"),
+        pytest.param({"customerGroup": {"typeId": "customer-group", "id": "g", "obj": {"key": "vip"}}}, {}, id="a key"),
+        pytest.param({"locale": "fr"}, {}, id="the locale"),
+        pytest.param({"companyName": None, "addresses": []}, {"clear": ClearTraits.ALL}, id="what is cleared"),
+        pytest.param({}, {"user_id": UserIdField.ID}, id="the user id"),
+        pytest.param({}, {"salt": "again"}, id="a salt"),
+    ],
+)
+def test_another_content_of_the_same_version_has_another_message_id(
+    change: dict[str, Any], rules: dict[str, Any]
+) -> None:
+    by = IdentifyRules(source="production", **rules)
+
+    payload = transform_customer_to_segment(a_customer(**change), by, project_key=PROJECT)
+
+    assert payload["message_id"] != BASE["message_id"]
+
+
+def test_what_segment_is_not_told_does_not_change_the_message_id() -> None:
+    changed = a_customer(lastModifiedAt="2026-02-04T00:00:00Z", title="Prof.", password="another")
 
     payload = transform_customer_to_segment(changed, IdentifyRules(source="production"), project_key=PROJECT)
 

@@ -138,12 +138,25 @@ class Resources(Generic[AnyResource]):
         document = self.read(notification.resource_id, notification.version, deadline)
         return None if document is None else self._of.parse(document)
 
-    def read(self, resource_id: str, version: int | None, deadline: float) -> Mapping[str, Any] | None:
-        """Return commercetools' JSON of a resource, at this version or a newer one; None if it does not exist."""
+    def by_id(self, notification: Notification, deadline: float) -> AnyResource | None:
+        """Return the notification's resource as it is at this moment, by a call of its own; None if it does not exist.
+
+        A read by id shows every change that came before it; a query may not. Raises CannotRead and Malformed.
+        """
+        document = self._read_by_id(self._checked(notification.resource_id), deadline)
+        if document is not None and _older(document, notification.version):
+            raise CannotRead("commercetools shows an older version than the notification's")
+        return None if document is None else self._of.parse(document)
+
+    def _checked(self, resource_id: str) -> str:
         if not _ID.fullmatch(resource_id):
             raise Malformed(f"the {self._of.name}'s id is none that commercetools gives")
+        return resource_id
+
+    def read(self, resource_id: str, version: int | None, deadline: float) -> Mapping[str, Any] | None:
+        """Return commercetools' JSON of a resource, at this version or a newer one; None if it does not exist."""
         try:
-            found = self._reads.submit(resource_id, deadline=deadline)
+            found = self._reads.submit(self._checked(resource_id), deadline=deadline)
         except (NeverSent, CallFailed) as unsettled:
             raise CannotRead(str(unsettled)) from None
         if found.problem is not None:

@@ -5,7 +5,7 @@ One change in commercetools causes many notifications: a Message for each action
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -16,6 +16,10 @@ GONE = float(2**63)
 
 ERASED = float("inf")
 """Stands for the version of a deleted resource that is also erased in Segment. GONE does not cover it."""
+
+
+NEVER = float("-inf")
+"""A time before all others."""
 
 
 class Attempt(Generic[Outcome]):
@@ -29,10 +33,11 @@ class Attempt(Generic[Outcome]):
 
 
 class _Flight(Generic[Outcome]):
-    __slots__ = ("attempt", "ended", "version")
+    __slots__ = ("attempt", "began", "ended", "version")
 
-    def __init__(self, version: float | None) -> None:
+    def __init__(self, version: float | None, began: float) -> None:
         self.version = version
+        self.began = began
         self.ended: threading.Event | None = None  # made by the first caller that waits
         self.attempt: Attempt[Outcome] | None = None
 
@@ -49,13 +54,15 @@ class _NewestVersions:
 
     def __init__(self, remember: int) -> None:
         self._remember = remember
-        self._by_resource: OrderedDict[Hashable, float] = OrderedDict()
+        self._by_resource: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
-    def of(self, resource: Hashable) -> float | None:
-        return self._by_resource.get(resource)
+    def of(self, resource: Hashable, since: float = NEVER) -> float | None:
+        """Return the version, if it was noted by an attempt that began at `since` or later."""
+        noted = self._by_resource.get(resource)
+        return noted[0] if noted is not None and noted[1] >= since else None
 
-    def note(self, resource: Hashable, version: float) -> None:
-        self._by_resource[resource] = max(self._by_resource.get(resource, 0.0), version)
+    def note(self, resource: Hashable, version: float, began: float = NEVER) -> None:
+        self._by_resource[resource] = max(self._by_resource.get(resource, (0.0, NEVER)), (version, began))
         self._by_resource.move_to_end(resource)
         while len(self._by_resource) > self._remember:
             self._by_resource.popitem(last=False)
@@ -84,27 +91,29 @@ class Deliveries(Generic[Outcome]):
         attempt: Callable[[float], Attempt[Outcome]],
         *,
         deadline: float,
+        since: float = NEVER,
     ) -> Outcome | None:
         """Return the outcome of an attempt that covers `version`, or None if that version is delivered already.
 
         `attempt` is called with the newest version delivered so far (0 if none is known), unless an attempt in flight
         covers this caller too: it delivers this version or a newer one, or it was made for such a version and fails.
-        Without a `version`, `attempt` is always called. Raises TooLate, and what `attempt` raises.
+        Attempts that began before `since`, a time of the clock, do not count. Without a `version`, `attempt` is always
+        called. Raises TooLate, and what `attempt` raises.
         """
         while True:
             with self._lock:
-                newest = self._newest.of(resource)
+                newest = self._newest.of(resource, since)
                 if version is not None and newest is not None and version <= newest:
                     return None
                 flight = self._flights.get(resource)
                 if flight is None:
-                    mine = self._flights[resource] = _Flight(version)
+                    mine = self._flights[resource] = _Flight(version, self._clock())
                     break
                 ended = flight.ended = flight.ended or threading.Event()
             if not ended.wait(min(max(deadline - self._clock(), 0), threading.TIMEOUT_MAX)):
                 raise TooLate
             shared = flight.attempt_for(version)
-            if shared is not None:
+            if shared is not None and flight.began >= since:
                 return shared.outcome
         try:
             mine.attempt = attempt(newest or 0)
@@ -112,11 +121,15 @@ class Deliveries(Generic[Outcome]):
             self._end(resource, mine)
         return mine.attempt.outcome
 
+    def newest(self, resource: Hashable) -> float:
+        """Return the newest version that was delivered, 0 if none is known."""
+        return self._newest.of(resource) or 0.0
+
     def _end(self, resource: Hashable, flight: "_Flight[Outcome]") -> None:
         with self._lock:
             del self._flights[resource]
             if flight.attempt is not None and flight.attempt.version is not None:
-                self._newest.note(resource, flight.attempt.version)
+                self._newest.note(resource, flight.attempt.version, flight.began)
             ended = flight.ended
         if ended is not None:
             ended.set()
@@ -136,3 +149,26 @@ class Unsettled:
     def add(self, resource: Hashable, version: float) -> None:
         with self._lock:
             self._newest.note(resource, version)
+
+
+_LAST = 100
+_FAST = 3  # the third fastest: one that met an idle process says nothing of the others
+_LATE = 2.0
+_ALWAYS_LATE_SECONDS = 0.5
+
+
+class Lateness:
+    """Tells whether a confirmation came so late that another process may have read and sent a newer state meanwhile.
+
+    Such a process needs the time of a notification, a read and a send. The fastest of the last deliveries here show
+    how long a read and a send take at least: what took twice as long may have been overtaken.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=_LAST)
+
+    def is_late(self, seconds: float) -> bool:
+        """Note one delivery, from a time when its state was the newest to its confirmation; tell if it was late."""
+        fast = sorted(self._seconds)[_FAST - 1] if len(self._seconds) >= _FAST else _ALWAYS_LATE_SECONDS
+        self._seconds.append(seconds)
+        return seconds > min(_LATE * fast, _ALWAYS_LATE_SECONDS)

@@ -18,7 +18,7 @@ from service.commercetools.customer import CUSTOMER, Customer
 from service.commercetools.notification import Notification, read_notification
 from service.commercetools.resource import AnyResource, Resource, ResourceType
 from service.config import ClearTraits, Settings
-from service.integration import Ending, Now, Outcome, identify_rules_by, included, integration_by
+from service.integration import Ending, Now, Outcome, Reads, identify_rules_by, included, integration_by
 from service.operations import Exit, Output, command_settings, commercetools_of, plain
 from service.pubsub.envelope import PushMessage, open_envelope
 from service.segment.client import create_segment_client
@@ -165,29 +165,29 @@ class _Noting:
     def set_aside(self, _message: PushMessage, _reason: str, _deadline: float) -> None:
         self.notes.append("The message would be acknowledged once it is in the dead-letter topic, with this reason.")
 
-    def read(self, of: ResourceType[AnyResource]) -> Now[AnyResource]:
+    def read(self, of: ResourceType[AnyResource]) -> Reads[AnyResource]:
         def now(notification: Notification, deadline: float) -> AnyResource | None:
             resource = self._choice(of, notification)(notification, deadline)
             self.resource = resource
             return resource
 
-        return now
+        return Reads(now)
 
     def _choice(self, of: ResourceType[AnyResource], notification: Notification) -> Now[AnyResource]:
         if self._commercetools is not None and self._read:
             return CommercetoolsClient(self._commercetools).resources(of).now
         if self._customer_given:
-            return included(of)
+            return included(of).now
         if self._commercetools is None:
             self.notes.append(f"Without CTP_ settings the service uses the {of.name} inside the notification.")
-            return included(of)
+            return included(of).now
         if notification.included is None:
             raise _NotRead(f"the service reads the {of.name} from commercetools now; --read does so here")
         self.notes.append(
             f"This is the {of.name} inside the notification; the service reads the {of.name} as it is now, as --read "
             "does."
         )
-        return included(of)
+        return included(of).now
 
 
 def _customer_in(body: bytes) -> Mapping[str, Any] | None:

@@ -9,9 +9,10 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
-from service.serving.decoding import Document, Inner, Malformed, Plain, json_object, load
+from service.serving.decoding import Document, Inner, Malformed, Plain, TextIfAny, json_object, load
 
 
 class Headers(Protocol):
@@ -30,6 +31,20 @@ class PushMessage:
     ordering_key: str = ""
     subscription: str = ""
     delivery_attempt: int | None = None
+    publish_time: str = ""
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether an earlier delivery was not acknowledged, as far as Pub/Sub says so: with a dead-letter policy."""
+        return (self.delivery_attempt or 1) > 1
+
+    def age(self, now: datetime) -> float:
+        """Return the seconds since it was published; 0 if that is not known, or longer ago than Pub/Sub keeps any."""
+        try:
+            seconds = (now - datetime.fromisoformat(self.publish_time)).total_seconds()
+        except (ValueError, TypeError):  # no time, or one without an offset
+            return 0.0
+        return seconds if 0 < seconds < _KEPT_SECONDS else 0.0
 
 
 class _MessageSchema(Document):
@@ -38,6 +53,7 @@ class _MessageSchema(Document):
     message_id = Plain(str, "messageId", absent="")
     message_id_too = Plain(str, "message_id", absent="")
     ordering_key = Plain(str, "orderingKey", absent="")
+    publish_time = TextIfAny("publishTime")
 
 
 class _EnvelopeSchema(Document):
@@ -47,6 +63,7 @@ class _EnvelopeSchema(Document):
 
 
 _ATTEMPT = re.compile(r"[0-9]{1,9}")
+_KEPT_SECONDS = 31 * 86_400.0  # https://cloud.google.com/pubsub/docs/topic-properties#message_retention
 _ENVELOPE = _EnvelopeSchema()
 
 
@@ -71,6 +88,7 @@ def open_envelope(body: bytes, headers: Headers) -> PushMessage:
         ordering_key=message["ordering_key"],
         subscription=envelope["subscription"],
         delivery_attempt=envelope["delivery_attempt"],
+        publish_time=message["publish_time"],
     )
 
 
@@ -82,4 +100,5 @@ def _bare_message(body: bytes, headers: Headers) -> PushMessage:
         ordering_key=headers.get("x-goog-pubsub-ordering-key", ""),
         subscription=headers.get("x-goog-pubsub-subscription-name", ""),
         delivery_attempt=int(attempt) if _ATTEMPT.fullmatch(attempt) else None,
+        publish_time=headers.get("x-goog-pubsub-publish-time", ""),
     )

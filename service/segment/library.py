@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from types import ModuleType
 from typing import Any
 from uuid import uuid4
@@ -59,20 +59,26 @@ _LIBRARY = {"name": "analytics-python", "version": VERSION}
 
 
 class Builder(Client):  # type: ignore[misc]  # it comes without types
-    """The library's client, without its copy and its JSON of each event: our events are JSON types already."""
+    """The library's client, without its copy and its JSON of each event: our events are JSON types already.
+
+    An event without a timestamp stays so, and has the time of its arrival at Segment:
+    https://www.twilio.com/docs/segment/connections/sources/catalog/libraries/server/http-api/#timestamp
+    """
 
     def __init__(self, write_key: str) -> None:
         super().__init__(write_key, send=False, sync_mode=True)
 
     def _enqueue(self, msg: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-        moment = msg["timestamp"] or datetime.now(UTC)
-        require("timestamp", moment, datetime)
-        return True, {
+        built = {
             **msg,
-            "timestamp": guess_timezone(moment).isoformat(timespec="milliseconds"),
             "messageId": msg["messageId"] or str(uuid4()),
             "context": {**msg["context"], "library": _LIBRARY},
         }
+        moment = built.pop("timestamp")
+        if moment:
+            require("timestamp", moment, datetime)
+            built["timestamp"] = guess_timezone(moment).isoformat(timespec="milliseconds")
+        return True, built
 
 
 def post(write_key: str, host: str, events: Sequence[dict[str, Any]], *, seconds: float) -> requests.Response:

@@ -195,6 +195,19 @@ class Plain(_Quick):
         return value
 
 
+class TextIfAny(Plain):
+    """A string; anything else reads as "", since nothing depends on it but a refinement."""
+
+    def __init__(self, data_key: str) -> None:
+        super().__init__(str, data_key, absent="")
+
+    def quickly(self, value: Any) -> str:  # noqa: ANN401  # as above
+        return value if type(value) is str else ""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:  # noqa: ANN401  # marshmallow's own signature
+        return self.quickly(value)
+
+
 class Text(Plain):
     """A string without the blanks around it. An empty one counts as absent."""
 

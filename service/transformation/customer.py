@@ -1,6 +1,5 @@
 """A customer as an identify. The rules are those of README's table, "Customer → identify"."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from service.commercetools.notification import Notification
 from service.config import ClearTraits, UserIdField
 from service.segment.types import Events, SegmentEvent, SegmentIdentifyPayload
 from service.transformation.address import chosen_address, segment_address
+from service.transformation.message_id import state_message_id
 
 _FIRST_VERSION = 1
 
@@ -23,20 +23,25 @@ class IdentifyRules:
     """What a deployment decides: which field is the user id, what an absent field clears, and the source.
 
     `source` is a fingerprint of the write key. It makes the messageIds of staging and production different: Segment
-    drops a repeated messageId even across sources.
+    drops a repeated messageId even across sources. `salt` makes all of them new, to tell Segment everything once more.
     """
 
     user_id: UserIdField = UserIdField.EMAIL
     clear: ClearTraits = ClearTraits.OWN
     source: str = ""
+    salt: str = ""
 
 
 _DEFAULT_RULES = IdentifyRules()
 
 
 def customer_events(customer: Customer, rules: IdentifyRules, project_key: str) -> Events:
-    """Return what Segment is told of a customer: one identify, or none for a customer without a user id."""
+    """Return what Segment is told of a customer: one identify, or none for a customer without a user id.
+
+    The identify has no timestamp, so its time is that of its arrival: "Newest last" in docs/decisions.md.
+    """
     payload = transform_customer_to_segment(customer, rules, project_key=project_key)
+    payload.pop("timestamp", None)
     if not payload["user_id"]:
         return Events(reason=f"the customer has no {rules.user_id}, which is to be the userId", warn=True)
     return Events((SegmentEvent("identify", payload),))
@@ -55,8 +60,16 @@ def transform_customer_to_segment(
     payload = SegmentIdentifyPayload(
         user_id=_user_id(customer, rules.user_id),
         traits=_without_absent(_traits(customer), customer.version, rules.clear),
-        message_id=_message_id(customer, project_key, rules.source),
         context={"active": False, **({"locale": customer.locale} if customer.locale else {})},
+    )
+    payload["message_id"] = state_message_id(
+        "identify",
+        payload,
+        source=rules.source,
+        project_key=project_key,
+        resource_id=customer.id,
+        version=customer.version,
+        salt=rules.salt,
     )
     if customer.last_modified_at:
         payload["timestamp"] = customer.last_modified_at
@@ -105,12 +118,6 @@ def _user_id(customer: Customer, field: UserIdField) -> str:
             return customer.external_id or ""
         case UserIdField.CUSTOMER_NUMBER:
             return customer.customer_number or ""
-
-
-def _message_id(customer: Customer, project_key: str, source: str) -> str:
-    """Return the id of this version of this customer: the same at every delivery, and below 100 characters."""
-    name = "\n".join((source, project_key, customer.id, str(customer.version), "identify"))
-    return "ct-identify-" + hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:40]
 
 
 def user_id_of_deleted(notification: Notification, field: UserIdField) -> str:
