@@ -436,6 +436,8 @@ class _Replay:
                 f"because: {letter.reason}",
                 "yellow",
             )
+        if self.refused and not self.done:
+            output.remark(f"It took none of them: is {self._topic} right?", "yellow")
         if self._shortened:
             ids = ", ".join(letter.message_id for letter in self._shortened)
             output.remark(f"Replayed without those attributes that Pub/Sub does not take: {ids}", "yellow")

@@ -262,6 +262,16 @@ def test_show_tells_attributes_that_did_not_fit_into_the_letter(letters: Letters
     assert (shown["attributes"], shown["lost_attributes"]) == ({"kind": "c"}, 2)
 
 
+def test_a_topic_that_no_topic_can_be_called_is_named(letters: Letters) -> None:
+    kept = letters.put(b"one", **SET_ASIDE)
+
+    ended = letters.run("replay", "--topic", "projects/demo/topics/1")
+
+    assert ended.code == Exit.ATTENTION
+    assert "is projects/demo/topics/1 right?" in ended.err
+    assert letters.waiting() == [kept]
+
+
 def test_an_empty_letter_cannot_be_replayed_and_keeps_no_other_from_it(letters: Letters) -> None:
     empty = letters.put(b"", **SET_ASIDE)
     letters.put(b"one", **SET_ASIDE)
