@@ -228,12 +228,12 @@ Subscription = Annotated[
 ]
 Reason = Annotated[str, typer.Option(help="Only those with this text in their reason, case-insensitive.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="The largest number of messages.")]
-Wait = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a message.")]
+Wait = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a message or an answer, at least 10.")]
 ShowData = Annotated[bool, typer.Option("--show-data", help="Also show the published data: personal data.")]
 SomeIds = Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Only these messages.")]
 
 _LIMIT = 1000
-_WAIT = 3.0
+_WAIT = 10.0
 
 
 @dead_letters.command("list", epilog=_EXIT_CODES)

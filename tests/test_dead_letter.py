@@ -1,5 +1,6 @@
 """An unreadable message is in the dead-letter topic, unchanged, before its push is acknowledged."""
 
+import json
 import os
 import socket
 import subprocess
@@ -11,12 +12,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from google.pubsub_v1 import types
+from hypothesis import given
+from hypothesis import strategies as st
 
 from playground.ports import ReservedPort
 from playground.pubsub import PubSubEmulator
-from service.pubsub.dead_letter import DeadLetterTopic, NotSetAside
+from playground.pubsub_rules import check_messages
+from service.pubsub.dead_letter import DeadLetterTopic, NotSetAside, attributes_of_letter, original_attributes
 from service.pubsub.envelope import PushMessage
 from tests.playground.pubsub_services import Service, clients_of
+from tests.strategies import odd_texts
 
 ROOT = Path(__file__).parent.parent
 LONG = 20.0  # seconds: far more than anything here takes
@@ -120,10 +126,93 @@ def test_a_reason_that_pubsub_would_not_take_is_shortened(letters: Letters, reas
     assert letters.taken() == [(b"data", {"reason": kept})]
 
 
-def test_an_earlier_reason_gives_way_to_the_present_one(letters: Letters) -> None:
-    letters.topic.set_aside(PushMessage(data=b"data", attributes={"reason": "before"}), "now", by())
+MANY = {f"k{number}": "" for number in range(98)}
 
-    assert letters.taken() == [(b"data", {"reason": "now"})]
+
+@pytest.mark.parametrize(
+    ("attributes", "kept", "rest"),
+    [
+        pytest.param(
+            {"kind": "a", "googclient_schemaencoding": "JSON"},
+            {"kind": "a"},
+            {"attributes": {"googclient_schemaencoding": "JSON"}, "lost": 0},
+            id="a name of Google's",
+        ),
+        pytest.param({"": "b"}, {}, {"attributes": {"": "b"}, "lost": 0}, id="no name"),
+        pytest.param({"ä" * 128: "b"}, {"ä" * 128: "b"}, None, id="a name of 256 bytes"),
+        pytest.param({"k" * 257: "b"}, {}, {"attributes": {"k" * 257: "b"}, "lost": 0}, id="a name too long"),
+        pytest.param({"k": "ä" * 512}, {"k": "ä" * 512}, None, id="a value of 1024 bytes"),
+        pytest.param({"k": "v" * 1025}, {}, {"attributes": {"k": None}, "lost": 0}, id="a value too long"),
+        pytest.param({"k" * 1025: ""}, {}, {"attributes": {}, "lost": 1}, id="a name that fits nowhere"),
+        pytest.param({"k": "\ud800"}, {}, {"attributes": {"k": "\ud800"}, "lost": 0}, id="what UTF-8 cannot write"),
+        pytest.param({"reason": "its"}, {}, {"attributes": {"reason": "its"}, "lost": 0}, id="a name of ours"),
+        pytest.param(
+            {"source_attributes": "its"}, {}, {"attributes": {"source_attributes": "its"}, "lost": 0}, id="our JSON's"
+        ),
+        pytest.param(
+            {"CloudPubSubDeadLetterSourceDeliveryCount": "7"},
+            {},
+            {"attributes": {"CloudPubSubDeadLetterSourceDeliveryCount": "7"}, "lost": 0},
+            id="a dead letter's",
+        ),
+        pytest.param(MANY | {"k98": ""}, MANY | {"k98": ""}, None, id="as many as there may be"),
+        pytest.param(
+            MANY | {"a": "", "b": "c"},
+            MANY,
+            {"attributes": {"a": "", "b": "c"}, "lost": 0},
+            id="more than there may be: the shortest go",
+        ),
+    ],
+)
+def test_what_cannot_be_published_again_is_kept_in_one_attribute(
+    letters: Letters, attributes: dict[str, str], kept: dict[str, str], rest: object
+) -> None:
+    letters.topic.set_aside(PushMessage(data=b"data", attributes=attributes), "now", by())
+
+    [(_, letter)] = letters.taken()
+    written = letter.pop("source_attributes", "null")
+    assert json.loads(written) == rest
+    assert letter == kept | {"reason": "now"}
+
+
+_names = odd_texts | st.sampled_from(
+    ["googclient_x", "reason", "source_message_id", "source_attributes", "CloudPubSubDeadLetterX", "k" * 257, "é" * 600]
+)
+_attributes = st.dictionaries(_names, odd_texts | st.sampled_from(["v" * 1024, "v" * 1025]), max_size=9) | st.integers(
+    90, 110
+).map(lambda number: {f"k{each}": "v" * each for each in range(number)})
+
+
+@given(attributes=_attributes, text=odd_texts)
+def test_every_letter_can_be_published_and_no_attribute_is_lost_without_a_word(
+    attributes: dict[str, str], text: str
+) -> None:
+    message = PushMessage(b"", attributes, message_id=text * 200, subscription=text, delivery_attempt=1)
+
+    letter = attributes_of_letter(message, text or "why")
+
+    check_messages(types.PublishRequest(messages=[types.PubsubMessage(attributes=letter)]))
+    restored, lost = original_attributes(letter)
+    assert restored.items() <= attributes.items()
+    assert len(restored) + lost == len(attributes)
+
+
+@pytest.mark.parametrize(
+    ("letter", "original"),
+    [
+        pytest.param({"kind": "a", "reason": "why", "source_message_id": "1"}, {"kind": "a"}, id="set aside"),
+        pytest.param(
+            {"reason": "its", "CloudPubSubDeadLetterSourceDeliveryCount": "9"}, {"reason": "its"}, id="given up"
+        ),
+        pytest.param({"source_message_id": "its"}, {"source_message_id": "its"}, id="published there by hand"),
+        *(
+            pytest.param({"reason": "why", "source_attributes": theirs}, {"source_attributes": theirs}, id=theirs[:9])
+            for theirs in ("{", "[" * 10_000, "null", '{"attributes": [], "lost": 0}', '{"attributes": {}}')
+        ),
+    ],
+)
+def test_a_letter_gives_back_the_attributes_it_had(letter: dict[str, str], original: dict[str, str]) -> None:
+    assert original_attributes(letter) == (original, 0)
 
 
 def test_several_are_set_aside_one_after_the_other(letters: Letters) -> None:
@@ -139,7 +228,7 @@ def test_a_topic_that_is_not_there_is_no_safe_place(letters: Letters) -> None:
 
 
 def test_what_pubsub_refuses_is_not_set_aside(letters: Letters) -> None:
-    message = PushMessage(data=b"Canary-4711", attributes={"note": "Canary-4711" * 100})
+    message = PushMessage(data=b"Canary-4711" * 1_000_000)
 
     with pytest.raises(NotSetAside, match=r"^the dead-letter topic did not take it: InvalidArgument$"):
         letters.topic.set_aside(message, "why", by())

@@ -7,6 +7,7 @@ so that it waits on. https://cloud.google.com/pubsub/docs/pull, https://cloud.go
 import json
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,15 +20,15 @@ from rich.text import Text
 from service.commercetools.notification import Notification, read_notification
 from service.config import ConfigError
 from service.operations import Exit, Output, Trouble, plain
+from service.pubsub.dead_letter import is_given_up, is_publishable, is_set_aside, original_attributes
 from service.serving.decoding import Malformed
 from service.serving.publisher import publish_rpc_of
 
-# What service.pubsub.dead_letter adds.
-_OURS = ("reason", "source_subscription", "source_message_id", "source_delivery_attempt")
-_GOOGLES = "CloudPubSubDeadLetter"  # what Pub/Sub adds when it gives up: https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts
-_ATTEMPTS = "CloudPubSubDeadLetterSourceDeliveryCount"
+# https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts
+_GIVEN_UP = "CloudPubSubDeadLetterSource"
 
 _CALL_SECONDS = 30.0
+_ANSWER_SECONDS = 10.0  # pulls were seen to take 5 s, and one that is cancelled may keep its messages
 _HELD_SECONDS = 600  # the longest ack deadline of a pulled message
 _SURELY_HELD_SECONDS = 570.0
 _PULLED_AT_ONCE = 100
@@ -69,14 +70,22 @@ class DeadLetter:
     @property
     def reason(self) -> str:
         """Why it is here: the service's reason, or that Pub/Sub gave up."""
-        given_up = f"Pub/Sub gave up after {self.attempts} deliveries" if _ATTEMPTS in self.attributes else "unknown"
-        return self.attributes.get("reason") or given_up
+        if is_given_up(self.attributes):
+            return "Pub/Sub gave up" if self.attempts is None else f"Pub/Sub gave up after {self.attempts} deliveries"
+        return self.origin.get("reason") or "unknown"
 
     @property
     def attempts(self) -> int | None:
         """The number of deliveries before it was given up or set aside; None if it was not counted."""
-        count = self.attributes.get(_ATTEMPTS) or self.attributes.get("source_delivery_attempt", "")
+        count = self.origin.get(f"{_GIVEN_UP}DeliveryCount") or self.origin.get("source_delivery_attempt", "")
         return int(count) if count.isascii() and count.isdigit() else None
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        """What the service or Pub/Sub has added to its attributes, among others of which nothing is known."""
+        if is_given_up(self.attributes):
+            return {name: value for name, value in self.attributes.items() if name.startswith(_GIVEN_UP)}
+        return self.attributes if is_set_aside(self.attributes) else {}
 
     @property
     def notification(self) -> Notification | None:
@@ -96,12 +105,18 @@ class DeadLetter:
 
     @property
     def original_attributes(self) -> dict[str, str]:
-        """The attributes that it had before it became a dead letter."""
-        return {
-            name: value
-            for name, value in self.attributes.items()
-            if name not in _OURS and not name.startswith(_GOOGLES)
-        }
+        """The attributes that it had before it became a dead letter, except those that are lost."""
+        return original_attributes(self.attributes)[0]
+
+    @property
+    def publishable(self) -> dict[str, str]:
+        """Those of its original attributes that keep Pub/Sub's rules."""
+        return {name: value for name, value in self.original_attributes.items() if is_publishable(name, value)}
+
+    @property
+    def lost_attributes(self) -> int:
+        """The number of attributes that did not fit into the dead letter."""
+        return original_attributes(self.attributes)[1]
 
     def about(self, *, data: bool) -> dict[str, Any]:
         """Return what may be shown; with `data` also the published data, which may be personal."""
@@ -113,15 +128,16 @@ class DeadLetter:
             "attempts": self.attempts,
             "published": self.published.isoformat(timespec="seconds").replace("+00:00", "Z"),
             "bytes": len(self.data),
-            "source_message_id": self.attributes.get("source_message_id"),
-            "source_subscription": self.attributes.get("source_subscription")
-            or self.attributes.get("CloudPubSubDeadLetterSourceSubscription"),
+            "source_message_id": self.origin.get("source_message_id"),
+            "source_subscription": self.origin.get("source_subscription")
+            or self.origin.get(f"{_GIVEN_UP}Subscription"),
             "resource_type": _word(notification.resource_type) if notification else None,
             "resource_id": _word(notification.resource_id) if notification else None,
             "version": notification.version if notification else None,
         }
         if data:
             about["attributes"] = self.original_attributes
+            about["lost_attributes"] = self.lost_attributes
             about["data"] = self.data.decode(errors="backslashreplace")
         return about
 
@@ -147,9 +163,9 @@ class Mailbox:
         self._held_since = time.monotonic()
 
     def take(self, choice: Choice, wait: float) -> list[DeadLetter]:
-        """Pull and hold messages until there are enough, or none has arrived for `wait` seconds.
+        """Pull and hold messages until there are enough, or none has arrived for `wait` seconds, 10 at least.
 
-        Raises Trouble if Pub/Sub does not answer or does not allow it.
+        Raises Trouble if Pub/Sub does not answer or does not allow it: that it has none is an answer of Pub/Sub.
         """
         letters: dict[str, DeadLetter] = {}
         seen: set[str] = set()
@@ -168,15 +184,27 @@ class Mailbox:
         return oldest_first[: choice.limit]
 
     def _pull(self, at_most: int, wait: float) -> list[DeadLetter]:
+        """Ask what there is, which is answered in any case; if there is nothing, wait for it.
+
+        The first answer may overlook some of a few messages. The second call is answered only when there are some, or
+        much later: https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#pullrequest
+        """
         from google.api_core.exceptions import DeadlineExceeded  # noqa: PLC0415  # as above
 
+        request = {"subscription": self._subscription, "max_messages": at_most}
+        seconds = max(wait, _ANSWER_SECONDS)
+        with _explained(self._subscription), warnings.catch_warnings():
+            # for its cost where messages are many; gcloud pubsub subscriptions pull does the same
+            warnings.filterwarnings("ignore", "The return_immediately flag", DeprecationWarning)
+            pulled = self._subscriber.pull(
+                request=request | {"return_immediately": True}, retry=None, timeout=seconds
+            ).received_messages
         with _explained(self._subscription):
-            try:
-                pulled = self._subscriber.pull(
-                    subscription=self._subscription, max_messages=at_most, retry=None, timeout=wait
-                ).received_messages
-            except DeadlineExceeded:
-                return []  # no message arrived
+            if not pulled:
+                try:
+                    pulled = self._subscriber.pull(request=request, retry=None, timeout=seconds).received_messages
+                except DeadlineExceeded:
+                    return []  # as Pub/Sub has just said
             ack_ids = [received.ack_id for received in pulled]
             self._held.update(ack_ids)
             if ack_ids:
@@ -204,22 +232,32 @@ class Mailbox:
                 )
                 self._held.difference_update(part)
 
-    def publish(self, topic: str, letters: Sequence[DeadLetter]) -> None:
-        """Publish these as they were originally; return when Pub/Sub has confirmed them. Raises Trouble."""
+    def publish(self, topic: str, letters: Sequence[DeadLetter], *, all_attributes: bool = True) -> bool:
+        """Publish these as they were originally; return True when Pub/Sub has confirmed them all. Raises Trouble.
+
+        False means that Pub/Sub takes none of them, because it does not take one of them as it is; without
+        `all_attributes` those are left out that do not keep the rules.
+        """
+        from google.api_core.exceptions import InvalidArgument  # noqa: PLC0415  # as above
+
         with _explained(topic):
-            self._publish(
-                topic=topic,
-                messages=[
-                    {
-                        "data": letter.data,
-                        "attributes": letter.original_attributes,
-                        "ordering_key": letter.ordering_key,
-                    }
-                    for letter in letters
-                ],
-                retry=None,
-                timeout=_CALL_SECONDS,
-            )
+            try:
+                self._publish(
+                    topic=topic,
+                    messages=[
+                        {
+                            "data": letter.data,
+                            "attributes": letter.original_attributes if all_attributes else letter.publishable,
+                            "ordering_key": letter.ordering_key,
+                        }
+                        for letter in letters
+                    ],
+                    retry=None,
+                    timeout=_CALL_SECONDS,
+                )
+            except InvalidArgument:
+                return False
+        return True
 
     def let_go(self) -> None:
         """Release all that is still held, so that it is delivered again at once."""
@@ -258,6 +296,7 @@ def _explained(name: str) -> Iterator[None]:
     from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415  # the import takes 0.2 s, and only this and `check` need it
     from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415  # as above
 
+    began = time.monotonic()
     try:
         yield
     except GoogleAuthError:
@@ -266,14 +305,17 @@ def _explained(name: str) -> Iterator[None]:
             "(or set PUBSUB_EMULATOR_HOST for an emulator)."
         ) from None
     except GoogleAPICallError as error:
-        raise Trouble(f"{name}: {_TODO.get(type(error).__name__, type(error).__name__)}.") from None
+        kind, seconds = type(error).__name__, time.monotonic() - began
+        if kind == "ServiceUnavailable" and seconds >= _ANSWER_SECONDS:  # gRPC tries to connect for 20 s
+            kind = "DeadlineExceeded"
+        raise Trouble(f"{name}: {_TODO.get(kind, kind).format(seconds=seconds)}.") from None
 
 
 _TODO = {
     "NotFound": "there is no such thing in Pub/Sub",
     "PermissionDenied": "not allowed; it takes roles/pubsub.subscriber there, and to replay roles/pubsub.publisher "
     "on the topic",
-    "DeadlineExceeded": "Pub/Sub did not answer in time",
+    "DeadlineExceeded": "Pub/Sub did not answer in {seconds:.0f} s",
     "ServiceUnavailable": "Pub/Sub was not reached",
     "InvalidArgument": "Pub/Sub does not take it",
 }
@@ -336,22 +378,69 @@ def run_replay(output: Output, subscription: str, choice: Choice, *, topic: str,
     """Publish to `topic` again, and acknowledge what Pub/Sub has confirmed. Raises ConfigError and Trouble."""
     if not _TOPIC.fullmatch(topic):
         raise ConfigError("The topic must have the form projects/PROJECT/topics/TOPIC.")
-    replayed = 0
     with open_mailbox(subscription) as mailbox:
         letters = mailbox.take(choice, wait)
         empty = [letter for letter in letters if not letter.data and not letter.original_attributes]
         full = [letter for letter in letters if letter.data or letter.original_attributes]
+        replay = _Replay(mailbox, topic)
         try:
             for part in _publishable(full):
                 if not dry_run:
-                    mailbox.publish(topic, part)
-                    mailbox.acknowledge(part)
-                replayed += len(part)
+                    replay.publish(part)
         finally:
-            _report(output, "replayed", letters, replayed, choice, dry_run=dry_run)
+            refused = [{"message_id": letter.message_id, "reason": letter.reason} for letter in replay.refused]
+            number = len(full if dry_run else replay.done)
+            _report(output, "replayed", letters, number, choice, dry_run=dry_run, refused=refused)
+            replay.remark(output)
     if empty:
         output.remark(f"{len(empty)} have neither data nor attributes: nothing can be published; see drop.", "yellow")
-    return max(_missing(output, choice, letters), Exit.ATTENTION if empty else Exit.DONE)
+    return max(_missing(output, choice, letters), Exit.ATTENTION if empty or replay.refused else Exit.DONE)
+
+
+class _Replay:
+    """Publishes letters to a topic. `done` are confirmed and acknowledged, `refused` stay."""
+
+    def __init__(self, mailbox: Mailbox, topic: str) -> None:
+        self._mailbox = mailbox
+        self._topic = topic
+        self.done: list[DeadLetter] = []
+        self.refused: list[DeadLetter] = []
+        self._shortened: list[DeadLetter] = []
+
+    def publish(self, letters: Sequence[DeadLetter]) -> None:
+        """Publish these, and acknowledge what Pub/Sub has confirmed. One that it refuses stops no other."""
+        if self._mailbox.publish(self._topic, letters):
+            self._confirmed(letters, shortened=[letter for letter in letters if letter.lost_attributes])
+        elif len(letters) > 1:
+            middle = len(letters) // 2
+            self.publish(letters[:middle])
+            self.publish(letters[middle:])
+        elif self._is_taken_shortened(letters[0]):
+            self._confirmed(letters, shortened=letters)
+        else:
+            self.refused += letters
+
+    def _is_taken_shortened(self, letter: DeadLetter) -> bool:
+        is_other = letter.publishable != letter.original_attributes and (letter.data or letter.publishable)
+        return bool(is_other) and self._mailbox.publish(self._topic, [letter], all_attributes=False)
+
+    def _confirmed(self, letters: Sequence[DeadLetter], *, shortened: Sequence[DeadLetter]) -> None:
+        self._mailbox.acknowledge(letters)
+        self.done += letters
+        self._shortened += shortened
+
+    def remark(self, output: Output) -> None:
+        for letter in self.refused:
+            output.remark(
+                f"Pub/Sub does not take {letter.message_id} (InvalidArgument), which stays; it became a dead letter "
+                f"because: {letter.reason}",
+                "yellow",
+            )
+        if self.refused and not self.done:
+            output.remark(f"It took none of them: is {self._topic} right?", "yellow")
+        if self._shortened:
+            ids = ", ".join(letter.message_id for letter in self._shortened)
+            output.remark(f"Replayed without those attributes that Pub/Sub does not take: {ids}", "yellow")
 
 
 def _publishable(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
@@ -400,11 +489,19 @@ def _missing(output: Output, choice: Choice, letters: Sequence[DeadLetter]) -> E
 
 
 def _report(
-    output: Output, done: str, letters: Sequence[DeadLetter], number: int, choice: Choice, *, dry_run: bool
+    output: Output,
+    done: str,
+    letters: Sequence[DeadLetter],
+    number: int,
+    choice: Choice,
+    *,
+    dry_run: bool,
+    **more: object,
 ) -> None:
     if output.as_json:
         ids = [letter.message_id for letter in letters]
-        output.document({done: 0 if dry_run else number, "found": len(letters), "dry_run": dry_run, "message_ids": ids})
+        counts = {done: 0 if dry_run else number, "found": len(letters), "dry_run": dry_run}
+        output.document(counts | {"message_ids": ids} | more)
     elif not letters:
         output.results.print(_none(choice))
     else:
@@ -438,6 +535,8 @@ def _print_whole(output: Output, letter: DeadLetter, *, show_data: bool) -> None
     if show_data:
         for name, value in letter.original_attributes.items():
             table.add_row(Text("attribute", "bold"), Text(plain(f"{name}={value}")))
+        if letter.lost_attributes:
+            table.add_row(Text("lost_attributes", "bold"), Text(str(letter.lost_attributes)))
     output.results.print(table)
     if show_data:
         output.results.print(Text(plain(_pretty(letter.data))), soft_wrap=True)

@@ -3,16 +3,23 @@
 import json
 import os
 import pty
-from collections.abc import Iterator
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
+import grpc
 import pytest
+from google.protobuf.empty_pb2 import Empty
 from google.pubsub_v1 import types
 
 from playground.pubsub import PubSubEmulator
 from service.operations import Exit
 from tests.builders import a_message
-from tests.operations.commands import Ended, run
+from tests.operations.commands import SECONDS, Ended, command, environment_of, run
 from tests.playground.pubsub_services import Service, clients_of, googles_emulator
 
 # The only way to look into a subscription without waiting.
@@ -20,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is d
 
 PULL_SECONDS = 0.1  # after which our emulator says that there is nothing
 LONG = 30.0  # for its answer
-A_WHILE = 5.0  # for what Google's emulator has already; it never says that there is nothing
+A_WHILE = 5.0  # for what Google's emulator has already
 GIVEN_UP = {
     "CloudPubSubDeadLetterSourceDeliveryCount": "100",
     "CloudPubSubDeadLetterSourceSubscription": "customers-to-segment",
@@ -32,6 +39,11 @@ SET_ASIDE = {
     "source_subscription": "projects/demo/subscriptions/customers-to-segment",
     "source_message_id": "17",
 }
+
+
+def left_out(lost: int = 0, **attributes: str) -> str:
+    """Return the JSON in which the service keeps what cannot be an attribute of a letter."""
+    return json.dumps({"attributes": attributes, "lost": lost})
 
 
 @contextmanager
@@ -130,15 +142,16 @@ def test_googles_emulator_is_served_as_well(tmp_path_factory: pytest.TempPathFac
         kept = letters.put(b"one", kind="original", **SET_ASIDE)
         letters.put(b"two", **GIVEN_UP)
 
-        listed = letters.run("list", "--json")
-        replayed = letters.run("replay", "--reason", "gave up")
+        listed = letters.run("list", "--limit", "2", "--json")
+        replayed = letters.run("replay", "--reason", "gave up", "--limit", "1")
 
         assert len(listed.document) == 2
         assert replayed.code == Exit.DONE
         assert letters.arrived() == [(b"two", {})]
         assert letters.waiting() == [kept]
-        assert letters.run("drop", "--yes").code == Exit.DONE
+        assert letters.run("drop", "--yes", "--limit", "1").code == Exit.DONE
         assert letters.waiting() == []
+        assert letters.run("list").out == "No dead letters.\n"
 
 
 def test_show_gives_the_data_only_when_asked_to(letters: Letters) -> None:
@@ -198,6 +211,64 @@ def test_a_letter_whose_replay_is_not_confirmed_stays(letters: Letters) -> None:
 
     assert ended.code == Exit.STOPPED
     assert "there is no such thing in Pub/Sub" in ended.said
+    assert letters.waiting() == [kept]
+
+
+def test_one_that_pubsub_refuses_is_named_and_stays_and_the_others_are_replayed(letters: Letters) -> None:
+    letters.put(b"one", **SET_ASIDE)
+    kept = letters.put(b"", reason="the message has no data", source_attributes=left_out(googclient_x="JSON"))
+    letters.put(b"three", **GIVEN_UP)
+
+    ended = letters.run("replay")
+    as_json = letters.run("replay", "--json")
+
+    assert ended.code == Exit.ATTENTION
+    assert "2 of 3 dead letters replayed." in ended.out
+    assert f"Pub/Sub does not take {kept} (InvalidArgument)" in ended.err
+    assert "the message has no data" in ended.err
+    assert sorted(letters.arrived(), key=lambda each: each[0]) == [(b"one", {}), (b"three", {})]
+    assert letters.waiting() == [kept]
+    assert as_json.code == Exit.ATTENTION
+    assert as_json.document["replayed"] == 0
+    assert as_json.document["refused"] == [{"message_id": kept, "reason": "the message has no data"}]
+
+
+def test_replay_restores_attributes_as_far_as_pubsub_takes_them(letters: Letters) -> None:
+    letters.put(b"one", kind="a", reason="why", source_attributes=left_out(reason="its", source_message_id="own"))
+    letters.put(b"two", kind="b", reason="why", source_attributes=left_out(reason="its", googclient_x="JSON"))
+    letters.put(b"three", reason="why", source_attributes=left_out(1, kind="c"))
+    letters.put(b"four", reason="Canary", **GIVEN_UP)
+
+    listed = letters.run("list")
+    ended = letters.run("replay")
+
+    assert "Canary" not in listed.said
+    assert ended.code == Exit.DONE
+    assert sorted(letters.arrived(), key=lambda each: each[0]) == [
+        (b"four", {"reason": "Canary"}),
+        (b"one", {"kind": "a", "reason": "its", "source_message_id": "own"}),
+        (b"three", {"kind": "c"}),
+        (b"two", {"kind": "b", "reason": "its"}),
+    ]
+    assert "without those attributes that Pub/Sub does not take" in ended.err
+    assert "Canary" not in ended.said
+
+
+def test_show_tells_attributes_that_did_not_fit_into_the_letter(letters: Letters) -> None:
+    letters.put(b"one", reason="why", source_attributes=left_out(2, kind="c"))
+
+    assert "kind=c lost_attributes 2" in letters.run("show", "--show-data").said
+    [shown] = letters.run("show", "--show-data", "--json").document
+    assert (shown["attributes"], shown["lost_attributes"]) == ({"kind": "c"}, 2)
+
+
+def test_a_topic_that_no_topic_can_be_called_is_named(letters: Letters) -> None:
+    kept = letters.put(b"one", **SET_ASIDE)
+
+    ended = letters.run("replay", "--topic", "projects/demo/topics/1")
+
+    assert ended.code == Exit.ATTENTION
+    assert "is projects/demo/topics/1 right?" in ended.err
     assert letters.waiting() == [kept]
 
 
@@ -290,6 +361,93 @@ def test_nothing_there_is_said(letters: Letters) -> None:
     ended = letters.run("list")
 
     assert (ended.code, ended.out) == (Exit.DONE, "No dead letters.\n")
+
+
+@contextmanager
+def pubsub_that_pulls(pull: Callable[[types.PullRequest], types.PullResponse]) -> Iterator[str]:
+    """Give the address of a Pub/Sub that answers a pull like this, and lets messages go."""
+    threads = ThreadPoolExecutor(4)
+    server = grpc.server(threads)
+    methods: dict[str, tuple[Any, Any, Any]] = {  # google.pubsub_v1's classes come without types
+        "Pull": (pull, types.PullRequest, types.PullResponse.serialize),
+        "ModifyAckDeadline": (lambda _: Empty(), types.ModifyAckDeadlineRequest, Empty.SerializeToString),
+    }
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            lambda request, _, answer=answer: answer(request),
+            request_deserializer=request_type.deserialize,
+            response_serializer=written,
+        )
+        for name, (answer, request_type, written) in methods.items()
+    }
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("google.pubsub.v1.Subscriber", handlers)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+        threads.shutdown()
+
+
+def listed_from(host: str) -> Ended:
+    settings = {"PUBSUB_EMULATOR_HOST": host, "DEAD_LETTER_SUBSCRIPTION": "projects/demo/subscriptions/dead"}
+    return run("dead-letters", "list", "--wait", "0.1", "--limit", "1", settings=settings)
+
+
+A_LETTER = types.PullResponse(
+    received_messages=[types.ReceivedMessage(ack_id="a", message=types.PubsubMessage(data=b"one", message_id="17"))]
+)
+
+
+def test_a_pull_that_is_answered_after_the_wait_finds_its_letters() -> None:
+    def pull(_: types.PullRequest) -> types.PullResponse:
+        threading.Event().wait(1)
+        return A_LETTER
+
+    with pubsub_that_pulls(pull) as host:
+        ended = listed_from(host)
+
+    assert ended.code == Exit.DONE
+    assert ended.out.splitlines()[1].startswith("17 ")
+
+
+def test_what_an_answer_at_once_overlooks_is_waited_for() -> None:
+    def pull(request: types.PullRequest) -> types.PullResponse:
+        return types.PullResponse() if request.return_immediately else A_LETTER
+
+    with pubsub_that_pulls(pull) as host:
+        ended = listed_from(host)
+
+    assert ended.code == Exit.DONE
+    assert ended.out.splitlines()[1].startswith("17 ")
+
+
+def test_a_pubsub_that_does_not_answer_has_not_said_that_there_are_none() -> None:
+    held = threading.Event()
+
+    def pull(_: types.PullRequest) -> types.PullResponse:
+        held.wait(SECONDS)
+        return types.PullResponse()
+
+    with pubsub_that_pulls(pull) as hanging, socket.create_server(("127.0.0.1", 0)) as silent:
+        hosts = {"hanging": hanging, "silent": f"127.0.0.1:{silent.getsockname()[1]}"}
+        started = {
+            (name, *arguments): subprocess.Popen(  # noqa: S603  # our own command
+                command("dead-letters", *arguments, "--subscription", "projects/demo/subscriptions/dead"),
+                env=environment_of({"PUBSUB_EMULATOR_HOST": host, "PUBSUB_TOPIC": "projects/demo/topics/customers"}),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for name, host in hosts.items()
+            for arguments in (["list", "--json"], ["show"], ["replay", "--json"], ["drop", "--yes"])
+        }  # all at once, since each waits for ten seconds
+        ended = {of: (*process.communicate(timeout=SECONDS), process.returncode) for of, process in started.items()}
+        held.set()
+
+    said = "Error: projects/demo/subscriptions/dead: Pub/Sub did not answer in 10 s.\n"
+    assert ended == dict.fromkeys(started, ("", said, Exit.STOPPED))
 
 
 @pytest.mark.parametrize(
