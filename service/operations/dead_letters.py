@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.commercetools.notification import Notification, read_notification
-from service.config import ConfigError
+from service.config import ConfigError, value_of
 from service.operations import Exit, Output, Trouble, plain
 from service.serving.decoding import Malformed
 from service.serving.publisher import publish_rpc_of
@@ -134,6 +134,7 @@ class Mailbox:
     """The dead-letter subscription, and the topic for replays, by Pub/Sub's clients."""
 
     def __init__(self, subscription: str) -> None:
+        value_of("The subscription", subscription)
         if not _SUBSCRIPTION.fullmatch(subscription):
             raise ConfigError("The subscription must have the form projects/PROJECT/subscriptions/SUBSCRIPTION.")
         self._subscription = subscription
@@ -334,6 +335,7 @@ def run_show(output: Output, subscription: str, choice: Choice, *, wait: float, 
 
 def run_replay(output: Output, subscription: str, choice: Choice, *, topic: str, wait: float, dry_run: bool) -> Exit:
     """Publish to `topic` again, and acknowledge what Pub/Sub has confirmed. Raises ConfigError and Trouble."""
+    value_of("The topic", topic)
     if not _TOPIC.fullmatch(topic):
         raise ConfigError("The topic must have the form projects/PROJECT/topics/TOPIC.")
     replayed = 0

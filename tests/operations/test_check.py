@@ -13,7 +13,7 @@ from playground.commercetools import CommercetoolsStandIn
 from playground.pubsub import PubSubEmulator
 from playground.segment import SegmentStandIn
 from playground.shop import Shop
-from playground.stand_in import FOREIGN, answer
+from playground.stand_in import FOREIGN, RESET_AFTER_READ, Answer, Call, StandIn, answer
 from playground.world import emulated
 from service.operations import Exit, Output, check
 from service.operations.subscription import PUBLISHER
@@ -30,13 +30,27 @@ AUDIENCE = "https://service.example.com"
 ACCOUNT = "push@example-project.iam.gserviceaccount.com"
 
 
-def a_push_subscription(**changes: Any) -> types.Subscription:  # noqa: ANN401  # any field
+HEALTHY = Answer(200, b'{"status": "ok"}')  # the service's own answer, README
+
+
+class CloudRun(StandIn):
+    """The service's address, as it answers a request without a token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = Answer(403, b"<html><title>403 Forbidden</title></html>", {"Content-Type": "text/html"})
+
+    def respond(self, call: Call) -> Answer:
+        return self.answer if (call.method, call.path) == ("GET", "/health") else Answer(405)
+
+
+def a_push_subscription(endpoint: str, **changes: Any) -> types.Subscription:  # noqa: ANN401  # any field
     fields = {
         "name": PUSH,
         "topic": TOPIC,
         "ack_deadline_seconds": 60,
         "push_config": {
-            "push_endpoint": AUDIENCE,
+            "push_endpoint": endpoint,
             "oidc_token": {"service_account_email": ACCOUNT, "audience": AUDIENCE},
         },
         "retry_policy": {"minimum_backoff": timedelta(seconds=10), "maximum_backoff": timedelta(seconds=600)},
@@ -48,13 +62,16 @@ def a_push_subscription(**changes: Any) -> types.Subscription:  # noqa: ANN401  
 class World:
     """Everything that is looked at, all of it right until a test changes it."""
 
-    def __init__(self, segment: SegmentStandIn, commercetools: CommercetoolsStandIn, google: GoogleStandIn) -> None:
+    def __init__(
+        self, segment: SegmentStandIn, commercetools: CommercetoolsStandIn, google: GoogleStandIn, cloud_run: CloudRun
+    ) -> None:
         self.segment = segment
         self.commercetools = commercetools
         self.google = google
+        self.cloud_run = cloud_run
         google.topics |= {TOPIC, DEAD}
         kept = types.Subscription(name=f"{PROJECT}/subscriptions/dead-letters", topic=DEAD)
-        google.subscriptions |= {PUSH: a_push_subscription(), kept.name: kept}
+        google.subscriptions |= {PUSH: a_push_subscription(cloud_run.url), kept.name: kept}
         google.grants |= {
             TOPIC: [("roles/pubsub.publisher", PUBLISHER)],
             DEAD: [("roles/pubsub.publisher", AGENT)],
@@ -101,8 +118,13 @@ class World:
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with SegmentStandIn() as segment, CommercetoolsStandIn(Shop()) as commercetools, GoogleStandIn() as google:
-        yield World(segment, commercetools, google)
+    with (
+        SegmentStandIn() as segment,
+        CommercetoolsStandIn(Shop()) as commercetools,
+        GoogleStandIn() as google,
+        CloudRun() as cloud_run,
+    ):
+        yield World(segment, commercetools, google, cloud_run)
 
 
 def lines(ended: Ended, *statuses: str) -> dict[str, str]:
@@ -120,7 +142,15 @@ def test_where_all_is_right_it_says_so_and_only_doubts_the_write_key(world: Worl
     assert ended.code == Exit.DONE
     assert lines(ended, "failed", "warning") == {}
     assert list(lines(ended, "cannot tell")) == ["Segment write key"]
-    for what in ("settings", "commercetools token", "Segment (us)", "Subscription", "topic's grant", "push token"):
+    for what in (
+        "settings",
+        "commercetools token",
+        "Segment (us)",
+        "Subscription",
+        "topic's grant",
+        "push token",
+        "public access",
+    ):
         assert what in lines(ended, "ok")
 
 
@@ -199,7 +229,7 @@ def test_without_an_api_client_it_warns_of_stale_data(world: World) -> None:
             "warning",
             id="few attempts",
         ),
-        pytest.param({"push_config": {"push_endpoint": AUDIENCE}}, "push token", "failed", id="no token"),
+        pytest.param({"push_config": {"push_endpoint": "http://127.0.0.1:9"}}, "push token", "failed", id="no token"),
         pytest.param({"push_config": None}, "push subscription", "failed", id="nobody pushes"),
         pytest.param({"topic": DEAD}, "push subscription", "failed", id="another topic"),
         pytest.param({"expiration_policy": {"ttl": timedelta(days=31)}}, "push expiration", "warning", id="it expires"),
@@ -208,7 +238,7 @@ def test_without_an_api_client_it_warns_of_stale_data(world: World) -> None:
 def test_a_push_subscription_that_will_not_do_is_found(
     world: World, changes: Mapping[str, Any], what: str, status: str
 ) -> None:
-    world.google.subscriptions[PUSH] = a_push_subscription(**changes)
+    world.google.subscriptions[PUSH] = a_push_subscription(world.cloud_run.url, **changes)
 
     assert what in lines(world.check(subscription=PUSH), status)
 
@@ -312,7 +342,7 @@ def test_an_emulator_knows_no_grants_and_everything_else(world: World) -> None:
     with PubSubEmulator() as emulator, clients_of(emulator) as pubsub:
         topic, dead = pubsub.topic(), pubsub.topic()
         kept = pubsub.subscription(dead)
-        pubsub.subscription(topic, AUDIENCE, dead_letter_policy={"dead_letter_topic": dead})
+        pubsub.subscription(topic, world.cloud_run.url, dead_letter_policy={"dead_letter_topic": dead})
         ended = world.check(topic=topic, PUBSUB_EMULATOR_HOST=emulator.host, DEAD_LETTER_TOPIC=dead)
 
     assert "has no grants" in lines(ended, "cannot tell")["topic's grant"]
@@ -331,3 +361,56 @@ def test_a_name_that_is_none_is_refused() -> None:
     ended = run("check", "--topic", "customers")
 
     assert ended.code == Exit.UNUSABLE
+
+
+@pytest.mark.parametrize(
+    ("push_auth", "status", "said"),
+    [
+        pytest.param("iam", "failed", "allUsers", id="iam, which leaves the check to Cloud Run"),
+        pytest.param("none", "warning", "whoever finds it can push", id="nobody checks"),
+        pytest.param("oidc", "ok", "the service checks the token of a push itself", id="oidc"),
+    ],
+)
+def test_a_service_that_answers_without_a_token_is_public(world: World, push_auth: str, status: str, said: str) -> None:
+    world.cloud_run.answer = HEALTHY
+
+    ended = world.check(PUSH_AUTH=push_auth)
+
+    assert said in lines(ended, status)["public access"]
+    (call,) = world.cloud_run.calls
+    assert (call.method, call.body, "authorization" in call.headers) == ("GET", b"", False)
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_service_that_turns_strangers_away_is_right_with_iam_and_doubtful_with_oidc(world: World, code: int) -> None:
+    world.cloud_run.answer = Answer(code)
+
+    assert "public access" in lines(world.check(PUSH_AUTH="iam"), "ok")
+    assert "invoker_iam_disabled = true" in lines(world.check(PUSH_AUTH="oidc"), "warning")["public access"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        pytest.param(answer(404), "ingress does not let this network in", id="internal ingress"),
+        pytest.param(answer(302, headers={"Location": "/login"}), "answers 302", id="a login page"),
+        pytest.param(answer(503), "answers 503", id="a broken start"),
+        pytest.param(FOREIGN, "answers 200", id="another server"),
+        pytest.param(RESET_AFTER_READ, "was not reached", id="a reset connection"),
+    ],
+)
+def test_what_is_not_seen_of_the_service_is_not_guessed(world: World, fault: Any, said: str) -> None:  # noqa: ANN401  # any fault
+    world.cloud_run.fail(fault)
+
+    ended = world.check()
+
+    assert said in lines(ended, "cannot tell")["public access"]
+    assert "get-iam-policy" in lines(ended)["public access"]
+    assert ended.code == Exit.DONE
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9/", "http://[", "http://a..b/", "https://x" + "y" * 70, "x"])
+def test_an_address_that_cannot_be_called_is_no_end_of_the_check(world: World, endpoint: str) -> None:
+    world.google.subscriptions[PUSH] = a_push_subscription(endpoint)
+
+    assert "was not reached" in lines(world.check(), "cannot tell")["public access"]
