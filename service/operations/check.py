@@ -219,8 +219,8 @@ def _of_commercetools(project: CommercetoolsProject, settings: CommercetoolsSett
             "commercetools scopes",
             Status.WARNING,
             f"{', '.join(sorted(manages))}: more than the service needs",
-            f"Create an API client with only {_needed(key)}. To change CTP_SCOPES alone does not help: commercetools gives "
-            "this API client no token for lesser scopes.",
+            f"Create an API client with only {_needed(key)}. To change CTP_SCOPES alone does not help: commercetools "
+            "gives this API client no token for lesser scopes.",
         )
 
 

@@ -1,5 +1,6 @@
 """check: what is right, what is wrong and what to do, and what it cannot tell."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from io import StringIO
@@ -20,6 +21,7 @@ from service.operations.subscription import PUBLISHER
 from tests.operations.commands import Ended, run, settings_for
 from tests.operations.google_stand_in import GoogleStandIn
 from tests.playground.pubsub_services import clients_of
+from tests.test_config import GOOD
 
 PROJECT = "projects/example-project"
 TOPIC = f"{PROJECT}/topics/customers"
@@ -104,15 +106,21 @@ class World:
         return settings_for(self.segment, self.commercetools, **{**ours, **more})
 
     def check(
-        self, *, topic: str | None = None, subscription: str | None = None, send_test_event: bool = False, **more: str
+        self,
+        *,
+        topic: str | None = None,
+        subscription: str | None = None,
+        send_test_event: bool = False,
+        settings: Mapping[str, str] | None = None,
+        **more: str,
     ) -> Ended:
         """Check as the command does, in this process: most of a command's time is its start."""
-        settings = self.settings(**more)
+        environment = self.settings(**{**more, **(settings or {})})
         names = check.Names(topic=topic, subscription=subscription, key="commercetools-segment")
         out = StringIO()
         output = Output(Console(file=out, width=200), Console(file=out), as_json=True)
-        with emulated(settings["PUBSUB_EMULATOR_HOST"]):
-            code = check.run(output, settings, names, send_test_event=send_test_event)
+        with emulated(environment["PUBSUB_EMULATOR_HOST"]):
+            code = check.run(output, environment, names, send_test_event=send_test_event)
         return Ended(code, out.getvalue(), "")
 
 
@@ -204,7 +212,7 @@ def test_settings_that_will_not_do_are_named_and_the_rest_is_still_looked_at(wor
     ],
 )
 def test_a_setting_that_does_not_fit_is_found(world: World, settings: dict[str, str], what: str, status: str) -> None:
-    assert what in lines(world.check(topic=None, subscription=None, send_test_event=False, **settings), status)
+    assert what in lines(world.check(settings=settings), status)
 
 
 def test_without_an_api_client_it_warns_of_stale_data(world: World) -> None:
@@ -414,3 +422,104 @@ def test_an_address_that_cannot_be_called_is_no_end_of_the_check(world: World, e
     world.google.subscriptions[PUSH] = a_push_subscription(endpoint)
 
     assert "was not reached" in lines(world.check(), "cannot tell")["public access"]
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param('"x"', id="quotes"),
+        pytest.param("x\u00a0x", id="a blank"),
+        pytest.param("x\u200bx", id="an invisible character"),
+        pytest.param("x\udcff", id="a byte that is not UTF-8"),
+        pytest.param("x" * 100_000, id="far too long"),
+    ],
+)
+def test_it_ends_with_its_lines_whatever_a_setting_holds(world: World, name: str, value: str) -> None:
+    ended = world.check(settings={name: value})
+
+    assert ended.code == Exit.ATTENTION
+    assert lines(ended, "failed")["settings"].startswith(f"{name} must ")
+    assert value not in ended.out
+
+
+@pytest.mark.parametrize("value", ["\u2028x", "x\udcff", "a b", "../..", "%2e", "x" * 4000, "http://x", "*:*"])
+@pytest.mark.parametrize(
+    "name", ["SEGMENT_WRITE_KEY", "CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_SCOPES", "PUSH_AUDIENCE", "SEGMENT_HOST"]
+)
+def test_a_value_of_any_kind_leaves_lines(world: World, name: str, value: str) -> None:
+    assert lines(world.check(settings={name: value}))["settings"]
+
+
+@pytest.mark.parametrize("option", ["--topic", "--subscription", "--subscription-key"])
+@pytest.mark.parametrize("value", ['"projects/p/topics/t"', "projects/p/topics/t\u200b", "projects/p/topics/t\udcff"])
+def test_a_name_that_a_copy_has_damaged_is_refused_in_a_sentence(world: World, option: str, value: str) -> None:
+    ended = run("check", option, value, settings=world.settings())
+
+    assert ended.code == Exit.UNUSABLE
+    assert re.fullmatch(r"Error: The (topic|push subscription|key) must [^\n]+\.", ended.err.splitlines()[0])
+    assert "Traceback" not in ended.said
+
+
+def scopes(*names: str) -> str:
+    return " ".join(f"{name}:demo-shop" for name in names)
+
+
+def test_scopes_that_the_api_client_does_not_have_are_explained(world: World) -> None:
+    world.commercetools.scopes = frozenset(scopes("view_customers", "manage_subscriptions").split())
+
+    ended = world.check()
+
+    assert ended.code == Exit.ATTENTION
+    said = lines(ended, "failed")["commercetools token"]
+    requested, has = said.split("; it has ")
+    assert "400 invalid_scope" in requested
+    assert "view_customers:demo-shop, view_customer_groups:demo-shop, manage_subscriptions:demo-shop" in requested
+    assert has.startswith("manage_subscriptions:demo-shop, view_customers:demo-shop ")
+    assert "Create an API client with view_customers:demo-shop and view_customer_groups:demo-shop" in has
+
+
+def test_the_advice_for_a_client_with_manage_project_works(world: World) -> None:
+    world.commercetools.scopes = frozenset({scopes("manage_project")})
+
+    assert "it has manage_project:demo-shop" in lines(world.check(), "failed")["commercetools token"]
+
+    ended = world.check(CTP_SCOPES=scopes("manage_project"))
+
+    assert "commercetools customers" in lines(ended, "ok")
+    advice = lines(ended, "warning")["commercetools scopes"]
+    assert "Create an API client" in advice
+    assert "To change CTP_SCOPES alone does not help" in advice
+
+
+def test_without_the_scope_for_groups_it_says_what_may_come_of_it(world: World) -> None:
+    ended = world.check(CTP_SCOPES=scopes("view_customers", "manage_subscriptions"))
+
+    assert "view_customer_groups:demo-shop" in lines(ended, "ok")["commercetools token"]
+
+
+@pytest.mark.parametrize("topic", [TOPIC, "customers"])
+def test_a_subscription_to_pubsub_is_recognised_however_its_topic_is_written(world: World, topic: str) -> None:
+    world.subscription["destination"]["topic"] = topic
+
+    ended = world.check()
+
+    assert lines(ended, "failed", "warning") == {}
+    assert TOPIC in lines(ended, "ok")["topic"]
+
+
+@pytest.mark.parametrize(
+    ("destination", "said"),
+    [
+        pytest.param(
+            {"type": "GoogleCloudPubSub", "projectId": "p", "topic": "a/b"},
+            "projects/p/topics/a/b is not the name of a topic",
+            id="a topic that is none",
+        ),
+        pytest.param({"type": "SQS", "queueUrl": "x"}, "is not a Google Pub/Sub topic", id="a queue of Amazon"),
+    ],
+)
+def test_a_destination_without_a_topic_is_named(world: World, destination: dict[str, str], said: str) -> None:
+    world.subscription["destination"] = destination
+
+    assert said in lines(world.check(), "failed")["Subscription's topic"]
