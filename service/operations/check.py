@@ -256,6 +256,8 @@ def _found(project: CommercetoolsProject, key: str) -> tuple[Mapping[str, Any] |
     what = "Subscription"
     try:
         found = found_subscription(project, key)
+    except ScopesRefused as problem:
+        return None, [Finding(what, Status.UNKNOWN, str(problem), "See the line of the commercetools token.")]
     except CannotRead as problem:
         return None, [Finding(what, Status.FAILED, str(problem), what_to_do(problem))]
     except NotAllowed:
