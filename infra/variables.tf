@@ -42,7 +42,8 @@ variable "segment_user_id" {
 variable "commercetools" {
   description = <<-TEXT
     The API client that reads the customers: project_key, client_id, and region as in its addresses, for example
-    europe-west1.gcp. Its secret is not here but in Secret Manager. null: the service reads nothing; it can deliver only
+    europe-west1.gcp. Its scopes are view_customers and view_customer_groups; without one of them it gets no token
+    (docs/deploy.md, step 2). Its secret is not here but in Secret Manager. null: the service reads nothing; it can deliver only
     notifications that include the customer, and those may be stale.
   TEXT
   type = object({

@@ -1,6 +1,7 @@
 """The environment, read once into frozen settings. Errors name the setting that is missing or invalid."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -60,6 +61,10 @@ _PUBLIC_API = {Region.US: "https://api.segmentapis.com", Region.EU: "https://eu1
 _GOOGLE_CERTS = "https://www.googleapis.com/oauth2/v1/certs"
 
 _COMMERCETOOLS = ("CTP_PROJECT_KEY", "CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_AUTH_URL", "CTP_API_URL", "CTP_SCOPES")
+_SEVERAL_WORDS = frozenset({"CTP_SCOPES"})  # which blanks separate: https://docs.commercetools.com/api/scopes
+_QUOTES = frozenset("\"'`\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb")  # and a word processor's
+_LONGEST = 4096  # characters, far more than any key, address or list of scopes has
+_PROJECT_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _TOPIC = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HIGHEST_PORT = 65535
@@ -115,7 +120,7 @@ class Settings:
 def settings_from(environment: Mapping[str, str]) -> Settings:
     """Read the settings, or raise ConfigError with one sentence that names what is missing or unknown.
 
-    Values are stripped (a secret that came from a file often ends in a newline), and an empty one counts as unset.
+    `value_of` says what no value may contain; an empty one counts as unset.
     """
     env = _Environment(environment)
     segment = segment_from(environment)
@@ -153,6 +158,42 @@ def segment_from(environment: Mapping[str, str]) -> SegmentSettings:
     )
 
 
+def value_of(name: str, text: str) -> str:
+    """Return the text without the blanks around it: a secret that came from a file often ends in a newline.
+
+    Raises ConfigError, which names the setting `name` and not its value, for what is in no key, secret, address or
+    name, and often in a copied one: a quote, a blank, a control, invisible or non-ASCII character.
+    """
+    value = text.strip()
+    if len(value) > _LONGEST:
+        raise ConfigError(f"{name} must have at most {_LONGEST:,} characters.")
+    if len(value) > 1 and {value[0], value[-1]} <= _QUOTES:
+        raise ConfigError(f"{name} must be without the quotes around it: not every reader of a .env file removes them.")
+    for position, character in enumerate(value, 1):
+        if character == " " and name in _SEVERAL_WORDS:
+            continue
+        flaw = _flaw(character)
+        if flaw:
+            raise ConfigError(f"{name} must not contain {flaw} (character {position}).")
+    return value
+
+
+def _flaw(character: str) -> str:
+    """Return what is wrong with a character, "" if nothing is."""
+    category = unicodedata.category(character)
+    if character in _QUOTES:
+        return "a quotation mark"
+    if category == "Cs":  # how os.environ shows such a byte: https://peps.python.org/pep-0383/
+        return "a byte that is not UTF-8"
+    if category == "Cc":
+        return "a control character such as a line break"
+    if character.isspace():
+        return "a blank"
+    if category[0] == "C":
+        return "an invisible character"
+    return "" if character.isascii() else "a character outside ASCII"
+
+
 def _commercetools(env: "_Environment") -> CommercetoolsSettings | None:
     missing = [name for name in _COMMERCETOOLS if env.get(name) is None]
     if len(missing) == len(_COMMERCETOOLS):
@@ -160,7 +201,7 @@ def _commercetools(env: "_Environment") -> CommercetoolsSettings | None:
     if missing:
         raise ConfigError(f"{', '.join(missing)} must be set too: the CTP_ settings go together, all or none.")
     return CommercetoolsSettings(
-        project_key=env.required("CTP_PROJECT_KEY"),
+        project_key=env.project_key("CTP_PROJECT_KEY"),
         client_id=env.required("CTP_CLIENT_ID"),
         client_secret=env.required("CTP_CLIENT_SECRET"),
         auth_url=env.url("CTP_AUTH_URL"),
@@ -174,7 +215,7 @@ class _Environment:
         self._environment = environment
 
     def get(self, name: str) -> str | None:
-        return self._environment.get(name, "").strip() or None
+        return value_of(name, self._environment.get(name, "")) or None
 
     def required(self, name: str) -> str:
         value = self.get(name)
@@ -204,7 +245,8 @@ class _Environment:
         try:
             parts = urlsplit(value)
             whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        except ValueError:  # an unbalanced bracket, or an invalid port
+            (parts.hostname or "").encode("idna")
+        except ValueError:  # an unbalanced bracket, an invalid port, an empty or too long part of the host
             whole = False
         if not whole or parts.query or parts.fragment:
             raise ConfigError(f"{name} must be an address such as https://api.example.com, scheme included.")
@@ -213,6 +255,12 @@ class _Environment:
         if name.startswith("SEGMENT_") and parts.path.rstrip("/"):
             raise ConfigError(f"{name} must be an address without a path: /v1/batch and the like are appended.")
         return value.rstrip("/")
+
+    def project_key(self, name: str) -> str:
+        value = self.required(name)
+        if not _PROJECT_KEY.fullmatch(value):  # it becomes a part of every address
+            raise ConfigError(f"{name} must have only letters, digits, hyphens and underscores.")
+        return value
 
     def topic(self, name: str) -> str | None:
         value = self.get(name)

@@ -216,6 +216,15 @@ def test_a_missing_setting_is_named_in_one_sentence(name: str, changes: dict[str
         ),
         pytest.param("SEGMENT_HOST", "https://canary.example.com/v1", id="SEGMENT_HOST with path"),
         pytest.param("SEGMENT_PUBLIC_API_URL", "https://canary.example.com/x", id="SEGMENT_PUBLIC_API_URL with path"),
+        *(
+            pytest.param(name, f"https://{host}", id=f"{name} with {why} in its host")
+            for name in ("SEGMENT_HOST", "CTP_API_URL")
+            for why, host in (("an empty part", "canary..example.com"), ("a part too long", f"{'canary' * 11}.com"))
+        ),
+        *(
+            pytest.param("CTP_PROJECT_KEY", f"canary{character}shop", id=f"CTP_PROJECT_KEY with {character}")
+            for character in "/?#%:"
+        ),
         pytest.param("DEAD_LETTER_TOPIC", "canary-topic", id="DEAD_LETTER_TOPIC without project"),
         pytest.param("DEAD_LETTER_TOPIC", "projects/p/subscriptions/canary", id="DEAD_LETTER_TOPIC of another kind"),
         pytest.param("DEAD_LETTER_TOPIC", "projects/p/topics/canary/x", id="DEAD_LETTER_TOPIC too long"),
@@ -231,6 +240,66 @@ def test_an_unknown_value_is_refused_in_one_sentence_that_names_the_setting_and_
 
     assert_one_sentence_about(name, str(error.value))
     assert "canary" not in str(error.value)
+
+
+GOOD = {
+    **COMMERCETOOLS,
+    **OIDC,
+    "PORT": "8080",
+    "SEGMENT_WRITE_KEY": "example-write-key",
+    "SEGMENT_REGION": "eu",
+    "SEGMENT_HOST": "https://segment.example.com",
+    "SEGMENT_USER_ID": "id",
+    "SEGMENT_CLEAR_TRAITS": "own",
+    "PUSH_CERTS_URL": "https://certs.example.com",
+    "DEAD_LETTER_TOPIC": "projects/example-project/topics/dead",
+    "ERASURE": "off",
+    "SEGMENT_PUBLIC_API_TOKEN": "example-token",
+    "SEGMENT_PUBLIC_API_URL": "https://public.example.com",
+    "LOG_LEVEL": "INFO",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("found", "change"),
+    [
+        pytest.param("must be without the quotes around it", '"{}"', id="in quotes"),
+        pytest.param("must be without the quotes around it", " '{}'\n", id="in single quotes, with blanks around"),
+        pytest.param("must be without the quotes around it", "\u201c{}\u201d", id="in quotes of a word processor"),
+        pytest.param("must not contain a quotation mark (character 1)", '"{}', id="with one quote"),
+        pytest.param("must not contain a blank (character 2)", "x\u00a0{}", id="with a no-break space"),
+        pytest.param("must not contain a control character such as a line break (character 2)", "x\n{}", id="2 lines"),
+        pytest.param("must not contain a control character such as a line break (character 2)", "x\x1b{}", id="escape"),
+        pytest.param("must not contain an invisible character (character 1)", "\u200b{}", id="with U+200B"),
+        pytest.param("must not contain an invisible character (character 1)", "\ufeff{}", id="with a byte order mark"),
+        pytest.param("must not contain a byte that is not UTF-8 (character 1)", "\udcff{}", id="with a byte 0xff"),
+        pytest.param("must not contain a character outside ASCII (character 2)", "x\u2013{}", id="with a dash"),
+        pytest.param("must have at most 4,096 characters", "{}" + "canary" * 1000, id="too long"),
+    ],
+)
+def test_what_no_value_contains_is_refused_in_every_setting(name: str, found: str, change: str) -> None:
+    settings_from(GOOD)
+    value = change.format(GOOD[name])
+
+    with pytest.raises(ConfigError) as error:
+        settings_from(GOOD | {name: value})
+
+    assert_one_sentence_about(name, str(error.value))
+    assert found in str(error.value)
+    assert GOOD[name] not in str(error.value).split()
+    assert "canary" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "CTP_SCOPES"])
+def test_a_blank_separates_scopes_and_is_in_no_other_value(name: str) -> None:
+    scopes = "view_customers:example-shop view_customer_groups:example-shop"
+    settings = settings_from(GOOD | {"CTP_SCOPES": scopes})
+    assert settings.commercetools is not None
+    assert settings.commercetools.scopes == scopes
+
+    with pytest.raises(ConfigError, match=rf"^{name} must not contain a blank \(character 2\)\.$"):
+        settings_from(GOOD | {name: f"x {GOOD[name]}"})
 
 
 def test_several_missing_commercetools_settings_are_named_together() -> None:

@@ -90,6 +90,18 @@ def test_the_service_starts_with_the_settings_that_terraform_gives_it(push_auth:
     assert settings.dead_letter_topic is not None
 
 
+def test_the_service_requests_the_scopes_that_its_api_client_is_created_with() -> None:
+    [requested] = re.findall(r"CTP_SCOPES = join\(\" \", \[(.*?)\]\)", TERRAFORM["service.tf"], re.DOTALL)
+    deploy = (ROOT / "docs" / "deploy.md").read_text()
+    [client, operator] = re.findall(r"^\| `commercetools-segment(?:-operator)?` \| ([^|]+) \|", deploy, re.MULTILINE)
+    [exported] = re.findall(r'CTP_SCOPES="([^"]+)"', deploy)
+
+    scopes = set(re.findall(r'"(\w+):', requested))
+    assert scopes == set(re.findall(r"`(\w+)`", client))
+    assert scopes | {"manage_subscriptions"} == set(re.findall(r"`(\w+)`", operator))
+    assert scopes | {"manage_subscriptions"} == set(re.findall(r"(\w+):my-shop", exported))
+
+
 def test_terraform_lets_choose_what_the_service_knows() -> None:
     [choices] = re.findall(r"contains\(\[(.*?)\], var\.segment_user_id\)", TERRAFORM["variables.tf"])
 

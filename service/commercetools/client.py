@@ -53,6 +53,10 @@ class RequestRefused(CannotRead):
         self.status = status
 
 
+class ScopesRefused(RequestRefused):
+    """The token endpoint answered invalid_scope: the API client does not have one of the requested scopes."""
+
+
 class CommercetoolsClient:
     """An API client of one project, with its token and the pause that commercetools asked for.
 
@@ -290,6 +294,8 @@ class _Token:
             data={"grant_type": "client_credentials", "scope": self._settings.scopes},
             auth=(self._settings.client_id, self._settings.client_secret),
         )
+        if answer.status_code == HTTPStatus.BAD_REQUEST and _oauth_error(answer) == "invalid_scope":
+            raise ScopesRefused("commercetools' token endpoint answered 400 invalid_scope", answer.status_code)
         document = _answered(answer, "commercetools' token endpoint")
         token, seconds = document.get("access_token"), document.get("expires_in")
         if not (isinstance(token, str) and token and isinstance(seconds, int)):
@@ -332,6 +338,14 @@ def _json_object(answer: requests.Response) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise CannotRead(f"what answered {answer.status_code} is not commercetools")
     return document
+
+
+def _oauth_error(answer: requests.Response) -> object:
+    """Return the error code of a token endpoint's answer: https://www.rfc-editor.org/rfc/rfc6749#section-5.2."""
+    try:
+        return _json_object(answer).get("error")
+    except CannotRead:
+        return None
 
 
 def _is_resource_not_found(answer: requests.Response) -> bool:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from rich.console import Console
 from rich.text import Text
 
-from service.commercetools.client import RequestRefused
+from service.commercetools.client import RequestRefused, ScopesRefused
 from service.commercetools.resource import CannotRead
 from service.config import CommercetoolsSettings, ConfigError, Settings, settings_from
 
@@ -84,13 +84,15 @@ def cannot_read(problem: CannotRead) -> Trouble:
 
 def what_to_do(problem: CannotRead) -> str:
     """Return one sentence: what may be wrong, if a retry is of no use."""
+    if isinstance(problem, ScopesRefused):
+        return "The API client does not have all scopes of CTP_SCOPES: commercetools-segment check shows which it has."
     if isinstance(problem, RequestRefused):
         return _TODO.get(problem.status, _TODO[HTTPStatus.UNAUTHORIZED])
     return "The same command may go through later."
 
 
 _TODO: Mapping[int, str] = {
-    HTTPStatus.BAD_REQUEST: "It may be CTP_SCOPES: an API client gets no token for scopes that it does not have.",
+    HTTPStatus.BAD_REQUEST: "It may be CTP_SCOPES, if an entry is no scope such as view_customers:PROJECT_KEY.",
     HTTPStatus.UNAUTHORIZED: "It may be CTP_CLIENT_ID, CTP_CLIENT_SECRET, or an address in CTP_AUTH_URL, CTP_API_URL.",
     HTTPStatus.FORBIDDEN: "CTP_SCOPES must have view_customers:PROJECT_KEY.",
     HTTPStatus.NOT_FOUND: "It may be CTP_PROJECT_KEY, or an address in CTP_AUTH_URL, CTP_API_URL.",

@@ -4,28 +4,43 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
+import requests
 from rich.table import Table
 from rich.text import Text
 
-from service.commercetools.client import CommercetoolsProject
+from service.commercetools.client import CommercetoolsProject, ScopesRefused
 from service.commercetools.customer import CUSTOMER
 from service.commercetools.resource import CannotRead
-from service.config import ConfigError, Erasure, PushAuth, Settings, UserIdField, settings_from
+from service.config import (
+    CommercetoolsSettings,
+    ConfigError,
+    Erasure,
+    PushAuth,
+    Settings,
+    UserIdField,
+    settings_from,
+    value_of,
+)
 from service.operations import Exit, Output, Trouble, command_settings, plain, what_to_do
 from service.operations.subscription import (
     PUBLISHER,
     NotAllowed,
     differences,
     found_subscription,
+    look_at_key,
+    topic_of,
     wanted_subscription,
 )
 from service.segment.client import SegmentClient, create_segment_client
 from service.segment.types import NotDelivered
+from service.serving.upstream import session, timeout
 
 TEST_USER_ID = "commercetools-segment-check"
 
@@ -70,9 +85,16 @@ class Names:
 
 def run(output: Output, environment: Mapping[str, str], names: Names, *, send_test_event: bool) -> Exit:
     """Check everything; a FAILED finding makes it ATTENTION. Raises ConfigError only for invalid names."""
-    for name, form in ((names.topic, _TOPIC), (names.subscription, _SUBSCRIPTION)):
-        if name is not None and not form.fullmatch(name):
-            raise ConfigError("Names have the form projects/PROJECT/topics/TOPIC, projects/PROJECT/subscriptions/NAME.")
+    for what, name, form in (
+        ("The topic", names.topic, _TOPIC),
+        ("The push subscription", names.subscription, _SUBSCRIPTION),
+    ):
+        if name is not None:
+            value_of(what, name)
+            if not form.fullmatch(name):
+                kind = what.rpartition(" ")[2]
+                raise ConfigError(f"{what} must have the form projects/PROJECT/{kind}s/{kind.upper()}.")
+    look_at_key(names.key)
     findings = []
     for finding in _all(environment, names, send_test_event=send_test_event):
         findings.append(finding)
@@ -117,12 +139,12 @@ def _all(environment: Mapping[str, str], names: Names, *, send_test_event: bool)
     yield from _of_the_settings(settings)
     project = CommercetoolsProject(settings.commercetools) if settings.commercetools else None
     if project is not None and settings.commercetools is not None:
-        yield from _of_commercetools(project, settings.commercetools.project_key)
+        yield from _of_commercetools(project, settings.commercetools)
     yield from _of_segment(settings, send_test_event=send_test_event)
     topic = names.topic
     if project is not None:
         found, finding = _found(project, names.key)
-        topic = topic or _topic_of(found)
+        topic = topic or _usable_topic_of(found)
         yield from finding
         if found is not None:
             yield from _of_the_subscription(found, settings, topic, names.key)
@@ -172,14 +194,20 @@ def _of_the_settings(settings: Settings) -> Findings:
 # commercetools
 
 
-def _of_commercetools(project: CommercetoolsProject, key: str) -> Findings:
+def _of_commercetools(project: CommercetoolsProject, settings: CommercetoolsSettings) -> Findings:
+    key = settings.project_key
     try:
         scopes = project.granted_scopes()
+    except ScopesRefused as problem:
+        yield _of_refused_scopes(settings, problem)
+        return
     except CannotRead as problem:
         yield Finding("commercetools token", Status.FAILED, str(problem), what_to_do(problem))
         return
     named = ", ".join(sorted(scopes)) or "not told"
-    yield Finding("commercetools token", Status.OK, f"scopes: {named}")
+    lacks_groups = bool(scopes) and scopes.isdisjoint({f"{can}:{key}" for can in _CAN_READ_GROUPS})
+    todo = f"If customers' groups are sent by their ids, it lacks view_customer_groups:{key}." if lacks_groups else ""
+    yield Finding("commercetools token", Status.OK, f"scopes: {named}", todo)
     try:
         project.page_after(CUSTOMER, "")
         yield Finding("commercetools customers", Status.OK, f"of the project {key} can be read")
@@ -191,8 +219,36 @@ def _of_commercetools(project: CommercetoolsProject, key: str) -> Findings:
             "commercetools scopes",
             Status.WARNING,
             f"{', '.join(sorted(manages))}: more than the service needs",
-            f"view_customers:{key} is enough (and view_customer_groups:{key} for the key of a group).",
+            f"Create an API client with only {_needed(key)}. To change CTP_SCOPES alone does not help: commercetools "
+            "gives this API client no token for lesser scopes.",
         )
+
+
+_CAN_READ_GROUPS = ("view_customer_groups", "manage_customer_groups", "manage_project")
+
+
+def _needed(key: str) -> str:
+    return f"view_customers:{key} and view_customer_groups:{key}"
+
+
+def _of_refused_scopes(settings: CommercetoolsSettings, problem: ScopesRefused) -> Finding:
+    """Explain invalid_scope: the API client has other scopes than CTP_SCOPES requests."""
+    text = f"{problem}: the API client does not have all of the requested scopes, {', '.join(settings.scopes.split())}"
+    try:
+        # A token that is requested without scopes gets those of the client: https://docs.commercetools.com/api/scopes
+        has = CommercetoolsProject(replace(settings, scopes="")).granted_scopes()
+    except CannotRead:
+        has = frozenset()
+    if has:
+        text += f"; it has {', '.join(sorted(has))}"
+    return Finding(
+        "commercetools token",
+        Status.FAILED,
+        text,
+        f"Create an API client with {_needed(settings.project_key)} (the scopes of an existing one cannot change), or "
+        "set CTP_SCOPES to scopes that it has, by their own names: with manage_project it gets no token for "
+        "view_customers.",
+    )
 
 
 def _found(project: CommercetoolsProject, key: str) -> tuple[Mapping[str, Any] | None, Sequence[Finding]]:
@@ -200,6 +256,8 @@ def _found(project: CommercetoolsProject, key: str) -> tuple[Mapping[str, Any] |
     what = "Subscription"
     try:
         found = found_subscription(project, key)
+    except ScopesRefused as problem:
+        return None, [Finding(what, Status.UNKNOWN, str(problem), "See the line of the commercetools token.")]
     except CannotRead as problem:
         return None, [Finding(what, Status.FAILED, str(problem), what_to_do(problem))]
     except NotAllowed:
@@ -242,12 +300,9 @@ def _of_the_subscription(found: Mapping[str, Any], settings: Settings, topic: st
     status, todo = _HEALTH.get(health, (Status.WARNING, "An unknown status: see commercetools' documentation."))
     yield Finding("Subscription", status, f"{key}: {health}", todo)
     if topic is None:
-        yield Finding(
-            "Subscription's topic",
-            Status.FAILED,
-            "is not a Google Pub/Sub topic",
-            "See commercetools-segment subscribe.",
-        )
+        named = topic_of(found.get("destination"))
+        text = "is not a Google Pub/Sub topic" if named is None else f"{named} is not the name of a topic"
+        yield Finding("Subscription's topic", Status.FAILED, text, "See commercetools-segment subscribe.")
         return
     changes = [
         change for change in differences(found, wanted_subscription(settings, topic, key)) if change.what != "status"
@@ -261,12 +316,9 @@ def _of_the_subscription(found: Mapping[str, Any], settings: Settings, topic: st
         yield Finding("Subscription's contents", Status.OK, "what this configuration needs")
 
 
-def _topic_of(found: Mapping[str, Any] | None) -> str | None:
-    destination = (found or {}).get("destination")
-    if not isinstance(destination, dict) or destination.get("type") != "GoogleCloudPubSub":
-        return None
-    name = f"projects/{destination.get('projectId')}/topics/{destination.get('topic')}"
-    return name if _TOPIC.fullmatch(name) else None
+def _usable_topic_of(found: Mapping[str, Any] | None) -> str | None:
+    name = topic_of((found or {}).get("destination"))
+    return name if name is not None and _TOPIC.fullmatch(name) else None
 
 
 # Segment
@@ -408,6 +460,7 @@ class _Google:
         else:
             yield Finding(_PUSH, Status.OK, f"{config.name} pushes to {endpoint}")
         yield self._of_the_token(config.push_config)
+        yield _of_strangers(endpoint, self._settings.push_auth)
         yield _of_the_ack_deadline(config.ack_deadline_seconds)
         yield _of_the_retry_policy(config)
         if "expiration_policy" in config and config.expiration_policy.ttl:
@@ -477,6 +530,51 @@ class _Google:
             to=_AGENT.fullmatch,
             todo=f"Grant roles/pubsub.subscriber on {config.name} to {agent}: without it, nothing is dead-lettered.",
         )
+
+
+def _of_strangers(endpoint: str, push_auth: PushAuth) -> Finding:
+    """Ask the service for its health without a token: only where it checks pushes itself may it answer.
+
+    https://cloud.google.com/run/docs/authenticating/public
+    """
+    what = "public access"
+    try:
+        parts = urlsplit(endpoint)
+        address = f"{parts.scheme}://{parts.netloc}/health"
+        with session() as http:
+            answer = http.get(address, timeout=timeout(_CALL_SECONDS))
+    except (requests.RequestException, ValueError) as error:  # ValueError: urllib3's, for an address that is none
+        return Finding(what, Status.UNKNOWN, f"{endpoint} was not reached: {type(error).__name__}", _LOOK_AT_THE_GRANTS)
+    if answer.status_code == HTTPStatus.OK and answer.content.strip() == b'{"status": "ok"}':
+        text = f"{address} answers without a token"
+        if push_auth is PushAuth.OIDC:
+            return Finding(what, Status.OK, f"{text}; the service checks the token of a push itself")
+        status = Status.FAILED if push_auth is PushAuth.IAM else Status.WARNING
+        return Finding(
+            what, status, f"{text}, and nobody checks the token of a push: whoever finds it can push", _CLOSE
+        )
+    if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        text = f"{address} answers {answer.status_code} without a token"
+        if push_auth is PushAuth.OIDC:
+            # https://cloud.google.com/run/docs/troubleshooting
+            todo = (
+                "If that is Cloud Run, set invoker_iam_disabled = true or PUSH_AUTH to iam: it removes the signature."
+            )
+            return Finding(what, Status.WARNING, f"{text}, though the service is to check the token itself", todo)
+        return Finding(what, Status.OK, text)
+    text = f"{address} answers {answer.status_code}"
+    if answer.status_code == HTTPStatus.NOT_FOUND:
+        text += ", as Cloud Run does where ingress does not let this network in"
+    return Finding(what, Status.UNKNOWN, text, _LOOK_AT_THE_GRANTS)
+
+
+_CLOSE = (
+    "Remove allUsers and allAuthenticatedUsers from roles/run.invoker, and set invoker_iam_disabled = false and "
+    "PUSH_AUTH to iam; or set PUSH_AUTH to oidc."
+)
+_LOOK_AT_THE_GRANTS = (
+    "With PUSH_AUTH=iam, gcloud run services get-iam-policy must show neither allUsers nor allAuthenticatedUsers."
+)
 
 
 def _of_the_ack_deadline(seconds: int) -> Finding:

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.commercetools.notification import Notification, read_notification
-from service.config import ConfigError
+from service.config import ConfigError, value_of
 from service.operations import Exit, Output, Trouble, plain
 from service.pubsub.dead_letter import is_given_up, is_publishable, is_set_aside, original_attributes
 from service.serving.decoding import Malformed
@@ -150,6 +150,7 @@ class Mailbox:
     """The dead-letter subscription, and the topic for replays, by Pub/Sub's clients."""
 
     def __init__(self, subscription: str) -> None:
+        value_of("The subscription", subscription)
         if not _SUBSCRIPTION.fullmatch(subscription):
             raise ConfigError("The subscription must have the form projects/PROJECT/subscriptions/SUBSCRIPTION.")
         self._subscription = subscription
@@ -376,6 +377,7 @@ def run_show(output: Output, subscription: str, choice: Choice, *, wait: float, 
 
 def run_replay(output: Output, subscription: str, choice: Choice, *, topic: str, wait: float, dry_run: bool) -> Exit:
     """Publish to `topic` again, and acknowledge what Pub/Sub has confirmed. Raises ConfigError and Trouble."""
+    value_of("The topic", topic)
     if not _TOPIC.fullmatch(topic):
         raise ConfigError("The topic must have the form projects/PROJECT/topics/TOPIC.")
     with open_mailbox(subscription) as mailbox:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from service.commercetools.client import CommercetoolsProject
 from service.commercetools.resource import CannotRead
-from service.config import ConfigError, Erasure, Settings, UserIdField
+from service.config import ConfigError, Erasure, Settings, UserIdField, value_of
 from service.operations import Exit, Output, Trouble, cannot_read, command_settings, commercetools_of, plain
 
 DEFAULT_KEY = "commercetools-segment"
@@ -24,6 +24,7 @@ PUBLISHER = "serviceAccount:subscriptions@commercetools-platform.iam.gserviceacc
 STOPPED = frozenset({"ConfigurationErrorDeliveryStopped", "ManuallySuspended"})
 """The statuses in which notifications are lost until somebody repairs it."""
 
+_PUBSUB = "GoogleCloudPubSub"
 _TOPIC = re.compile(r"projects/([^/\s]+)/topics/([^/\s]+)")
 _KEY = re.compile(r"[A-Za-z0-9_-]{2,256}")
 
@@ -56,19 +57,25 @@ def wanted_subscription(settings: Settings, topic: str, key: str, format_: Forma
 
     All changes of customers; and CustomerDeleted where erasure needs the e-mail address, which only that message has.
     """
-    name = _TOPIC.fullmatch(topic)
+    name = _TOPIC.fullmatch(value_of("The topic", topic))
     if name is None:
         raise ConfigError("The topic must have the form projects/PROJECT/topics/TOPIC.")
-    if not _KEY.fullmatch(key):
-        raise ConfigError("The key of a Subscription has 2 to 256 letters, digits, hyphens and underscores.")
+    look_at_key(key)
     by_email = settings.erasure is not Erasure.OFF and settings.segment_user_id is UserIdField.EMAIL
     return {
         "key": key,
-        "destination": {"type": "GoogleCloudPubSub", "projectId": name[1], "topic": name[2]},
+        "destination": {"type": _PUBSUB, "projectId": name[1], "topic": name[2]},
         "changes": [{"resourceTypeId": "customer"}],
         "messages": [{"resourceTypeId": "customer", "types": ["CustomerDeleted"]}] if by_email else [],
         "format": _FORMATS[format_ or Format.PLATFORM],
     }
+
+
+def look_at_key(key: str) -> None:
+    """Raise ConfigError if this is not the key of a Subscription."""
+    value_of("The key", key)
+    if not _KEY.fullmatch(key):
+        raise ConfigError("The key of a Subscription has 2 to 256 letters, digits, hyphens and underscores.")
 
 
 _FORMATS: Mapping[Format, Document] = {
@@ -99,9 +106,18 @@ def differences(found: Document, wanted: Document) -> list[Difference]:
 def _destination(destination: object) -> str:
     if not isinstance(destination, dict):
         return "·"
-    if destination.get("type") != "GoogleCloudPubSub":
-        return str(destination.get("type"))
-    return f"projects/{destination.get('projectId')}/topics/{destination.get('topic')}"
+    return topic_of(destination) or str(destination.get("type"))
+
+
+def topic_of(destination: object) -> str | None:
+    """Return the topic of a Subscription's destination by its full name; None if that is not Google Pub/Sub.
+
+    Its field `topic` holds the topic's id, or the full name.
+    """
+    if not isinstance(destination, dict) or destination.get("type") != _PUBSUB:
+        return None
+    topic = str(destination.get("topic"))
+    return topic if _TOPIC.fullmatch(topic) else f"projects/{destination.get('projectId')}/topics/{topic}"
 
 
 def _changes(changes: object) -> str:

@@ -114,5 +114,6 @@ def settings_for(
     if commercetools is not None:
         key = commercetools.shop.project_key
         settings |= commercetools.settings
-        settings["CTP_SCOPES"] = f"view_customers:{key} manage_subscriptions:{key}"
+        names = ("view_customers", "view_customer_groups", "manage_subscriptions")  # the operator's, docs/deploy.md
+        settings["CTP_SCOPES"] = " ".join(f"{name}:{key}" for name in names)
     return settings | more

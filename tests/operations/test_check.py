@@ -1,5 +1,6 @@
 """check: what is right, what is wrong and what to do, and what it cannot tell."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from io import StringIO
@@ -13,13 +14,14 @@ from playground.commercetools import CommercetoolsStandIn
 from playground.pubsub import PubSubEmulator
 from playground.segment import SegmentStandIn
 from playground.shop import Shop
-from playground.stand_in import FOREIGN, answer
+from playground.stand_in import FOREIGN, RESET_AFTER_READ, Answer, Call, StandIn, answer
 from playground.world import emulated
 from service.operations import Exit, Output, check
 from service.operations.subscription import PUBLISHER
 from tests.operations.commands import Ended, run, settings_for
 from tests.operations.google_stand_in import GoogleStandIn
 from tests.playground.pubsub_services import clients_of
+from tests.test_config import GOOD
 
 PROJECT = "projects/example-project"
 TOPIC = f"{PROJECT}/topics/customers"
@@ -30,13 +32,27 @@ AUDIENCE = "https://service.example.com"
 ACCOUNT = "push@example-project.iam.gserviceaccount.com"
 
 
-def a_push_subscription(**changes: Any) -> types.Subscription:  # noqa: ANN401  # any field
+HEALTHY = Answer(200, b'{"status": "ok"}')  # the service's own answer, README
+
+
+class CloudRun(StandIn):
+    """The service's address, as it answers a request without a token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = Answer(403, b"<html><title>403 Forbidden</title></html>", {"Content-Type": "text/html"})
+
+    def respond(self, call: Call) -> Answer:
+        return self.answer if (call.method, call.path) == ("GET", "/health") else Answer(405)
+
+
+def a_push_subscription(endpoint: str, **changes: Any) -> types.Subscription:  # noqa: ANN401  # any field
     fields = {
         "name": PUSH,
         "topic": TOPIC,
         "ack_deadline_seconds": 60,
         "push_config": {
-            "push_endpoint": AUDIENCE,
+            "push_endpoint": endpoint,
             "oidc_token": {"service_account_email": ACCOUNT, "audience": AUDIENCE},
         },
         "retry_policy": {"minimum_backoff": timedelta(seconds=10), "maximum_backoff": timedelta(seconds=600)},
@@ -48,13 +64,16 @@ def a_push_subscription(**changes: Any) -> types.Subscription:  # noqa: ANN401  
 class World:
     """Everything that is looked at, all of it right until a test changes it."""
 
-    def __init__(self, segment: SegmentStandIn, commercetools: CommercetoolsStandIn, google: GoogleStandIn) -> None:
+    def __init__(
+        self, segment: SegmentStandIn, commercetools: CommercetoolsStandIn, google: GoogleStandIn, cloud_run: CloudRun
+    ) -> None:
         self.segment = segment
         self.commercetools = commercetools
         self.google = google
+        self.cloud_run = cloud_run
         google.topics |= {TOPIC, DEAD}
         kept = types.Subscription(name=f"{PROJECT}/subscriptions/dead-letters", topic=DEAD)
-        google.subscriptions |= {PUSH: a_push_subscription(), kept.name: kept}
+        google.subscriptions |= {PUSH: a_push_subscription(cloud_run.url), kept.name: kept}
         google.grants |= {
             TOPIC: [("roles/pubsub.publisher", PUBLISHER)],
             DEAD: [("roles/pubsub.publisher", AGENT)],
@@ -87,22 +106,33 @@ class World:
         return settings_for(self.segment, self.commercetools, **{**ours, **more})
 
     def check(
-        self, *, topic: str | None = None, subscription: str | None = None, send_test_event: bool = False, **more: str
+        self,
+        *,
+        topic: str | None = None,
+        subscription: str | None = None,
+        send_test_event: bool = False,
+        settings: Mapping[str, str] | None = None,
+        **more: str,
     ) -> Ended:
         """Check as the command does, in this process: most of a command's time is its start."""
-        settings = self.settings(**more)
+        environment = self.settings(**{**more, **(settings or {})})
         names = check.Names(topic=topic, subscription=subscription, key="commercetools-segment")
         out = StringIO()
         output = Output(Console(file=out, width=200), Console(file=out), as_json=True)
-        with emulated(settings["PUBSUB_EMULATOR_HOST"]):
-            code = check.run(output, settings, names, send_test_event=send_test_event)
+        with emulated(environment["PUBSUB_EMULATOR_HOST"]):
+            code = check.run(output, environment, names, send_test_event=send_test_event)
         return Ended(code, out.getvalue(), "")
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with SegmentStandIn() as segment, CommercetoolsStandIn(Shop()) as commercetools, GoogleStandIn() as google:
-        yield World(segment, commercetools, google)
+    with (
+        SegmentStandIn() as segment,
+        CommercetoolsStandIn(Shop()) as commercetools,
+        GoogleStandIn() as google,
+        CloudRun() as cloud_run,
+    ):
+        yield World(segment, commercetools, google, cloud_run)
 
 
 def lines(ended: Ended, *statuses: str) -> dict[str, str]:
@@ -120,7 +150,15 @@ def test_where_all_is_right_it_says_so_and_only_doubts_the_write_key(world: Worl
     assert ended.code == Exit.DONE
     assert lines(ended, "failed", "warning") == {}
     assert list(lines(ended, "cannot tell")) == ["Segment write key"]
-    for what in ("settings", "commercetools token", "Segment (us)", "Subscription", "topic's grant", "push token"):
+    for what in (
+        "settings",
+        "commercetools token",
+        "Segment (us)",
+        "Subscription",
+        "topic's grant",
+        "push token",
+        "public access",
+    ):
         assert what in lines(ended, "ok")
 
 
@@ -174,7 +212,7 @@ def test_settings_that_will_not_do_are_named_and_the_rest_is_still_looked_at(wor
     ],
 )
 def test_a_setting_that_does_not_fit_is_found(world: World, settings: dict[str, str], what: str, status: str) -> None:
-    assert what in lines(world.check(topic=None, subscription=None, send_test_event=False, **settings), status)
+    assert what in lines(world.check(settings=settings), status)
 
 
 def test_without_an_api_client_it_warns_of_stale_data(world: World) -> None:
@@ -199,7 +237,7 @@ def test_without_an_api_client_it_warns_of_stale_data(world: World) -> None:
             "warning",
             id="few attempts",
         ),
-        pytest.param({"push_config": {"push_endpoint": AUDIENCE}}, "push token", "failed", id="no token"),
+        pytest.param({"push_config": {"push_endpoint": "http://127.0.0.1:9"}}, "push token", "failed", id="no token"),
         pytest.param({"push_config": None}, "push subscription", "failed", id="nobody pushes"),
         pytest.param({"topic": DEAD}, "push subscription", "failed", id="another topic"),
         pytest.param({"expiration_policy": {"ttl": timedelta(days=31)}}, "push expiration", "warning", id="it expires"),
@@ -208,7 +246,7 @@ def test_without_an_api_client_it_warns_of_stale_data(world: World) -> None:
 def test_a_push_subscription_that_will_not_do_is_found(
     world: World, changes: Mapping[str, Any], what: str, status: str
 ) -> None:
-    world.google.subscriptions[PUSH] = a_push_subscription(**changes)
+    world.google.subscriptions[PUSH] = a_push_subscription(world.cloud_run.url, **changes)
 
     assert what in lines(world.check(subscription=PUSH), status)
 
@@ -312,7 +350,7 @@ def test_an_emulator_knows_no_grants_and_everything_else(world: World) -> None:
     with PubSubEmulator() as emulator, clients_of(emulator) as pubsub:
         topic, dead = pubsub.topic(), pubsub.topic()
         kept = pubsub.subscription(dead)
-        pubsub.subscription(topic, AUDIENCE, dead_letter_policy={"dead_letter_topic": dead})
+        pubsub.subscription(topic, world.cloud_run.url, dead_letter_policy={"dead_letter_topic": dead})
         ended = world.check(topic=topic, PUBSUB_EMULATOR_HOST=emulator.host, DEAD_LETTER_TOPIC=dead)
 
     assert "has no grants" in lines(ended, "cannot tell")["topic's grant"]
@@ -331,3 +369,157 @@ def test_a_name_that_is_none_is_refused() -> None:
     ended = run("check", "--topic", "customers")
 
     assert ended.code == Exit.UNUSABLE
+
+
+@pytest.mark.parametrize(
+    ("push_auth", "status", "said"),
+    [
+        pytest.param("iam", "failed", "allUsers", id="iam, which leaves the check to Cloud Run"),
+        pytest.param("none", "warning", "whoever finds it can push", id="nobody checks"),
+        pytest.param("oidc", "ok", "the service checks the token of a push itself", id="oidc"),
+    ],
+)
+def test_a_service_that_answers_without_a_token_is_public(world: World, push_auth: str, status: str, said: str) -> None:
+    world.cloud_run.answer = HEALTHY
+
+    ended = world.check(PUSH_AUTH=push_auth)
+
+    assert said in lines(ended, status)["public access"]
+    (call,) = world.cloud_run.calls
+    assert (call.method, call.body, "authorization" in call.headers) == ("GET", b"", False)
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_service_that_turns_strangers_away_is_right_with_iam_and_doubtful_with_oidc(world: World, code: int) -> None:
+    world.cloud_run.answer = Answer(code)
+
+    assert "public access" in lines(world.check(PUSH_AUTH="iam"), "ok")
+    assert "invoker_iam_disabled = true" in lines(world.check(PUSH_AUTH="oidc"), "warning")["public access"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        pytest.param(answer(404), "ingress does not let this network in", id="internal ingress"),
+        pytest.param(answer(302, headers={"Location": "/login"}), "answers 302", id="a login page"),
+        pytest.param(answer(503), "answers 503", id="a broken start"),
+        pytest.param(FOREIGN, "answers 200", id="another server"),
+        pytest.param(RESET_AFTER_READ, "was not reached", id="a reset connection"),
+    ],
+)
+def test_what_is_not_seen_of_the_service_is_not_guessed(world: World, fault: Any, said: str) -> None:  # noqa: ANN401  # any fault
+    world.cloud_run.fail(fault)
+
+    ended = world.check()
+
+    assert said in lines(ended, "cannot tell")["public access"]
+    assert "get-iam-policy" in lines(ended)["public access"]
+    assert ended.code == Exit.DONE
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9/", "http://[", "http://a..b/", "https://x" + "y" * 70, "x"])
+def test_an_address_that_cannot_be_called_is_no_end_of_the_check(world: World, endpoint: str) -> None:
+    world.google.subscriptions[PUSH] = a_push_subscription(endpoint)
+
+    assert "was not reached" in lines(world.check(), "cannot tell")["public access"]
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param('"x"', id="quotes"),
+        pytest.param("x\u00a0x", id="a blank"),
+        pytest.param("x\u200bx", id="an invisible character"),
+        pytest.param("x\udcff", id="a byte that is not UTF-8"),
+        pytest.param("x" * 100_000, id="far too long"),
+    ],
+)
+def test_it_ends_with_its_lines_whatever_a_setting_holds(world: World, name: str, value: str) -> None:
+    ended = world.check(settings={name: value})
+
+    assert ended.code == Exit.ATTENTION
+    assert lines(ended, "failed")["settings"].startswith(f"{name} must ")
+    assert value not in ended.out
+
+
+@pytest.mark.parametrize("value", ["\u2028x", "x\udcff", "a b", "../..", "%2e", "x" * 4000, "http://x", "*:*"])
+@pytest.mark.parametrize(
+    "name", ["SEGMENT_WRITE_KEY", "CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_SCOPES", "PUSH_AUDIENCE", "SEGMENT_HOST"]
+)
+def test_a_value_of_any_kind_leaves_lines(world: World, name: str, value: str) -> None:
+    assert lines(world.check(settings={name: value}))["settings"]
+
+
+@pytest.mark.parametrize("option", ["--topic", "--subscription", "--subscription-key"])
+@pytest.mark.parametrize("value", ['"projects/p/topics/t"', "projects/p/topics/t\u200b", "projects/p/topics/t\udcff"])
+def test_a_name_that_a_copy_has_damaged_is_refused_in_a_sentence(world: World, option: str, value: str) -> None:
+    ended = run("check", option, value, settings=world.settings())
+
+    assert ended.code == Exit.UNUSABLE
+    assert re.fullmatch(r"Error: The (topic|push subscription|key) must [^\n]+\.", ended.err.splitlines()[0])
+    assert "Traceback" not in ended.said
+
+
+def scopes(*names: str) -> str:
+    return " ".join(f"{name}:demo-shop" for name in names)
+
+
+def test_scopes_that_the_api_client_does_not_have_are_explained(world: World) -> None:
+    world.commercetools.scopes = frozenset(scopes("view_customers", "manage_subscriptions").split())
+
+    ended = world.check()
+
+    assert ended.code == Exit.ATTENTION
+    said = lines(ended, "failed")["commercetools token"]
+    requested, has = said.split("; it has ")
+    assert "400 invalid_scope" in requested
+    assert "view_customers:demo-shop, view_customer_groups:demo-shop, manage_subscriptions:demo-shop" in requested
+    assert has.startswith("manage_subscriptions:demo-shop, view_customers:demo-shop ")
+    assert "Create an API client with view_customers:demo-shop and view_customer_groups:demo-shop" in has
+
+
+def test_the_advice_for_a_client_with_manage_project_works(world: World) -> None:
+    world.commercetools.scopes = frozenset({scopes("manage_project")})
+
+    assert "it has manage_project:demo-shop" in lines(world.check(), "failed")["commercetools token"]
+
+    ended = world.check(CTP_SCOPES=scopes("manage_project"))
+
+    assert "commercetools customers" in lines(ended, "ok")
+    advice = lines(ended, "warning")["commercetools scopes"]
+    assert "Create an API client" in advice
+    assert "To change CTP_SCOPES alone does not help" in advice
+
+
+def test_without_the_scope_for_groups_it_says_what_may_come_of_it(world: World) -> None:
+    ended = world.check(CTP_SCOPES=scopes("view_customers", "manage_subscriptions"))
+
+    assert "view_customer_groups:demo-shop" in lines(ended, "ok")["commercetools token"]
+
+
+@pytest.mark.parametrize("topic", [TOPIC, "customers"])
+def test_a_subscription_to_pubsub_is_recognised_however_its_topic_is_written(world: World, topic: str) -> None:
+    world.subscription["destination"]["topic"] = topic
+
+    ended = world.check()
+
+    assert lines(ended, "failed", "warning") == {}
+    assert TOPIC in lines(ended, "ok")["topic"]
+
+
+@pytest.mark.parametrize(
+    ("destination", "said"),
+    [
+        pytest.param(
+            {"type": "GoogleCloudPubSub", "projectId": "p", "topic": "a/b"},
+            "projects/p/topics/a/b is not the name of a topic",
+            id="a topic that is none",
+        ),
+        pytest.param({"type": "SQS", "queueUrl": "x"}, "is not a Google Pub/Sub topic", id="a queue of Amazon"),
+    ],
+)
+def test_a_destination_without_a_topic_is_named(world: World, destination: dict[str, str], said: str) -> None:
+    world.subscription["destination"] = destination
+
+    assert said in lines(world.check(), "failed")["Subscription's topic"]

@@ -187,3 +187,43 @@ def test_what_is_no_name_is_refused_before_anybody_is_asked(
     assert ended.code == Exit.UNUSABLE
     assert ended.err.startswith("Error: ")
     assert commercetools.calls == []
+
+
+def test_a_topic_written_in_full_is_not_changed(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+    only(commercetools)["destination"] |= {"topic": TOPIC}
+
+    assert subscribe(commercetools, "--json").document["changes"] == []
+
+
+def test_scopes_that_the_api_client_lacks_are_said_to_be_that(commercetools: CommercetoolsStandIn) -> None:
+    commercetools.scopes = frozenset({"manage_subscriptions:demo-shop"})
+
+    ended = subscribe(commercetools)
+
+    assert ended.code == Exit.STOPPED
+    assert "400 invalid_scope. The API client does not have all scopes of CTP_SCOPES" in ended.said
+
+
+@pytest.mark.parametrize("command", ["explain", "backfill", "subscribe"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("SEGMENT_WRITE_KEY", '"canary"', id="quotes"),
+        pytest.param("CTP_CLIENT_SECRET", "canary\u200b", id="an invisible character"),
+        pytest.param("CTP_PROJECT_KEY", "canary\udcff", id="a byte that is not UTF-8"),
+        pytest.param("PUSH_SERVICE_ACCOUNT", "canary x", id="a blank"),
+        pytest.param("SEGMENT_PUBLIC_API_TOKEN", "canary" * 15_000, id="far too long"),
+    ],
+)
+def test_every_command_ends_with_a_sentence_about_a_damaged_setting(
+    commercetools: CommercetoolsStandIn, command: str, name: str, value: str
+) -> None:
+    topic = ["--topic", TOPIC] if command == "subscribe" else []
+
+    ended = run(command, *topic, given=b"{}", settings=settings_for(None, commercetools, **{name: value}))
+
+    assert ended.code == Exit.UNUSABLE
+    assert ended.said.startswith(f"Error: {name} must ")
+    assert "canary" not in ended.said
+    assert commercetools.calls == []
