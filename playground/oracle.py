@@ -11,7 +11,9 @@ from typing import Any
 
 Document = Mapping[str, Any]
 
-_CLEARED_BY_ALL_ALONE = frozenset({"firstName", "lastName", "name", "phone", "address", "company", "birthday"})
+_OTHERS_MAY_SET = frozenset({"firstName", "lastName", "name", "phone", "address", "company", "birthday"})
+_COMMERCETOOLS_ALONE_SETS = frozenset({"customerNumber", "externalId", "isEmailVerified", "customerGroup", "stores"})
+_NOT_CLEARED = {"off": _OTHERS_MAY_SET | _COMMERCETOOLS_ALONE_SETS, "own": _OTHERS_MAY_SET, "all": frozenset[str]()}
 
 # README says "the country's own order" and names no countries. Number before street, as in "123 Main St":
 _NUMBER_FIRST = frozenset(
@@ -30,7 +32,7 @@ class Rules:
     user_id: str
     """SEGMENT_USER_ID: the customer's field that is the user id."""
     clear: str
-    """SEGMENT_CLEAR_TRAITS: own or all."""
+    """SEGMENT_CLEAR_TRAITS: off, own or all."""
 
 
 def rules_of(environment: Mapping[str, str]) -> Rules:
@@ -98,8 +100,7 @@ def profile_of_customer(customer: Document, groups: Mapping[str, Document], rule
         "stores": [key for store in customer.get("stores") or () if (key := _text(store, "key"))],
     }
     present = _present(traits)
-    has_earlier_version = customer["version"] > 1
-    may_be_kept = _CLEARED_BY_ALL_ALONE if has_earlier_version and rules.clear == "own" else frozenset()
+    may_be_kept = _NOT_CLEARED[rules.clear] if customer["version"] > 1 else frozenset()
     return Profile(user_id, present, may_be_kept - present.keys())
 
 

@@ -18,6 +18,7 @@ from tests.builders import CUSTOMER_ID, PROJECT, a_customer, an_address, samples
 from tests.strategies import customers
 
 CLEAR_ALL = IdentifyRules(clear=ClearTraits.ALL)
+CLEAR_OFF = IdentifyRules(clear=ClearTraits.OFF)
 OWN_TRAITS = {"customerNumber", "externalId", "isEmailVerified", "customerGroup", "stores"}
 SHARED_TRAITS = {"firstName", "lastName", "name", "phone", "address", "company", "birthday"}
 
@@ -316,6 +317,7 @@ def test_an_address_trait_has_only_what_there_is() -> None:
         pytest.param(IdentifyRules(), 2, OWN_TRAITS, id="own, a later version"),
         pytest.param(CLEAR_ALL, 1, set(), id="all, first version"),
         pytest.param(CLEAR_ALL, 2, OWN_TRAITS | SHARED_TRAITS, id="all, a later version"),
+        pytest.param(CLEAR_OFF, 2, set(), id="off, a later version"),
     ],
 )
 def test_an_absent_field_clears_what_the_rules_say(by: IdentifyRules, version: int, cleared: set[str]) -> None:
@@ -448,7 +450,7 @@ def test_no_trait_is_empty(document: dict[str, Any], by: IdentifyRules) -> None:
 def test_only_a_later_version_clears_and_only_what_the_rules_say(document: dict[str, Any], by: IdentifyRules) -> None:
     cleared = {name for name, value in traits_of(document, by).items() if value is None}
 
-    allowed = OWN_TRAITS | (SHARED_TRAITS if by.clear is ClearTraits.ALL else set())
+    allowed = {"off": set(), "own": OWN_TRAITS, "all": OWN_TRAITS | SHARED_TRAITS}[by.clear]
     assert cleared <= (allowed if document["version"] > 1 else set())
 
 

@@ -16,6 +16,11 @@ _FIRST_VERSION = 1
 # Only commercetools has these traits, so an absent field means an empty trait. Other sources may set the others too.
 _OWN_TRAITS = frozenset({"customerNumber", "externalId", "isEmailVerified", "customerGroup", "stores"})
 _SHARED_TRAITS = frozenset({"firstName", "lastName", "name", "phone", "address", "company", "birthday"})
+_CLEARED: Mapping[ClearTraits, frozenset[str]] = {
+    ClearTraits.OFF: frozenset(),
+    ClearTraits.OWN: _OWN_TRAITS,
+    ClearTraits.ALL: _OWN_TRAITS | _SHARED_TRAITS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +92,7 @@ def _traits(customer: Customer) -> dict[str, Any]:
 
 def _without_absent(traits: dict[str, Any], version: int, clear: ClearTraits) -> dict[str, Any]:
     """Remove absent traits, except those to be cleared: None clears a trait, and a missing trait stays as it is."""
-    cleared = _OWN_TRAITS | _SHARED_TRAITS if clear is ClearTraits.ALL else _OWN_TRAITS
-    if version <= _FIRST_VERSION:
-        cleared = frozenset()
+    cleared = _CLEARED[clear] if version > _FIRST_VERSION else frozenset()
     return {name: trait for name, trait in traits.items() if trait is not None or name in cleared}
 
 

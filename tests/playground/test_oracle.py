@@ -212,6 +212,13 @@ def test_without_clear_all_a_later_version_may_leave_what_it_lacks_where_others_
     assert differences({"nobody": later}, {"nobody": held | {"customerNumber": "1"}}) == ["nobody"]
 
 
+def test_with_clear_off_a_later_version_may_leave_all_that_it_lacks() -> None:
+    later = profile_of_customer(NOBODY | {"isEmailVerified": True}, GROUPS, Rules("id", "off"))
+
+    assert later is not None
+    assert later.kept == (SHARED | OWN) - {"isEmailVerified"}
+
+
 def test_the_rules_are_those_of_the_services_settings_with_its_defaults() -> None:
     assert rules_of({}) == Rules("email", "own")
     assert rules_of({"SEGMENT_USER_ID": "id", "SEGMENT_CLEAR_TRAITS": "all"}) == CLEAR_ALL
