@@ -88,7 +88,7 @@ def profile_of_customer(customer: Document, groups: Mapping[str, Document], rule
         "email": _text(customer, "email"),
         "firstName": _text(customer, "firstName"),
         "lastName": _text(customer, "lastName"),
-        "name": _words(_text(customer, "firstName"), _text(customer, "lastName")),
+        "name": _name(customer),
         **_traits_of_address(customer),
         "birthday": _text(customer, "dateOfBirth"),
         "createdAt": _text(customer, "createdAt"),
@@ -102,6 +102,11 @@ def profile_of_customer(customer: Document, groups: Mapping[str, Document], rule
     present = _present(traits)
     may_be_kept = _NOT_CLEARED[rules.clear] if customer["version"] > 1 else frozenset()
     return Profile(user_id, present, may_be_kept - present.keys())
+
+
+def _name(customer: Document) -> str | None:
+    names = [_text(customer, "firstName"), _text(customer, "lastName")]
+    return None if None in names else _words(*names)
 
 
 def _traits_of_address(customer: Document) -> dict[str, Any]:

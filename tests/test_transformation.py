@@ -152,16 +152,25 @@ def test_a_deleted_customer_has_the_same_user_id_as_a_living_one(document: dict[
     ("first", "last", "name"),
     [
         pytest.param("Mira", "Example", "Mira Example", id="both"),
-        pytest.param("Mira", None, "Mira", id="first only"),
-        pytest.param(None, "Example", "Example", id="last only"),
-        pytest.param("Mira", " ", "Mira", id="a blank last name"),
+        pytest.param("Mira", None, None, id="first only"),
+        pytest.param(None, "von Stein", None, id="last only"),
+        pytest.param("Mira", " ", None, id="a blank last name"),
         pytest.param(None, None, None, id="none"),
     ],
 )
-def test_the_name_is_what_there_is_of_it(first: str | None, last: str | None, name: str | None) -> None:
+def test_the_name_is_the_first_and_the_last_name_where_both_are_there(
+    first: str | None, last: str | None, name: str | None
+) -> None:
     traits = traits_of(a_customer(firstName=first, lastName=last))
 
     assert traits.get("name") == name
+
+
+@pytest.mark.parametrize(("by", "cleared"), [(IdentifyRules(), {}), (CLEAR_ALL, {"name": None})], ids=["own", "all"])
+def test_a_name_that_lacks_a_part_is_cleared_only_with_all(by: IdentifyRules, cleared: dict[str, None]) -> None:
+    traits = traits_of(a_customer(firstName=None), by)
+
+    assert {name: trait for name, trait in traits.items() if name == "name"} == cleared
 
 
 def test_the_email_trait_is_as_written_but_trimmed() -> None:

@@ -71,11 +71,13 @@ def transform_customer_to_segment(
 def _traits(customer: Customer) -> dict[str, Any]:
     address = chosen_address(customer)
     company = customer.company_name or address.company
+    # Readers of `name` split it where a part is missing: "von Stein" alone would get the first name "von".
+    name = f"{customer.first_name} {customer.last_name}" if customer.first_name and customer.last_name else None
     return {
         "email": customer.email,
         "firstName": customer.first_name,
         "lastName": customer.last_name,
-        "name": " ".join(name for name in (customer.first_name, customer.last_name) if name) or None,
+        "name": name,
         "phone": address.mobile or address.phone,
         "address": segment_address(address),
         "company": {"name": company} if company else None,

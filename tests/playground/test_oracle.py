@@ -148,7 +148,6 @@ NEW_YORK = {"id": "new-york", "streetName": "Main St", "streetNumber": "123", "c
             },
             {
                 "lastName": "Smith",
-                "name": "Smith",
                 "address": {"street": "123 Main St", "country": "us"},
                 "company": {"name": "Acme, Inc."},
                 "commercetoolsId": "nobody",
@@ -204,7 +203,7 @@ def test_without_clear_all_a_later_version_may_leave_what_it_lacks_where_others_
     first = profile_of_customer(NOBODY | {"version": 1}, GROUPS, CLEAR_OWN)
 
     assert later is not None
-    assert later.kept == {"lastName", "phone", "address", "company", "birthday"}
+    assert later.kept == {"lastName", "name", "phone", "address", "company", "birthday"}
     assert first is not None
     assert first.kept == frozenset()
     held = {**later.traits, "lastName": "Lovelace"}
@@ -250,7 +249,6 @@ def tell(world: LocalWorld, *user_ids: str, **traits: object) -> None:
             "traits": {
                 "email": f"{name}@example.com",
                 "firstName": name,
-                "name": name,
                 "createdAt": customer.get("createdAt"),
                 "commercetoolsId": user_id,
                 "isEmailVerified": False,
