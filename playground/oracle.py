@@ -12,7 +12,9 @@ from typing import Any
 Document = Mapping[str, Any]
 
 _OTHERS_MAY_SET = frozenset({"firstName", "lastName", "name", "phone", "address", "company", "birthday"})
-_COMMERCETOOLS_ALONE_SETS = frozenset({"customerNumber", "externalId", "isEmailVerified", "customerGroup", "stores"})
+_COMMERCETOOLS_ALONE_SETS = frozenset(
+    ("customerNumber", "externalId", "isEmailVerified", "customerGroup", "customerGroups", "stores")
+)
 _NOT_CLEARED = {"off": _OTHERS_MAY_SET | _COMMERCETOOLS_ALONE_SETS, "own": _OTHERS_MAY_SET, "all": frozenset[str]()}
 
 # README says "the country's own order" and names no countries. Number before street, as in "123 Main St":
@@ -84,6 +86,7 @@ def profile_of_customer(customer: Document, groups: Mapping[str, Document], rule
         return None
     if rules.user_id == "email":
         user_id = user_id.lower()
+    assigned = _groups(customer.get("customerGroupAssignments") or (), groups)
     traits = {
         "email": _text(customer, "email"),
         "firstName": _text(customer, "firstName"),
@@ -96,11 +99,14 @@ def profile_of_customer(customer: Document, groups: Mapping[str, Document], rule
         "customerNumber": _text(customer, "customerNumber"),
         "externalId": _text(customer, "externalId"),
         "isEmailVerified": customer.get("isEmailVerified"),
-        "customerGroup": _customer_group(customer, groups),
+        "customerGroup": next(iter([*_groups([customer], groups), *assigned]), None),
+        "customerGroups": assigned,
         "stores": [key for store in customer.get("stores") or () if (key := _text(store, "key"))],
     }
     present = _present(traits)
-    may_be_kept = _NOT_CLEARED[rules.clear] if customer["version"] > 1 else frozenset()
+    if customer["version"] == 1:
+        return Profile(user_id, present)
+    may_be_kept = _NOT_CLEARED[rules.clear] | _not_shown_to_be_empty(customer)
     return Profile(user_id, present, may_be_kept - present.keys())
 
 
@@ -146,9 +152,22 @@ def _street(address: Document) -> str | None:
     return _words(number, name) if country.upper() in _NUMBER_FIRST else _words(name, number)
 
 
-def _customer_group(customer: Document, groups: Mapping[str, Document]) -> str | None:
-    reference = customer.get("customerGroup") or {}
-    return _text(groups.get(reference.get("id") or "", {}), "key") or _text(reference, "id")
+def _groups(holders: Iterable[Document], groups: Mapping[str, Document]) -> list[str]:
+    """Return the key, else the id, of the customerGroup of each that has one: of a customer or of assignments."""
+    references = [holder.get("customerGroup") or {} for holder in holders]
+    names = [_text(groups.get(one.get("id") or "", {}), "key") or _text(one, "id") for one in references]
+    return [name for name in names if name]
+
+
+def _not_shown_to_be_empty(customer: Document) -> frozenset[str]:
+    """Return the traits that are not to be cleared, if absent, since the document has something there or is older."""
+    assignments = customer.get("customerGroupAssignments")
+    has_something = {
+        "customerGroup": customer.get("customerGroup") is not None or assignments,
+        "customerGroups": assignments is None or assignments,
+        "stores": customer.get("stores"),
+    }
+    return frozenset(trait for trait, something in has_something.items() if something)
 
 
 def _text(document: Document, field: str) -> str | None:

@@ -68,6 +68,8 @@ addresses: st.SearchStrategy[Json] = _with_any_of(
     }
 )
 
+_group_references = _with_any_of({"id": texts, "key": texts, "obj": _with_any_of({"key": odd_texts})})
+
 customers: st.SearchStrategy[Json] = _with_any_of(
     {
         **dict.fromkeys(("email", "key", "customerNumber", "externalId", "companyName", "dateOfBirth"), odd_texts),
@@ -80,8 +82,9 @@ customers: st.SearchStrategy[Json] = _with_any_of(
         "defaultShippingAddressId": _ids,
         "billingAddressIds": st.lists(_ids, max_size=3),
         "shippingAddressIds": st.lists(_ids, max_size=3),
-        "customerGroup": _with_any_of({"id": texts, "key": texts, "obj": _with_any_of({"key": odd_texts})}),
-        "stores": st.lists(_with_any_of({"key": odd_texts}), max_size=3),
+        "customerGroup": _group_references,
+        "customerGroupAssignments": st.lists(_with_any_of({"customerGroup": _group_references}), max_size=3),
+        "stores": st.lists(_with_any_of({"key": odd_texts, "id": texts}), max_size=3),
         "password": st.just("canary-password"),
         "vatId": st.just("canary-vat"),
         "custom": json_values,

@@ -19,7 +19,8 @@ from tests.strategies import customers
 
 CLEAR_ALL = IdentifyRules(clear=ClearTraits.ALL)
 CLEAR_OFF = IdentifyRules(clear=ClearTraits.OFF)
-OWN_TRAITS = {"customerNumber", "externalId", "isEmailVerified", "customerGroup", "stores"}
+OWN_TRAITS = {"customerNumber", "externalId", "isEmailVerified", "customerGroup", "customerGroups", "stores"}
+NO_GROUPS: dict[str, Any] = {"customerGroupAssignments": []}
 SHARED_TRAITS = {"firstName", "lastName", "name", "phone", "address", "company", "birthday"}
 
 rules = st.builds(
@@ -61,6 +62,7 @@ def test_a_whole_customer_becomes_a_whole_identify() -> None:
             "commercetoolsId": CUSTOMER_ID,
             "isEmailVerified": True,
             "customerGroup": "group-id",
+            "customerGroups": ["group-id"],
             "stores": ["berlin", "paris"],
         },
         "context": {"active": False, "locale": "de-DE"},
@@ -330,7 +332,7 @@ def test_an_address_trait_has_only_what_there_is() -> None:
     ],
 )
 def test_an_absent_field_clears_what_the_rules_say(by: IdentifyRules, version: int, cleared: set[str]) -> None:
-    traits = traits_of({"id": CUSTOMER_ID, "version": version}, by)
+    traits = traits_of({"id": CUSTOMER_ID, "version": version, "customerGroupAssignments": []}, by)
 
     assert traits == {"commercetoolsId": CUSTOMER_ID, **dict.fromkeys(cleared)}
 
@@ -348,7 +350,9 @@ def test_a_field_that_is_there_is_not_cleared(by: IdentifyRules) -> None:
     [
         pytest.param({"customerNumber": None}, "customerNumber", id="customerNumber"),
         pytest.param({"externalId": ""}, "externalId", id="externalId"),
-        pytest.param({"customerGroup": None}, "customerGroup", id="customerGroup"),
+        pytest.param({"customerGroup": None, "customerGroupAssignments": []}, "customerGroup", id="the last group"),
+        pytest.param({"customerGroup": None, "customerGroupAssignments": None}, "customerGroup", id="customerGroup"),
+        pytest.param({"customerGroupAssignments": []}, "customerGroups", id="the last assigned group"),
         pytest.param({"stores": []}, "stores", id="the last store"),
         pytest.param({"isEmailVerified": None}, "isEmailVerified", id="isEmailVerified"),
     ],
@@ -357,6 +361,29 @@ def test_what_only_commercetools_can_know_is_cleared_by_an_explicit_null(changes
     traits = traits_of(a_customer(**changes))
 
     assert traits[trait] is None
+
+
+@pytest.mark.parametrize("by", [IdentifyRules(), CLEAR_ALL], ids=["own", "all"])
+@pytest.mark.parametrize(
+    ("changes", "trait"),
+    [
+        pytest.param({"customerGroupAssignments": None}, "customerGroups", id="no field customerGroupAssignments"),
+        pytest.param({"customerGroupAssignments": [{}]}, "customerGroups", id="assignments without a group"),
+        pytest.param({"customerGroup": {"typeId": "customer-group"}} | NO_GROUPS, "customerGroup", id="no group's id"),
+        pytest.param({"stores": [{"typeId": "store", "id": "store-id"}]}, "stores", id="stores without keys"),
+    ],
+)
+def test_what_is_not_known_to_be_empty_is_left_out(changes: dict[str, Any], trait: str, by: IdentifyRules) -> None:
+    assert trait not in traits_of(a_customer(**changes), by)
+
+
+def test_a_group_that_moved_to_the_assignments_is_not_cleared() -> None:
+    reference = {"typeId": "customer-group", "id": "g-1", "obj": {"key": "vip"}}
+    assignments = [{"customerGroup": reference}, {"customerGroup": {"typeId": "customer-group", "id": "g-2"}}]
+
+    traits = traits_of(a_customer(customerGroup=None, customerGroupAssignments=assignments))
+
+    assert (traits["customerGroup"], traits["customerGroups"]) == ("vip", ["vip", "g-2"])
 
 
 def test_what_others_may_know_is_left_out_and_so_left_alone() -> None:

@@ -14,7 +14,9 @@ from service.transformation.address import chosen_address, segment_address
 _FIRST_VERSION = 1
 
 # Only commercetools has these traits, so an absent field means an empty trait. Other sources may set the others too.
-_OWN_TRAITS = frozenset({"customerNumber", "externalId", "isEmailVerified", "customerGroup", "stores"})
+_OWN_TRAITS = frozenset(
+    {"customerNumber", "externalId", "isEmailVerified", "customerGroup", "customerGroups", "stores"}
+)
 _SHARED_TRAITS = frozenset({"firstName", "lastName", "name", "phone", "address", "company", "birthday"})
 _CLEARED: Mapping[ClearTraits, frozenset[str]] = {
     ClearTraits.OFF: frozenset(),
@@ -68,12 +70,16 @@ def transform_customer_to_segment(
     return payload
 
 
+# Of the fields that can be unknown. What is unknown is not cleared.
+_TRAITS_BY_FIELD = {"customer_group": "customerGroup", "customer_groups": "customerGroups", "stores": "stores"}
+
+
 def _traits(customer: Customer) -> dict[str, Any]:
     address = chosen_address(customer)
     company = customer.company_name or address.company
     # Readers of `name` split it where a part is missing: "von Stein" alone would get the first name "von".
     name = f"{customer.first_name} {customer.last_name}" if customer.first_name and customer.last_name else None
-    return {
+    traits = {
         "email": customer.email,
         "firstName": customer.first_name,
         "lastName": customer.last_name,
@@ -88,8 +94,12 @@ def _traits(customer: Customer) -> dict[str, Any]:
         "commercetoolsId": customer.id,
         "isEmailVerified": customer.is_email_verified,
         "customerGroup": customer.customer_group,
+        "customerGroups": list(customer.customer_groups) or None,
         "stores": list(customer.stores) or None,
     }
+    for field in customer.unknown:
+        del traits[_TRAITS_BY_FIELD[field]]
+    return traits
 
 
 def _without_absent(traits: dict[str, Any], version: int, clear: ClearTraits) -> dict[str, Any]:
