@@ -17,14 +17,27 @@ _COMMERCETOOLS_ALONE_SETS = frozenset(
 )
 _NOT_CLEARED = {"off": _OTHERS_MAY_SET | _COMMERCETOOLS_ALONE_SETS, "own": _OTHERS_MAY_SET, "all": frozenset[str]()}
 
-# README says "the country's own order" and names no countries. Number before street, as in "123 Main St":
+# OpenCage's templates (July 2026), which README names: the countries whose number precedes the street, by continent,
+# and those that have the template of another country.
 _NUMBER_FIRST = frozenset(
     (
-        *("US", "CA", "GB", "UK", "IE", "JE", "GI", "FR", "LU", "MC", "MT", "IL", "AU", "NZ"),
-        *("IN", "PK", "BD", "LK", "MY", "SG", "HK", "PH", "TH", "BB", "BS", "BZ", "JM", "TT"),
-        *("DZ", "MA", "TN", "GH", "KE", "MU", "NG", "ZA", "ZW"),
+        *("AD", "FR", "GB", "GI", "IE", "LU", "MC", "MT", "XK"),
+        *("AE", "AM", "AZ", "BD", "BH", "BN", "HK", "IN", "IQ", "JP", "KH", "LA", "LB", "LK", "MM", "MV", "MY", "OM"),
+        *("PH", "PK", "SA", "SG", "TH", "TM", "VN", "YE"),
+        *("BF", "BJ", "CD", "CG", "CI", "DJ", "DZ", "EG", "GA", "GH", "GM", "GN", "KE", "LS", "MA", "MG", "MR", "MU"),
+        *("MW", "NA", "NE", "NG", "RW", "SC", "SL", "SN", "TG", "TN", "TZ", "UG", "ZA", "ZM", "ZW"),
+        *("AG", "BB", "BM", "BZ", "CA", "DM", "GY", "JM", "KN", "KY", "MS", "TC", "TT", "US", "VG"),
+        *("AU", "CK", "FJ", "FM", "MH", "NR", "NU", "NZ", "PG", "TO", "TV"),
     )
 )
+_SAME_TEMPLATE = {
+    "US": ("AS", "GU", "MP", "PR", "UM", "VI"),
+    "FR": ("BL", "GF", "GP", "MF", "MQ", "NC", "PF", "PM", "RE", "TF", "WF", "YT"),
+    "GB": ("FK", "GG", "GS", "IM", "IO", "JE", "SH", "UK"),
+    "AU": ("CC", "CX", "HM", "NF"),
+    "NZ": ("TK",),
+}
+_TEMPLATE_OF = {follower: country for country, followers in _SAME_TEMPLATE.items() for follower in followers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +161,16 @@ def _chosen_address(customer: Document) -> Document:
 
 def _street(address: Document) -> str | None:
     name, number = _text(address, "streetName"), _text(address, "streetNumber")
-    country = _text(address, "country") or ""
-    return _words(number, name) if country.upper() in _NUMBER_FIRST else _words(name, number)
+    country = (_text(address, "country") or "").upper()
+    number_first = _TEMPLATE_OF.get(country, country) in _NUMBER_FIRST
+    first = _words(number, name) if number_first else _words(name, number)
+    others = [_text(address, field) for field in ("apartment", "building", "additionalStreetInfo")]
+    return ", ".join(part for part in (first, *others, _po_box(address)) if part) or None
+
+
+def _po_box(address: Document) -> str | None:
+    box = _text(address, "pOBox")
+    return box if box is None or box[:1].isalpha() else f"P.O. box {box}"
 
 
 def _groups(holders: Iterable[Document], groups: Mapping[str, Document]) -> list[str]:

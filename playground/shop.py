@@ -764,6 +764,13 @@ def _address(chance: random.Random, place: _Place) -> Document:
         "phone": f"{place.phone} {chance.randrange(100, 1000)}",
         "mobile": f"{place.phone} {chance.randrange(100, 1000)}",
     }
+    rare = {
+        "apartment": f"{chance.randrange(1, 40)}B",
+        "building": chance.choice(("North", "Hinterhaus", " ")),
+        "additionalStreetInfo": "c/o Example",
+        "pOBox": chance.choice((number, f"Postfach {number}")),
+    }
+    address |= {name: value for name, value in rare.items() if _sometimes(chance, 0.1)}
     kept = {name: value for name, value in address.items() if _sometimes(chance, 0.8)}
     return {**kept, "country": "UK" if place.country == "GB" and not kept.get("company") else place.country}
 

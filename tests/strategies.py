@@ -63,7 +63,8 @@ addresses: st.SearchStrategy[Json] = _with_any_of(
     {
         "id": _ids,
         **dict.fromkeys(("streetName", "streetNumber", "postalCode", "city", "region", "state", "company"), odd_texts),
-        **dict.fromkeys(("phone", "mobile", "pOBox", "additionalAddressInfo"), odd_texts),
+        **dict.fromkeys(("phone", "mobile", "apartment", "building"), odd_texts),
+        **dict.fromkeys(("additionalStreetInfo", "pOBox", "fax"), odd_texts),
         "country": st.sampled_from(["DE", "US", "us", "GB", "UK", "FR", ""]) | texts,
     }
 )

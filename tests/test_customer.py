@@ -39,6 +39,10 @@ ADDRESS_TEXTS = {
     "company": "company",
     "phone": "phone",
     "mobile": "mobile",
+    "apartment": "apartment",
+    "building": "building",
+    "additionalStreetInfo": "additional_street_info",
+    "pOBox": "po_box",
 }
 NOTHING = [
     pytest.param(None, id="null"),
@@ -71,6 +75,7 @@ def test_a_full_customer_is_read_whole() -> None:
                 id="home",
                 street_name="Hauptstraße",
                 street_number="5",
+                additional_street_info="Hinterhaus",
                 postal_code="10115",
                 city="Berlin",
                 region="Berlin-Brandenburg",
@@ -268,7 +273,7 @@ def test_fields_that_are_not_used_are_not_read() -> None:
         salutation="canary-salutation",
         custom={"fields": {"a": "canary-custom"}},
         fieldOfTomorrow="canary-tomorrow",
-        addresses=[an_address(email="canary@example.com", custom="canary-custom", pOBox="canary-box")],
+        addresses=[an_address(email="canary@example.com", custom="canary-custom", fax="canary-fax")],
     )
 
     assert "canary" not in repr(read_customer(document))

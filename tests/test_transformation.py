@@ -48,7 +48,7 @@ def test_a_whole_customer_becomes_a_whole_identify() -> None:
             "name": "Mira Example",
             "phone": "+49 171 3920001",
             "address": {
-                "street": "Hauptstraße 5",
+                "street": "Hauptstraße 5, Hinterhaus",
                 "city": "Berlin",
                 "state": "Berlin",
                 "postalCode": "10115",
@@ -278,6 +278,13 @@ def test_addresses_without_ids_are_not_mistaken_for_chosen_ones() -> None:
         pytest.param("FR", "7", "rue Exemple", "7 rue Exemple", id="France"),
         pytest.param("CA", "7", "Maple Road", "7 Maple Road", id="Canada"),
         pytest.param("us", "123", "Main St", "123 Main St", id="in lower case"),
+        pytest.param("PR", "7", "Calle Ejemplo", "7 Calle Ejemplo", id="Puerto Rico, as the United States"),
+        pytest.param("RE", "7", "rue Exemple", "7 rue Exemple", id="Réunion, as France"),
+        pytest.param("GG", "10", "High Street", "10 High Street", id="Guernsey, as Great Britain"),
+        pytest.param("VN", "7", "Example Street", "7 Example Street", id="Vietnam"),
+        pytest.param("IL", "7", "Example Street", "Example Street 7", id="Israel"),
+        pytest.param("BS", "7", "Example Street", "Example Street 7", id="Bahamas"),
+        pytest.param("SJ", "5", "Eksempelveien", "Eksempelveien 5", id="Svalbard, as Norway"),
         pytest.param("DE", "5", "Hauptstraße", "Hauptstraße 5", id="Germany"),
         pytest.param("AT", "5", "Beispielgasse", "Beispielgasse 5", id="Austria"),
         pytest.param("NL", "5", "Voorbeeldstraat", "Voorbeeldstraat 5", id="Netherlands"),
@@ -292,9 +299,40 @@ def test_addresses_without_ids_are_not_mistaken_for_chosen_ones() -> None:
 def test_a_street_is_written_in_its_countrys_order(
     country: str | None, number: str | None, name: str | None, street: str | None
 ) -> None:
-    address = an_address(country=country, streetNumber=number, streetName=name)
+    address = an_address(country=country, streetNumber=number, streetName=name, additionalStreetInfo=None)
 
     assert traits_of(a_customer(addresses=[address]))["address"].get("street") == street
+
+
+@pytest.mark.parametrize(
+    ("changes", "street"),
+    [
+        pytest.param({}, "1 Broadway, 4B, North, Suite 9, P.O. box 77", id="all"),
+        pytest.param({"apartment": None, "building": " "}, "1 Broadway, Suite 9, P.O. box 77", id="some"),
+        pytest.param({"pOBox": "Postfach 77"}, "1 Broadway, 4B, North, Suite 9, Postfach 77", id="a box with its word"),
+        pytest.param(
+            dict.fromkeys(("streetName", "streetNumber", "apartment", "building", "additionalStreetInfo")),
+            "P.O. box 77",
+            id="a box alone",
+        ),
+        pytest.param({"streetName": None, "streetNumber": None}, "4B, North, Suite 9, P.O. box 77", id="no street"),
+    ],
+)
+def test_what_makes_a_letter_arrive_is_part_of_the_street(changes: dict[str, str | None], street: str) -> None:
+    address = an_address(
+        **{
+            "country": "US",
+            "streetName": "Broadway",
+            "streetNumber": "1",
+            "apartment": "4B",
+            "building": "North",
+            "additionalStreetInfo": "Suite 9",
+            "pOBox": "77",
+            **changes,
+        }
+    )
+
+    assert traits_of(a_customer(addresses=[address]))["address"]["street"] == street
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,10 @@ class Address:
     id: str | None = None
     street_name: str | None = None
     street_number: str | None = None
+    apartment: str | None = None
+    building: str | None = None
+    additional_street_info: str | None = None
+    po_box: str | None = None
     postal_code: str | None = None
     city: str | None = None
     region: str | None = None
@@ -67,6 +71,10 @@ class _AddressSchema(Document):
     id = Text()
     street_name = Text("streetName")
     street_number = Text("streetNumber")
+    apartment = Text()
+    building = Text()
+    additional_street_info = Text("additionalStreetInfo")
+    po_box = Text("pOBox")
     postal_code = Text("postalCode")
     city = Text()
     region = Text()

@@ -124,7 +124,17 @@ NOBODY: Json = {
     "stores": [],
     "addresses": [],
 }
-BERLIN = {"id": "berlin", "streetName": "Hauptstraße", "streetNumber": "5", "country": "DE", "state": "Berlin"}
+BERLIN = {
+    "id": "berlin",
+    "streetName": "Hauptstraße",
+    "streetNumber": "5",
+    "apartment": " 2 ",
+    "building": "Hinterhaus",
+    "additionalStreetInfo": "c/o Ada",
+    "pOBox": "77",
+    "country": "DE",
+    "state": "Berlin",
+}
 NEW_YORK = {"id": "new-york", "streetName": "Main St", "streetNumber": "123", "country": "us", "company": "Acme, Inc."}
 
 
@@ -189,7 +199,11 @@ NEW_YORK = {"id": "new-york", "streetName": "Main St", "streetNumber": "123", "c
                 "shippingAddressIds": ["berlin"],
             },
             {
-                "address": {"street": "Hauptstraße 5", "state": "Berlin", "country": "DE"},
+                "address": {
+                    "street": "Hauptstraße 5, 2, Hinterhaus, c/o Ada, P.O. box 77",
+                    "state": "Berlin",
+                    "country": "DE",
+                },
                 "commercetoolsId": "nobody",
                 "customerGroup": "group-unknown",
                 "customerGroups": ["group-unknown"],
