@@ -8,6 +8,7 @@ what the shop has chosen.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category, normalize
 
 Document = Mapping[str, Any]
 
@@ -93,12 +94,9 @@ def profile_of_customer(customer: Document, groups: Mapping[str, Document], rule
 
     `groups` are the shop's customer groups by id, those that the service can read.
     """
-    # commercetools' own ids are taken as they are: nobody typed them.
-    user_id = customer["id"] if rules.user_id == "id" else _text(customer, rules.user_id)
-    if user_id is None:
+    user_id = _user_id(customer, rules)
+    if not user_id:
         return None
-    if rules.user_id == "email":
-        user_id = user_id.lower()
     assigned = _groups(customer.get("customerGroupAssignments") or (), groups)
     traits = {
         "email": _text(customer, "email"),
@@ -121,6 +119,16 @@ def profile_of_customer(customer: Document, groups: Mapping[str, Document], rule
         return Profile(user_id, present)
     may_be_kept = _NOT_CLEARED[rules.clear] | _not_shown_to_be_empty(customer)
     return Profile(user_id, present, may_be_kept - present.keys())
+
+
+def _user_id(customer: Document, rules: Rules) -> str:
+    written: str = customer.get(rules.user_id) or ""
+    if rules.user_id == "id":
+        return written
+    for character in {*written}:
+        if category(character) in ("Cc", "Cf"):
+            written = written.replace(character, "")
+    return normalize("NFC", written.lower() if rules.user_id == "email" else written).strip()
 
 
 def _name(customer: Document) -> str | None:

@@ -31,6 +31,8 @@ texts = st.one_of(
             "\U0001f469\u200d\U0001f4bb",
             "\u202egnirts",
             "\x00",
+            "\ufeffMira\u200b@Example.com",
+            "Rene\u0301\u00ad",
             "x" * 300,
             "null",
             "0",

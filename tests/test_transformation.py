@@ -1,7 +1,9 @@
 """The transformation: one whole customer against one literal, each rule of the mapping table as its own table."""
 
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from service.config import ClearTraits, UserIdField
 from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules, transform_customer_to_segment, user_id_of_deleted
 from tests.builders import CUSTOMER_ID, PROJECT, a_customer, an_address, samples
-from tests.strategies import customers
+from tests.strategies import customers, odd_texts
 
 CLEAR_ALL = IdentifyRules(clear=ClearTraits.ALL)
 CLEAR_OFF = IdentifyRules(clear=ClearTraits.OFF)
@@ -103,6 +105,16 @@ def test_what_is_no_customer_is_refused() -> None:
         pytest.param("key", "key", " A-Key ", "A-Key", id="key"),
         pytest.param("externalId", "externalId", "CRM-1", "CRM-1", id="externalId"),
         pytest.param("customerNumber", "customerNumber", "1001", "1001", id="customerNumber"),
+        pytest.param("email", "email", "\ufeffMira\u200b@Example.com\u200b ", "mira@example.com", id="invisible ones"),
+        pytest.param("email", "email", "Rene\u0301@Example.com", "ren\u00e9@example.com", id="a decomposed letter"),
+        pytest.param("email", "email", "RENE\u0301@Example.com", "ren\u00e9@example.com", id="a decomposed capital"),
+        pytest.param("email", "email", "mira\x00\x7f@example.com", "mira@example.com", id="control characters"),
+        pytest.param("email", "email", "\u200b \ufeff", "", id="nothing but invisible ones"),
+        pytest.param("key", "key", "\u200bA-Ke\u0301y\u00ad", "A-K\u00e9y", id="a key with all of them"),
+        pytest.param("externalId", "externalId", "\ufeff 1001", "1001", id="an externalId with a byte order mark"),
+        pytest.param(
+            "customerNumber", "customerNumber", "10\u200b01", "1001", id="a customerNumber with a space of none"
+        ),
         pytest.param("email", "email", None, "", id="no email"),
         pytest.param("email", "email", " ", "", id="a blank email"),
         pytest.param("key", "key", None, "", id="no key"),
@@ -122,7 +134,9 @@ def test_the_user_id_is_the_chosen_field(field: str, name: str, value: str | Non
         pytest.param("id", {}, CUSTOMER_ID, id="id"),
         pytest.param("email", {"email": " Mira@Example.com "}, "mira@example.com", id="email"),
         pytest.param("email", {}, "", id="no email"),
+        pytest.param("email", {"email": "\ufeffRene\u0301@Example.com\u200b"}, "ren\u00e9@example.com", id="odd email"),
         pytest.param("key", {"identifiers": {"key": " A-Key "}}, "A-Key", id="key"),
+        pytest.param("key", {"identifiers": {"key": "\u200bA-Ke\u0301y "}}, "A-K\u00e9y", id="an odd key"),
         pytest.param("externalId", {"identifiers": {"externalId": "CRM-1"}}, "CRM-1", id="externalId"),
         pytest.param("customerNumber", {"identifiers": {"customerNumber": "1001"}}, "1001", id="customerNumber"),
         pytest.param("key", {"identifiers": {"externalId": "CRM-1"}}, "", id="another identifier"),
@@ -137,14 +151,27 @@ def test_a_deleted_customers_user_id_is_what_its_notification_carries(
     assert user_id_of_deleted(deletion, UserIdField(field)) == user_id
 
 
-@given(customers, st.sampled_from([UserIdField.ID, UserIdField.EMAIL]))
+@given(customers, st.sampled_from(UserIdField))
 def test_a_deleted_customer_has_the_same_user_id_as_a_living_one(document: dict[str, Any], field: UserIdField) -> None:
-    deletion = Notification("Message", PROJECT, "customer", document["id"], email=document.get("email") or "")
+    email, identifiers = document.get("email") or "", {name.value: document.get(name) for name in UserIdField}
+    deletion = Notification("Message", PROJECT, "customer", document["id"], email=email, identifiers=identifiers)
 
     assert (
         user_id_of_deleted(deletion, field)
         == transform_customer_to_segment(document, IdentifyRules(user_id=field))["user_id"]
     )
+
+
+@given(odd_texts, st.sampled_from([field for field in UserIdField if field is not UserIdField.ID]))
+def test_a_user_id_is_visible_composed_and_its_own_user_id(text: str, field: UserIdField) -> None:
+    deletion = Notification("", PROJECT, "customer", CUSTOMER_ID, email=text, identifiers={field: text})
+
+    user_id = user_id_of_deleted(deletion, field)
+
+    again = replace(deletion, email=user_id, identifiers={field: user_id})
+    assert user_id_of_deleted(again, field) == user_id
+    assert {unicodedata.category(character) for character in user_id}.isdisjoint({"Cc", "Cf"})
+    assert unicodedata.is_normalized("NFC", user_id)
 
 
 # ---- names, phone, company

@@ -1,6 +1,7 @@
 """A customer as an identify. The rules are those of README's table, "Customer → identify"."""
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from service.segment.types import Events, SegmentEvent, SegmentIdentifyPayload
 from service.transformation.address import chosen_address, segment_address
 
 _FIRST_VERSION = 1
+_INVISIBLE = frozenset({"Cc", "Cf"})
 
 # Only commercetools has these traits, so an absent field means an empty trait. Other sources may set the others too.
 _OWN_TRAITS = frozenset(
@@ -109,17 +111,33 @@ def _without_absent(traits: dict[str, Any], version: int, clear: ClearTraits) ->
 
 
 def _user_id(customer: Customer, field: UserIdField) -> str:
-    match field:
-        case UserIdField.EMAIL:
-            return (customer.email or "").lower()
-        case UserIdField.ID:
-            return customer.id
-        case UserIdField.KEY:
-            return customer.key or ""
-        case UserIdField.EXTERNAL_ID:
-            return customer.external_id or ""
-        case UserIdField.CUSTOMER_NUMBER:
-            return customer.customer_number or ""
+    written = {
+        UserIdField.EMAIL: customer.email,
+        UserIdField.ID: customer.id,
+        UserIdField.KEY: customer.key,
+        UserIdField.EXTERNAL_ID: customer.external_id,
+        UserIdField.CUSTOMER_NUMBER: customer.customer_number,
+    }
+    return _as_user_id(written[field], field)
+
+
+def _as_user_id(written: object, field: UserIdField) -> str:
+    """Return what is written in the field as a user id, the same for texts that look the same; "" for no text.
+
+    Control characters, invisible format characters (Unicode's Cc and Cf) and blanks around it are removed, and letters
+    are composed (NFC, https://unicode.org/reports/tr15). An e-mail address is lower-cased. commercetools' own id stays
+    as it is.
+    """
+    if not isinstance(written, str):
+        return ""
+    if field is UserIdField.ID:
+        return written
+    text = written
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(character for character in text if unicodedata.category(character) not in _INVISIBLE)
+    if field is UserIdField.EMAIL:
+        text = text.lower()
+    return unicodedata.normalize("NFC", text).strip()
 
 
 def _message_id(customer: Customer, project_key: str, source: str) -> str:
@@ -130,9 +148,5 @@ def _message_id(customer: Customer, project_key: str, source: str) -> str:
 
 def user_id_of_deleted(notification: Notification, field: UserIdField) -> str:
     """Return the user id of a deleted customer, or "" if the notification does not contain it."""
-    if field is UserIdField.ID:
-        return notification.resource_id
-    if field is UserIdField.EMAIL:
-        return (notification.email or "").strip().lower()
-    identifier = notification.identifiers.get(field)
-    return identifier.strip() if isinstance(identifier, str) else ""
+    written = {UserIdField.EMAIL: notification.email, UserIdField.ID: notification.resource_id}
+    return _as_user_id(written.get(field, notification.identifiers.get(field)), field)

@@ -233,6 +233,15 @@ def test_the_user_id_is_the_field_that_the_shop_chose(field: str, user_id: str) 
     assert profile.user_id == user_id
 
 
+def test_the_user_id_has_no_invisible_characters_and_composed_letters() -> None:
+    profile = profile_of_customer(
+        ADA | {"email": "\ufeffRENE\u0301\u200b@Example.com\x00 "}, GROUPS, Rules("email", "all")
+    )
+
+    assert profile is not None
+    assert profile.user_id == "ren\u00e9@example.com"
+
+
 def test_a_customer_without_the_user_id_has_no_profile() -> None:
     assert profile_of_customer(NOBODY, GROUPS, Rules("email", "all")) is None
 
