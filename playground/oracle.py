@@ -104,7 +104,7 @@ def profile_of_customer(customer: Document, groups: Mapping[str, Document], rule
         "lastName": _text(customer, "lastName"),
         "name": _name(customer),
         **_traits_of_address(customer),
-        "birthday": _text(customer, "dateOfBirth"),
+        "birthday": None if _born_in_year_1(customer) else _text(customer, "dateOfBirth"),
         "createdAt": _text(customer, "createdAt"),
         "commercetoolsId": customer["id"],
         "customerNumber": _text(customer, "customerNumber"),
@@ -119,6 +119,10 @@ def profile_of_customer(customer: Document, groups: Mapping[str, Document], rule
         return Profile(user_id, present)
     may_be_kept = _NOT_CLEARED[rules.clear] | _not_shown_to_be_empty(customer)
     return Profile(user_id, present, may_be_kept - present.keys())
+
+
+def _born_in_year_1(customer: Document) -> bool:
+    return (_text(customer, "dateOfBirth") or "").partition("-")[0] == "0001"
 
 
 def _user_id(customer: Document, rules: Rules) -> str:
@@ -156,14 +160,14 @@ def _traits_of_address(customer: Document) -> dict[str, Any]:
 def _chosen_address(customer: Document) -> Document:
     """Return the first of those that the ids of the customer name, else the first of all, else an empty one."""
     addresses = customer.get("addresses") or ()
-    by_id = {address_id: address for address in addresses if (address_id := _text(address, "id"))}
+    by_id: dict[str, Document] = {address_id: address for address in addresses if (address_id := _text(address, "id"))}
     ids = [
         customer.get("defaultBillingAddressId"),
         customer.get("defaultShippingAddressId"),
         *(customer.get("billingAddressIds") or ()),
         *(customer.get("shippingAddressIds") or ()),
     ]
-    named = [by_id[address_id.strip()] for address_id in ids if address_id and address_id.strip() in by_id]
+    named = [by_id[address_id] for one in ids if (address_id := _plain(one or "")) and address_id in by_id]
     return next(iter([*named, *addresses]), {})
 
 
@@ -195,13 +199,18 @@ def _not_shown_to_be_empty(customer: Document) -> frozenset[str]:
         "customerGroup": customer.get("customerGroup") is not None or assignments,
         "customerGroups": assignments is None or assignments,
         "stores": customer.get("stores"),
+        "birthday": _born_in_year_1(customer),
     }
     return frozenset(trait for trait, something in has_something.items() if something)
 
 
 def _text(document: Document, field: str) -> str | None:
-    """Return a text field without blanks around it; empty text counts as absent."""
-    return (document.get(field) or "").strip() or None
+    """Return a text field without NUL characters and blanks around it; empty text counts as absent."""
+    return _plain(document.get(field) or "") or None
+
+
+def _plain(text: str) -> str:
+    return text.translate({0: None}).strip()
 
 
 def _words(*words: str | None) -> str | None:

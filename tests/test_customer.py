@@ -130,6 +130,28 @@ def test_blanks_around_a_text_are_taken_away(name: str, attribute: str) -> None:
     assert getattr(customer, attribute) == "a text"
 
 
+@pytest.mark.parametrize(("name", "attribute"), TEXTS.items(), ids=TEXTS)
+def test_nul_characters_are_dropped_from_a_text(name: str, attribute: str) -> None:
+    assert getattr(read_customer(a_customer(**{name: " \x00a \x00text\x00 "})), attribute) == "a text"
+    assert getattr(read_customer(a_customer(**{name: "\x00 \x00"})), attribute) is None
+
+
+@pytest.mark.parametrize(
+    ("date", "birthday", "unknown"),
+    [
+        pytest.param("1990-11-12", "1990-11-12", set(), id="a date"),
+        pytest.param("0001-01-01", None, {"date_of_birth"}, id="the zero value of .NET and Go"),
+        pytest.param(" 0001-12-31", None, {"date_of_birth"}, id="another day of year 1"),
+        pytest.param("", None, set(), id="none"),
+    ],
+)
+def test_a_date_in_year_1_is_no_birthday(date: str, birthday: str | None, unknown: set[str]) -> None:
+    customer = read_customer(a_customer(dateOfBirth=date))
+
+    assert customer.date_of_birth == birthday
+    assert customer.unknown == unknown
+
+
 @pytest.mark.parametrize("absence", ["absent", "null", "empty"])
 @pytest.mark.parametrize(
     ("name", "attribute"),

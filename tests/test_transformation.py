@@ -436,6 +436,7 @@ def test_what_only_commercetools_can_know_is_cleared_by_an_explicit_null(changes
         pytest.param({"customerGroupAssignments": [{}]}, "customerGroups", id="assignments without a group"),
         pytest.param({"customerGroup": {"typeId": "customer-group"}} | NO_GROUPS, "customerGroup", id="no group's id"),
         pytest.param({"stores": [{"typeId": "store", "id": "store-id"}]}, "stores", id="stores without keys"),
+        pytest.param({"dateOfBirth": "0001-01-01"}, "birthday", id="a date of birth in year 1"),
     ],
 )
 def test_what_is_not_known_to_be_empty_is_left_out(changes: dict[str, Any], trait: str, by: IdentifyRules) -> None:

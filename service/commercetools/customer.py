@@ -39,7 +39,8 @@ class Customer:
 
     `customer_group` is the first of `customer_groups` for a customer who has assignments only. `unknown` names the
     fields that are empty here but perhaps not in commercetools: those of which the document has no part that we can
-    read (a reference without key and id), and `customer_groups` for a document without customerGroupAssignments.
+    read (a reference without key and id, a date of birth in year 1), and `customer_groups` for a document without
+    customerGroupAssignments.
     """
 
     id: str
@@ -128,6 +129,7 @@ class _CustomerSchema(Document):
 
 
 _CUSTOMER = _CustomerSchema()
+_YEAR_1 = "0001-"  # what .NET and Go write for a date that was never set
 
 
 def read_customer(document: Mapping[str, Any]) -> Customer:
@@ -141,7 +143,11 @@ def read_customer(document: Mapping[str, Any]) -> Customer:
     group = _group(reference) or next(iter(groups), None)
     stores_given = loaded.pop("stores") or ()
     stores = tuple(store["key"] for store in stores_given if store["key"])
+    year_1 = (loaded["date_of_birth"] or "").startswith(_YEAR_1)
+    if year_1:
+        loaded["date_of_birth"] = None
     unknown = (
+        ("date_of_birth", year_1),
         ("customer_group", group is None and (reference is not None or assignments)),
         ("customer_groups", not groups and assignments != []),
         ("stores", not stores and stores_given),

@@ -73,7 +73,12 @@ def transform_customer_to_segment(
 
 
 # Of the fields that can be unknown. What is unknown is not cleared.
-_TRAITS_BY_FIELD = {"customer_group": "customerGroup", "customer_groups": "customerGroups", "stores": "stores"}
+_TRAITS_BY_FIELD = {
+    "customer_group": "customerGroup",
+    "customer_groups": "customerGroups",
+    "date_of_birth": "birthday",
+    "stores": "stores",
+}
 
 
 def _traits(customer: Customer) -> dict[str, Any]:

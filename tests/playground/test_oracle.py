@@ -85,7 +85,7 @@ ADA = {
     "customerNumber": "1815",
     "externalId": " crm-1815 ",
     "email": " Ada@Example.com ",
-    "firstName": "Ada ",
+    "firstName": "Ada\x00 ",
     "lastName": "Lovelace",
     "title": "Countess",
     "dateOfBirth": "1815-12-10",
@@ -269,6 +269,7 @@ def test_with_clear_off_a_later_version_may_leave_all_that_it_lacks() -> None:
 @pytest.mark.parametrize(
     ("changes", "kept"),
     [
+        pytest.param({"dateOfBirth": "0001-01-01"}, {"birthday"}, id="a date of birth in year 1"),
         pytest.param({"customerGroupAssignments": None}, {"customerGroups"}, id="no field for the assignments"),
         pytest.param({"customerGroupAssignments": [{}]}, {"customerGroup", "customerGroups"}, id="no group in them"),
         pytest.param({"stores": [{"typeId": "store", "id": "store-id"}]}, {"stores"}, id="a store without a key"),
