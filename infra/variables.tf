@@ -82,9 +82,14 @@ variable "ingress" {
 }
 
 variable "segment_clear_traits" {
-  description = "Which traits an absent field clears: own (only commercetools has them) or all (README, Clearing)."
+  description = "Which traits an absent field clears: off (none), own (only commercetools has them) or all (README, Clearing)."
   type        = string
   default     = "own"
+
+  validation {
+    condition     = contains(["off", "own", "all"], var.segment_clear_traits)
+    error_message = "segment_clear_traits must be off, own or all."
+  }
 }
 
 variable "erasure" {

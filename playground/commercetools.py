@@ -255,10 +255,20 @@ class CommercetoolsStandIn(StandIn):
         return iter(customers)
 
     def _expanded(self, customer: Document, query: Mapping[str, list[str]]) -> Document:
-        reference = customer.get("customerGroup")
-        if not reference or "customerGroup" not in query.get("expand", ()) or reference["id"] not in self.shop.groups:
-            return customer
-        return {**customer, "customerGroup": {**reference, "obj": self.shop.groups[reference["id"]]}}
+        expand = query.get("expand", ())
+        if "customerGroup" in expand and "customerGroup" in customer:
+            customer = {**customer, "customerGroup": self._with_group(customer["customerGroup"])}
+        if "customerGroupAssignments[*].customerGroup" in expand:
+            assignments = [
+                {**assignment, "customerGroup": self._with_group(assignment["customerGroup"])}
+                for assignment in customer["customerGroupAssignments"]
+            ]
+            customer = {**customer, "customerGroupAssignments": assignments}
+        return customer
+
+    def _with_group(self, reference: Document) -> Document:
+        group = self.shop.groups.get(reference["id"])
+        return {**reference, "obj": group} if group else reference
 
     def _lag_of(self, lags: Mapping[str | None, int], customer_id: str) -> int:
         return lags.get(customer_id, lags.get(None, 0))

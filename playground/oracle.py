@@ -8,19 +8,37 @@ what the shop has chosen.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category, normalize
 
 Document = Mapping[str, Any]
 
-_CLEARED_BY_ALL_ALONE = frozenset({"firstName", "lastName", "name", "phone", "address", "company", "birthday"})
+_OTHERS_MAY_SET = frozenset({"firstName", "lastName", "name", "phone", "address", "company", "birthday"})
+_COMMERCETOOLS_ALONE_SETS = frozenset(
+    ("customerNumber", "externalId", "isEmailVerified", "customerGroup", "customerGroups", "stores")
+)
+_NOT_CLEARED = {"off": _OTHERS_MAY_SET | _COMMERCETOOLS_ALONE_SETS, "own": _OTHERS_MAY_SET, "all": frozenset[str]()}
 
-# README says "the country's own order" and names no countries. Number before street, as in "123 Main St":
+# OpenCage's templates (July 2026), which README names: the countries whose number precedes the street, by continent,
+# and those that have the template of another country.
 _NUMBER_FIRST = frozenset(
     (
-        *("US", "CA", "GB", "UK", "IE", "JE", "GI", "FR", "LU", "MC", "MT", "IL", "AU", "NZ"),
-        *("IN", "PK", "BD", "LK", "MY", "SG", "HK", "PH", "TH", "BB", "BS", "BZ", "JM", "TT"),
-        *("DZ", "MA", "TN", "GH", "KE", "MU", "NG", "ZA", "ZW"),
+        *("AD", "FR", "GB", "GI", "IE", "LU", "MC", "MT", "XK"),
+        *("AE", "AM", "AZ", "BD", "BH", "BN", "HK", "IN", "IQ", "JP", "KH", "LA", "LB", "LK", "MM", "MV", "MY", "OM"),
+        *("PH", "PK", "SA", "SG", "TH", "TM", "VN", "YE"),
+        *("BF", "BJ", "CD", "CG", "CI", "DJ", "DZ", "EG", "GA", "GH", "GM", "GN", "KE", "LS", "MA", "MG", "MR", "MU"),
+        *("MW", "NA", "NE", "NG", "RW", "SC", "SL", "SN", "TG", "TN", "TZ", "UG", "ZA", "ZM", "ZW"),
+        *("AG", "BB", "BM", "BZ", "CA", "DM", "GY", "JM", "KN", "KY", "MS", "TC", "TT", "US", "VG"),
+        *("AU", "CK", "FJ", "FM", "MH", "NR", "NU", "NZ", "PG", "TO", "TV"),
     )
 )
+_SAME_TEMPLATE = {
+    "US": ("AS", "GU", "MP", "PR", "UM", "VI"),
+    "FR": ("BL", "GF", "GP", "MF", "MQ", "NC", "PF", "PM", "RE", "TF", "WF", "YT"),
+    "GB": ("FK", "GG", "GS", "IM", "IO", "JE", "SH", "UK"),
+    "AU": ("CC", "CX", "HM", "NF"),
+    "NZ": ("TK",),
+}
+_TEMPLATE_OF = {follower: country for country, followers in _SAME_TEMPLATE.items() for follower in followers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +48,7 @@ class Rules:
     user_id: str
     """SEGMENT_USER_ID: the customer's field that is the user id."""
     clear: str
-    """SEGMENT_CLEAR_TRAITS: own or all."""
+    """SEGMENT_CLEAR_TRAITS: off, own or all."""
 
 
 def rules_of(environment: Mapping[str, str]) -> Rules:
@@ -76,31 +94,50 @@ def profile_of_customer(customer: Document, groups: Mapping[str, Document], rule
 
     `groups` are the shop's customer groups by id, those that the service can read.
     """
-    # commercetools' own ids are taken as they are: nobody typed them.
-    user_id = customer["id"] if rules.user_id == "id" else _text(customer, rules.user_id)
-    if user_id is None:
+    user_id = _user_id(customer, rules)
+    if not user_id:
         return None
-    if rules.user_id == "email":
-        user_id = user_id.lower()
+    assigned = _groups(customer.get("customerGroupAssignments") or (), groups)
     traits = {
         "email": _text(customer, "email"),
         "firstName": _text(customer, "firstName"),
         "lastName": _text(customer, "lastName"),
-        "name": _words(_text(customer, "firstName"), _text(customer, "lastName")),
+        "name": _name(customer),
         **_traits_of_address(customer),
-        "birthday": _text(customer, "dateOfBirth"),
+        "birthday": None if _born_in_year_1(customer) else _text(customer, "dateOfBirth"),
         "createdAt": _text(customer, "createdAt"),
         "commercetoolsId": customer["id"],
         "customerNumber": _text(customer, "customerNumber"),
         "externalId": _text(customer, "externalId"),
         "isEmailVerified": customer.get("isEmailVerified"),
-        "customerGroup": _customer_group(customer, groups),
+        "customerGroup": next(iter([*_groups([customer], groups), *assigned]), None),
+        "customerGroups": assigned,
         "stores": [key for store in customer.get("stores") or () if (key := _text(store, "key"))],
     }
     present = _present(traits)
-    has_earlier_version = customer["version"] > 1
-    may_be_kept = _CLEARED_BY_ALL_ALONE if has_earlier_version and rules.clear == "own" else frozenset()
+    if customer["version"] == 1:
+        return Profile(user_id, present)
+    may_be_kept = _NOT_CLEARED[rules.clear] | _not_shown_to_be_empty(customer)
     return Profile(user_id, present, may_be_kept - present.keys())
+
+
+def _born_in_year_1(customer: Document) -> bool:
+    return (_text(customer, "dateOfBirth") or "").partition("-")[0] == "0001"
+
+
+def _user_id(customer: Document, rules: Rules) -> str:
+    written: str = customer.get(rules.user_id) or ""
+    if rules.user_id == "id":
+        return written
+    for character in {*written}:
+        if category(character) in ("Cc", "Cf"):
+            written = written.replace(character, "")
+    return normalize("NFC", written.lower() if rules.user_id == "email" else written).strip()
+
+
+def _name(customer: Document) -> str | None:
+    names = [_text(customer, "firstName"), _text(customer, "lastName")]
+    return None if None in names else _words(*names)
 
 
 def _traits_of_address(customer: Document) -> dict[str, Any]:
@@ -123,31 +160,57 @@ def _traits_of_address(customer: Document) -> dict[str, Any]:
 def _chosen_address(customer: Document) -> Document:
     """Return the first of those that the ids of the customer name, else the first of all, else an empty one."""
     addresses = customer.get("addresses") or ()
-    by_id = {address_id: address for address in addresses if (address_id := _text(address, "id"))}
+    by_id: dict[str, Document] = {address_id: address for address in addresses if (address_id := _text(address, "id"))}
     ids = [
         customer.get("defaultBillingAddressId"),
         customer.get("defaultShippingAddressId"),
         *(customer.get("billingAddressIds") or ()),
         *(customer.get("shippingAddressIds") or ()),
     ]
-    named = [by_id[address_id.strip()] for address_id in ids if address_id and address_id.strip() in by_id]
+    named = [by_id[address_id] for one in ids if (address_id := _plain(one or "")) and address_id in by_id]
     return next(iter([*named, *addresses]), {})
 
 
 def _street(address: Document) -> str | None:
     name, number = _text(address, "streetName"), _text(address, "streetNumber")
-    country = _text(address, "country") or ""
-    return _words(number, name) if country.upper() in _NUMBER_FIRST else _words(name, number)
+    country = (_text(address, "country") or "").upper()
+    number_first = _TEMPLATE_OF.get(country, country) in _NUMBER_FIRST
+    first = _words(number, name) if number_first else _words(name, number)
+    others = [_text(address, field) for field in ("apartment", "building", "additionalStreetInfo")]
+    return ", ".join(part for part in (first, *others, _po_box(address)) if part) or None
 
 
-def _customer_group(customer: Document, groups: Mapping[str, Document]) -> str | None:
-    reference = customer.get("customerGroup") or {}
-    return _text(groups.get(reference.get("id") or "", {}), "key") or _text(reference, "id")
+def _po_box(address: Document) -> str | None:
+    box = _text(address, "pOBox")
+    return box if box is None or box[:1].isalpha() else f"P.O. box {box}"
+
+
+def _groups(holders: Iterable[Document], groups: Mapping[str, Document]) -> list[str]:
+    """Return the key, else the id, of the customerGroup of each that has one: of a customer or of assignments."""
+    references = [holder.get("customerGroup") or {} for holder in holders]
+    names = [_text(groups.get(one.get("id") or "", {}), "key") or _text(one, "id") for one in references]
+    return [name for name in names if name]
+
+
+def _not_shown_to_be_empty(customer: Document) -> frozenset[str]:
+    """Return the traits that are not to be cleared, if absent, since the document has something there or is older."""
+    assignments = customer.get("customerGroupAssignments")
+    has_something = {
+        "customerGroup": customer.get("customerGroup") is not None or assignments,
+        "customerGroups": assignments is None or assignments,
+        "stores": customer.get("stores"),
+        "birthday": _born_in_year_1(customer),
+    }
+    return frozenset(trait for trait, something in has_something.items() if something)
 
 
 def _text(document: Document, field: str) -> str | None:
-    """Return a text field without blanks around it; empty text counts as absent."""
-    return (document.get(field) or "").strip() or None
+    """Return a text field without NUL characters and blanks around it; empty text counts as absent."""
+    return _plain(document.get(field) or "") or None
+
+
+def _plain(text: str) -> str:
+    return text.translate({0: None}).strip()
 
 
 def _words(*words: str | None) -> str | None:

@@ -579,6 +579,18 @@ def _apply(customer: Document, action: Action) -> Raised:  # noqa: C901, PLR0911
             others = [one for one in customer["stores"] if one != store]
             customer["stores"] = [*others, store] if name == "addStore" else others
             return []
+        case "addCustomerGroupAssignment" | "removeCustomerGroupAssignment":
+            assignment = action["customerGroupAssignment"]
+            rest = [one for one in customer["customerGroupAssignments"] if one != assignment]
+            added = name.startswith("add")
+            customer["customerGroupAssignments"] = [*rest, assignment] if added else rest
+            message = f"CustomerGroupAssignment{'Added' if added else 'Removed'}"
+            return [(message, {"customerGroupAssignment": assignment})]
+        case "setCustomerGroupAssignments":
+            old_groups = customer["customerGroupAssignments"]
+            groups = customer["customerGroupAssignments"] = list(action.get("customerGroupAssignments", ()))
+            both = {"customerGroupAssignments": groups, "oldCustomerGroupAssignments": old_groups}
+            return [("CustomerGroupAssignmentsSet", both)]
         case "setStores":
             old_stores, customer["stores"] = customer["stores"], list(action.get("stores", ()))
             return [("CustomerStoresSet", {"stores": customer["stores"], "oldStores": old_stores})]
@@ -752,6 +764,13 @@ def _address(chance: random.Random, place: _Place) -> Document:
         "phone": f"{place.phone} {chance.randrange(100, 1000)}",
         "mobile": f"{place.phone} {chance.randrange(100, 1000)}",
     }
+    rare = {
+        "apartment": f"{chance.randrange(1, 40)}B",
+        "building": chance.choice(("North", "Hinterhaus", " ")),
+        "additionalStreetInfo": "c/o Example",
+        "pOBox": chance.choice((number, f"Postfach {number}")),
+    }
+    address |= {name: value for name, value in rare.items() if _sometimes(chance, 0.1)}
     kept = {name: value for name, value in address.items() if _sometimes(chance, 0.8)}
     return {**kept, "country": "UK" if place.country == "GB" and not kept.get("company") else place.country}
 
@@ -775,6 +794,12 @@ def _attributes(chance: random.Random, place: _Place, serial: int, groups: Seque
     }
 
 
+def _assignments(chance: random.Random, groups: Sequence[str]) -> list[Document]:
+    """Assignments to some of the groups, or to none."""
+    chosen = chance.sample(groups, chance.randrange(len(groups) + 1))
+    return [{"customerGroup": {"typeId": "customer-group", "id": group_id}} for group_id in chosen]
+
+
 def _person(chance: random.Random, serial: int, groups: Sequence[str]) -> Document:
     """Return the fields of a new customer, with a random choice of the optional ones."""
     place = chance.choice(_PLACES)
@@ -790,6 +815,7 @@ def _person(chance: random.Random, serial: int, groups: Sequence[str]) -> Docume
         "shippingAddressIds": ids[1:],
         "isEmailVerified": _sometimes(chance, 0.5),
         "stores": [{"typeId": "store", "key": chance.choice(("berlin", "online"))}] * _sometimes(chance, 0.2),
+        "customerGroupAssignments": _assignments(chance, groups) if _sometimes(chance, 0.3) else [],
         "authenticationMode": chance.choice(("Password", "Password", "ExternalAuth")),
     }
     if ids and _sometimes(chance, 0.6):
@@ -807,6 +833,7 @@ def _random_actions(chance: random.Random, customer: Document, serial: int, grou
         "verifyEmail": {},
         "addAddress": {"address": _address(chance, place)},
         "addStore": {"store": {"typeId": "store", "key": chance.choice(("berlin", "online", "paris"))}},
+        "setCustomerGroupAssignments": {"customerGroupAssignments": _assignments(chance, groups)},
     }
     for field, value in _attributes(chance, place, serial, groups).items():
         offers[f"set{field[0].upper()}{field[1:]}"] = {} if _sometimes(chance, 0.25) else {field: value}

@@ -25,8 +25,9 @@ class UserIdField(StrEnum):
 
 
 class ClearTraits(StrEnum):
-    """Which traits an absent field clears: those that only commercetools has, or all."""
+    """Which traits an absent field clears: none, those that only commercetools has, or all."""
 
+    OFF = "off"
     OWN = "own"
     ALL = "all"
 

@@ -31,6 +31,9 @@ texts = st.one_of(
             "\U0001f469\u200d\U0001f4bb",
             "\u202egnirts",
             "\x00",
+            "A\x00nna",
+            "\ufeffMira\u200b@Example.com",
+            "Rene\u0301\u00ad",
             "x" * 300,
             "null",
             "0",
@@ -63,15 +66,19 @@ addresses: st.SearchStrategy[Json] = _with_any_of(
     {
         "id": _ids,
         **dict.fromkeys(("streetName", "streetNumber", "postalCode", "city", "region", "state", "company"), odd_texts),
-        **dict.fromkeys(("phone", "mobile", "pOBox", "additionalAddressInfo"), odd_texts),
+        **dict.fromkeys(("phone", "mobile", "apartment", "building"), odd_texts),
+        **dict.fromkeys(("additionalStreetInfo", "pOBox", "fax"), odd_texts),
         "country": st.sampled_from(["DE", "US", "us", "GB", "UK", "FR", ""]) | texts,
     }
 )
 
+_group_references = _with_any_of({"id": texts, "key": texts, "obj": _with_any_of({"key": odd_texts})})
+
 customers: st.SearchStrategy[Json] = _with_any_of(
     {
-        **dict.fromkeys(("email", "key", "customerNumber", "externalId", "companyName", "dateOfBirth"), odd_texts),
+        **dict.fromkeys(("email", "key", "customerNumber", "externalId", "companyName"), odd_texts),
         **dict.fromkeys(("firstName", "middleName", "lastName", "title", "salutation", "locale"), odd_texts),
+        "dateOfBirth": st.sampled_from(["1990-11-12", "0001-01-01"]) | odd_texts,
         "isEmailVerified": st.booleans(),
         "createdAt": instants,
         "lastModifiedAt": instants,
@@ -80,8 +87,9 @@ customers: st.SearchStrategy[Json] = _with_any_of(
         "defaultShippingAddressId": _ids,
         "billingAddressIds": st.lists(_ids, max_size=3),
         "shippingAddressIds": st.lists(_ids, max_size=3),
-        "customerGroup": _with_any_of({"id": texts, "key": texts, "obj": _with_any_of({"key": odd_texts})}),
-        "stores": st.lists(_with_any_of({"key": odd_texts}), max_size=3),
+        "customerGroup": _group_references,
+        "customerGroupAssignments": st.lists(_with_any_of({"customerGroup": _group_references}), max_size=3),
+        "stores": st.lists(_with_any_of({"key": odd_texts, "id": texts}), max_size=3),
         "password": st.just("canary-password"),
         "vatId": st.just("canary-vat"),
         "custom": json_values,

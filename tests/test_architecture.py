@@ -68,7 +68,7 @@ def test_a_folder_of_pure_functions_makes_no_calls(module: str) -> None:
 @pytest.mark.parametrize("path", sorted((SERVICE / "transformation").glob("*.py")), ids=lambda path: path.stem)
 def test_the_transformation_knows_its_two_neighbours_and_nothing_that_acts(path: Path) -> None:
     allowed = (
-        *("collections.abc", "dataclasses", "hashlib", "json", "re", "typing"),
+        *("collections.abc", "dataclasses", "hashlib", "json", "re", "typing", "unicodedata"),
         *("service.commercetools.customer", "service.commercetools.notification", "service.segment.types"),
         *("service.config.ClearTraits", "service.config.UserIdField", "service.transformation"),
     )

@@ -276,23 +276,24 @@ def test_a_call_asks_for_a_hundred_at_most_and_gets_all_of_them_on_one_page(
     for call in calls:
         assert int(call.query["limit"][0]) >= len(asked_for(call))
         assert call.query["withTotal"] == ["false"]
-        assert call.query["expand"] == ["customerGroup"]
+        assert call.query["expand"] == ["customerGroup", "customerGroupAssignments[*].customerGroup"]
 
 
 @pytest.mark.parametrize("in_query", [True, False], ids=["by query", "by id"])
-def test_the_customer_group_comes_with_its_key(
+def test_the_customer_groups_come_with_their_keys(
     commercetools: CommercetoolsStandIn,
     shop: Shop,
     in_query: bool,  # noqa: FBT001  # a row
 ) -> None:
     group = next(group for group in shop.groups.values() if group.get("key") == "vip")
-    customer_id = shop.create(customerGroup={"typeId": "customer-group", "id": group["id"]})["id"]
+    reference = {"typeId": "customer-group", "id": group["id"]}
+    customer_id = shop.create(customerGroup=reference, customerGroupAssignments=[{"customerGroup": reference}])["id"]
     commercetools.hide_from_query(() if in_query else [customer_id])
 
     customer = reader_of(commercetools).now(about(customer_id), NO_END)
 
     assert customer is not None
-    assert customer.customer_group == "vip"
+    assert (customer.customer_group, customer.customer_groups) == ("vip", ("vip",))
 
 
 def about(customer_id: str, version: int | None = None) -> Notification:

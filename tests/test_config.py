@@ -118,7 +118,7 @@ def test_the_fullest_environment_sets_everything() -> None:
     ("name", "allowed", "attribute"),
     [
         pytest.param("SEGMENT_USER_ID", "email id key externalId customerNumber", "segment_user_id", id="user id"),
-        pytest.param("SEGMENT_CLEAR_TRAITS", "own all", "segment_clear_traits", id="clear traits"),
+        pytest.param("SEGMENT_CLEAR_TRAITS", "off own all", "segment_clear_traits", id="clear traits"),
         pytest.param("PUSH_AUTH", "iam oidc none", "push_auth", id="push auth"),
         pytest.param("ERASURE", "off requested every", "erasure", id="erasure"),
         pytest.param("LOG_LEVEL", "DEBUG INFO WARNING ERROR CRITICAL", "log_level", id="log level"),

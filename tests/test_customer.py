@@ -39,6 +39,10 @@ ADDRESS_TEXTS = {
     "company": "company",
     "phone": "phone",
     "mobile": "mobile",
+    "apartment": "apartment",
+    "building": "building",
+    "additionalStreetInfo": "additional_street_info",
+    "pOBox": "po_box",
 }
 NOTHING = [
     pytest.param(None, id="null"),
@@ -64,12 +68,14 @@ def test_a_full_customer_is_read_whole() -> None:
         locale="de-DE",
         is_email_verified=True,
         customer_group="group-id",
+        customer_groups=("group-id",),
         stores=("berlin", "paris"),
         addresses=(
             Address(
                 id="home",
                 street_name="Hauptstraße",
                 street_number="5",
+                additional_street_info="Hinterhaus",
                 postal_code="10115",
                 city="Berlin",
                 region="Berlin-Brandenburg",
@@ -90,7 +96,9 @@ def test_a_full_customer_is_read_whole() -> None:
 
 
 def test_an_id_and_a_version_are_enough() -> None:
-    assert read_customer({"id": CUSTOMER_ID, "version": 1}) == Customer(id=CUSTOMER_ID, version=1)
+    assert read_customer({"id": CUSTOMER_ID, "version": 1}) == Customer(
+        id=CUSTOMER_ID, version=1, unknown=frozenset({"customer_groups"})
+    )
 
 
 def test_an_address_may_be_empty() -> None:
@@ -120,6 +128,28 @@ def test_blanks_around_a_text_are_taken_away(name: str, attribute: str) -> None:
     customer = read_customer(a_customer(**{name: " a text\n"}))
 
     assert getattr(customer, attribute) == "a text"
+
+
+@pytest.mark.parametrize(("name", "attribute"), TEXTS.items(), ids=TEXTS)
+def test_nul_characters_are_dropped_from_a_text(name: str, attribute: str) -> None:
+    assert getattr(read_customer(a_customer(**{name: " \x00a \x00text\x00 "})), attribute) == "a text"
+    assert getattr(read_customer(a_customer(**{name: "\x00 \x00"})), attribute) is None
+
+
+@pytest.mark.parametrize(
+    ("date", "birthday", "unknown"),
+    [
+        pytest.param("1990-11-12", "1990-11-12", set(), id="a date"),
+        pytest.param("0001-01-01", None, {"date_of_birth"}, id="the zero value of .NET and Go"),
+        pytest.param(" 0001-12-31", None, {"date_of_birth"}, id="another day of year 1"),
+        pytest.param("", None, set(), id="none"),
+    ],
+)
+def test_a_date_in_year_1_is_no_birthday(date: str, birthday: str | None, unknown: set[str]) -> None:
+    customer = read_customer(a_customer(dateOfBirth=date))
+
+    assert customer.date_of_birth == birthday
+    assert customer.unknown == unknown
 
 
 @pytest.mark.parametrize("absence", ["absent", "null", "empty"])
@@ -155,7 +185,73 @@ def test_an_array_may_be_missing(name: str, attribute: str, absence: str) -> Non
     ],
 )
 def test_the_group_is_known_by_its_key_else_its_id(group: dict[str, Any] | None, expected: str | None) -> None:
-    assert read_customer(a_customer() | {"customerGroup": group}).customer_group == expected
+    customer = read_customer(a_customer(customerGroupAssignments=None) | {"customerGroup": group})
+
+    assert customer.customer_group == expected
+
+
+ASSIGNED_ID = {"customerGroup": {"typeId": "customer-group", "id": "group-id"}}
+ASSIGNED_KEY = {"customerGroup": {"typeId": "customer-group", "id": "other-id", "obj": {"key": "gold"}}}
+
+
+@pytest.mark.parametrize(
+    ("assignments", "expected"),
+    [
+        pytest.param([], (), id="none"),
+        pytest.param([ASSIGNED_ID], ("group-id",), id="by id"),
+        pytest.param([ASSIGNED_KEY, ASSIGNED_ID], ("gold", "group-id"), id="in their order, by key where it was read"),
+        pytest.param(
+            [{}, {"customerGroup": None}, ASSIGNED_ID], ("group-id",), id="those without a group are left out"
+        ),
+    ],
+)
+def test_all_assigned_groups_are_read(assignments: list[dict[str, Any]], expected: tuple[str, ...]) -> None:
+    assert read_customer(a_customer(customerGroupAssignments=assignments)).customer_groups == expected
+
+
+@pytest.mark.parametrize(
+    ("group", "assignments", "expected"),
+    [
+        pytest.param({"id": "old"}, [ASSIGNED_KEY], "old", id="customerGroup before the assignments"),
+        pytest.param(None, [ASSIGNED_KEY, ASSIGNED_ID], "gold", id="the first assignment"),
+        pytest.param({}, [ASSIGNED_KEY], "gold", id="the first assignment, since customerGroup says nothing"),
+        pytest.param(None, [], None, id="neither"),
+        pytest.param(None, None, None, id="neither, in an older document"),
+    ],
+)
+def test_the_group_is_the_customer_group_else_the_first_assigned(
+    group: dict[str, Any] | None, assignments: list[dict[str, Any]] | None, expected: str | None
+) -> None:
+    customer = read_customer(a_customer(customerGroup=group, customerGroupAssignments=assignments))
+
+    assert customer.customer_group == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "unknown"),
+    [
+        pytest.param({}, set(), id="a full customer"),
+        pytest.param({"customerGroup": None, "customerGroupAssignments": [], "stores": []}, set(), id="empty ones"),
+        pytest.param({"stores": None}, set(), id="no stores"),
+        pytest.param({"stores": [{"typeId": "store", "id": "store-id"}]}, {"stores"}, id="stores without keys"),
+        pytest.param({"customerGroupAssignments": None}, {"customer_groups"}, id="no assignments"),
+        pytest.param({"customerGroupAssignments": [{}]}, {"customer_groups"}, id="assignments without groups"),
+        pytest.param(
+            {"customerGroup": None, "customerGroupAssignments": [{"customerGroup": {"typeId": "customer-group"}}]},
+            {"customer_group", "customer_groups"},
+            id="no group, and assignments without ids",
+        ),
+        pytest.param(
+            {"customerGroup": {"typeId": "customer-group"}, "customerGroupAssignments": []},
+            {"customer_group"},
+            id="a group without an id",
+        ),
+    ],
+)
+def test_a_field_whose_references_cannot_be_read_is_unknown_and_not_empty(
+    changes: dict[str, Any], unknown: set[str]
+) -> None:
+    assert read_customer(a_customer(**changes)).unknown == unknown
 
 
 @pytest.mark.parametrize(
@@ -199,7 +295,7 @@ def test_fields_that_are_not_used_are_not_read() -> None:
         salutation="canary-salutation",
         custom={"fields": {"a": "canary-custom"}},
         fieldOfTomorrow="canary-tomorrow",
-        addresses=[an_address(email="canary@example.com", custom="canary-custom", pOBox="canary-box")],
+        addresses=[an_address(email="canary@example.com", custom="canary-custom", fax="canary-fax")],
     )
 
     assert "canary" not in repr(read_customer(document))
@@ -227,6 +323,11 @@ REFUSED = [
     pytest.param({"shippingAddressIds": "canary"}, "shippingAddressIds: Not a valid list", id="shipping ids of text"),
     pytest.param({"stores": [{"key": 5}]}, f"stores.0.key: {NOT_A_STRING}", id="a store's key that is a number"),
     pytest.param({"customerGroup": "canary"}, "customerGroup: Invalid input type", id="a group of text"),
+    pytest.param(
+        {"customerGroupAssignments": [{"customerGroup": "canary"}]},
+        "customerGroupAssignments.0.customerGroup: Invalid input type",
+        id="an assigned group of text",
+    ),
     pytest.param({"isEmailVerified": "canary"}, "isEmailVerified: Not a valid boolean", id="verified: a word"),
     pytest.param({"lastModifiedAt": "canary"}, "lastModifiedAt: Not a valid datetime", id="modified: a word"),
     pytest.param({"lastModifiedAt": 5}, "lastModifiedAt: Not a valid datetime", id="modified: a number"),

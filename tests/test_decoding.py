@@ -81,6 +81,13 @@ def test_a_document_is_read_as_marshmallow_reads_it() -> None:
     assert tree.load(A_TREE)["at"] == datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("text", ["leaf\x00", "\x00 le\x00af"])
+def test_nul_characters_are_dropped_from_a_text_wherever_it_stands(text: str) -> None:
+    tree = _Tree().load(A_TREE | {"leaf": {"word": text, "count": 1}, "words": [text, "\x00"]})
+
+    assert (tree["leaf"]["word"], tree["words"]) == ("leaf", ["leaf", None])
+
+
 class _Hooked(_Tree):
     asked = 0
 

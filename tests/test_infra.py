@@ -10,13 +10,14 @@ import re
 import shutil
 import subprocess
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.app import REQUEST_SECONDS
-from service.config import settings_from
+from service.config import ClearTraits, UserIdField, settings_from
 from service.integration import Ending
 from service.logs import FIELDS
 from service.serving.upstream import CALL_SECONDS
@@ -102,11 +103,13 @@ def test_the_service_requests_the_scopes_that_its_api_client_is_created_with() -
     assert scopes | {"manage_subscriptions"} == set(re.findall(r"(\w+):my-shop", exported))
 
 
-def test_terraform_lets_choose_what_the_service_knows() -> None:
-    [choices] = re.findall(r"contains\(\[(.*?)\], var\.segment_user_id\)", TERRAFORM["variables.tf"])
+@pytest.mark.parametrize(
+    ("variable", "known"), [("segment_user_id", UserIdField), ("segment_clear_traits", ClearTraits)]
+)
+def test_terraform_lets_choose_what_the_service_knows(variable: str, known: type[StrEnum]) -> None:
+    [choices] = re.findall(rf"contains\(\[(.*?)\], var\.{variable}\)", TERRAFORM["variables.tf"])
 
-    for choice in json.loads(f"[{choices}]"):
-        settings_from({"SEGMENT_WRITE_KEY": "k", "PUSH_AUTH": "none", "SEGMENT_USER_ID": choice})
+    assert set(json.loads(f"[{choices}]")) == set(known)
 
 
 def test_the_user_id_has_no_default_in_terraform() -> None:

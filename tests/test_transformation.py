@@ -1,7 +1,9 @@
 """The transformation: one whole customer against one literal, each rule of the mapping table as its own table."""
 
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ from service.config import ClearTraits, UserIdField
 from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules, transform_customer_to_segment, user_id_of_deleted
 from tests.builders import CUSTOMER_ID, PROJECT, a_customer, an_address, samples
-from tests.strategies import customers
+from tests.strategies import customers, odd_texts
 
 CLEAR_ALL = IdentifyRules(clear=ClearTraits.ALL)
-OWN_TRAITS = {"customerNumber", "externalId", "isEmailVerified", "customerGroup", "stores"}
+CLEAR_OFF = IdentifyRules(clear=ClearTraits.OFF)
+OWN_TRAITS = {"customerNumber", "externalId", "isEmailVerified", "customerGroup", "customerGroups", "stores"}
+NO_GROUPS: dict[str, Any] = {"customerGroupAssignments": []}
 SHARED_TRAITS = {"firstName", "lastName", "name", "phone", "address", "company", "birthday"}
 
 rules = st.builds(
@@ -46,7 +50,7 @@ def test_a_whole_customer_becomes_a_whole_identify() -> None:
             "name": "Mira Example",
             "phone": "+49 171 3920001",
             "address": {
-                "street": "Hauptstraße 5",
+                "street": "Hauptstraße 5, Hinterhaus",
                 "city": "Berlin",
                 "state": "Berlin",
                 "postalCode": "10115",
@@ -60,6 +64,7 @@ def test_a_whole_customer_becomes_a_whole_identify() -> None:
             "commercetoolsId": CUSTOMER_ID,
             "isEmailVerified": True,
             "customerGroup": "group-id",
+            "customerGroups": ["group-id"],
             "stores": ["berlin", "paris"],
         },
         "context": {"active": False, "locale": "de-DE"},
@@ -100,6 +105,16 @@ def test_what_is_no_customer_is_refused() -> None:
         pytest.param("key", "key", " A-Key ", "A-Key", id="key"),
         pytest.param("externalId", "externalId", "CRM-1", "CRM-1", id="externalId"),
         pytest.param("customerNumber", "customerNumber", "1001", "1001", id="customerNumber"),
+        pytest.param("email", "email", "\ufeffMira\u200b@Example.com\u200b ", "mira@example.com", id="invisible ones"),
+        pytest.param("email", "email", "Rene\u0301@Example.com", "ren\u00e9@example.com", id="a decomposed letter"),
+        pytest.param("email", "email", "RENE\u0301@Example.com", "ren\u00e9@example.com", id="a decomposed capital"),
+        pytest.param("email", "email", "mira\x00\x7f@example.com", "mira@example.com", id="control characters"),
+        pytest.param("email", "email", "\u200b \ufeff", "", id="nothing but invisible ones"),
+        pytest.param("key", "key", "\u200bA-Ke\u0301y\u00ad", "A-K\u00e9y", id="a key with all of them"),
+        pytest.param("externalId", "externalId", "\ufeff 1001", "1001", id="an externalId with a byte order mark"),
+        pytest.param(
+            "customerNumber", "customerNumber", "10\u200b01", "1001", id="a customerNumber with a space of none"
+        ),
         pytest.param("email", "email", None, "", id="no email"),
         pytest.param("email", "email", " ", "", id="a blank email"),
         pytest.param("key", "key", None, "", id="no key"),
@@ -119,7 +134,9 @@ def test_the_user_id_is_the_chosen_field(field: str, name: str, value: str | Non
         pytest.param("id", {}, CUSTOMER_ID, id="id"),
         pytest.param("email", {"email": " Mira@Example.com "}, "mira@example.com", id="email"),
         pytest.param("email", {}, "", id="no email"),
+        pytest.param("email", {"email": "\ufeffRene\u0301@Example.com\u200b"}, "ren\u00e9@example.com", id="odd email"),
         pytest.param("key", {"identifiers": {"key": " A-Key "}}, "A-Key", id="key"),
+        pytest.param("key", {"identifiers": {"key": "\u200bA-Ke\u0301y "}}, "A-K\u00e9y", id="an odd key"),
         pytest.param("externalId", {"identifiers": {"externalId": "CRM-1"}}, "CRM-1", id="externalId"),
         pytest.param("customerNumber", {"identifiers": {"customerNumber": "1001"}}, "1001", id="customerNumber"),
         pytest.param("key", {"identifiers": {"externalId": "CRM-1"}}, "", id="another identifier"),
@@ -134,14 +151,27 @@ def test_a_deleted_customers_user_id_is_what_its_notification_carries(
     assert user_id_of_deleted(deletion, UserIdField(field)) == user_id
 
 
-@given(customers, st.sampled_from([UserIdField.ID, UserIdField.EMAIL]))
+@given(customers, st.sampled_from(UserIdField))
 def test_a_deleted_customer_has_the_same_user_id_as_a_living_one(document: dict[str, Any], field: UserIdField) -> None:
-    deletion = Notification("Message", PROJECT, "customer", document["id"], email=document.get("email") or "")
+    email, identifiers = document.get("email") or "", {name.value: document.get(name) for name in UserIdField}
+    deletion = Notification("Message", PROJECT, "customer", document["id"], email=email, identifiers=identifiers)
 
     assert (
         user_id_of_deleted(deletion, field)
         == transform_customer_to_segment(document, IdentifyRules(user_id=field))["user_id"]
     )
+
+
+@given(odd_texts, st.sampled_from([field for field in UserIdField if field is not UserIdField.ID]))
+def test_a_user_id_is_visible_composed_and_its_own_user_id(text: str, field: UserIdField) -> None:
+    deletion = Notification("", PROJECT, "customer", CUSTOMER_ID, email=text, identifiers={field: text})
+
+    user_id = user_id_of_deleted(deletion, field)
+
+    again = replace(deletion, email=user_id, identifiers={field: user_id})
+    assert user_id_of_deleted(again, field) == user_id
+    assert {unicodedata.category(character) for character in user_id}.isdisjoint({"Cc", "Cf"})
+    assert unicodedata.is_normalized("NFC", user_id)
 
 
 # ---- names, phone, company
@@ -151,16 +181,25 @@ def test_a_deleted_customer_has_the_same_user_id_as_a_living_one(document: dict[
     ("first", "last", "name"),
     [
         pytest.param("Mira", "Example", "Mira Example", id="both"),
-        pytest.param("Mira", None, "Mira", id="first only"),
-        pytest.param(None, "Example", "Example", id="last only"),
-        pytest.param("Mira", " ", "Mira", id="a blank last name"),
+        pytest.param("Mira", None, None, id="first only"),
+        pytest.param(None, "von Stein", None, id="last only"),
+        pytest.param("Mira", " ", None, id="a blank last name"),
         pytest.param(None, None, None, id="none"),
     ],
 )
-def test_the_name_is_what_there_is_of_it(first: str | None, last: str | None, name: str | None) -> None:
+def test_the_name_is_the_first_and_the_last_name_where_both_are_there(
+    first: str | None, last: str | None, name: str | None
+) -> None:
     traits = traits_of(a_customer(firstName=first, lastName=last))
 
     assert traits.get("name") == name
+
+
+@pytest.mark.parametrize(("by", "cleared"), [(IdentifyRules(), {}), (CLEAR_ALL, {"name": None})], ids=["own", "all"])
+def test_a_name_that_lacks_a_part_is_cleared_only_with_all(by: IdentifyRules, cleared: dict[str, None]) -> None:
+    traits = traits_of(a_customer(firstName=None), by)
+
+    assert {name: trait for name, trait in traits.items() if name == "name"} == cleared
 
 
 def test_the_email_trait_is_as_written_but_trimmed() -> None:
@@ -266,6 +305,13 @@ def test_addresses_without_ids_are_not_mistaken_for_chosen_ones() -> None:
         pytest.param("FR", "7", "rue Exemple", "7 rue Exemple", id="France"),
         pytest.param("CA", "7", "Maple Road", "7 Maple Road", id="Canada"),
         pytest.param("us", "123", "Main St", "123 Main St", id="in lower case"),
+        pytest.param("PR", "7", "Calle Ejemplo", "7 Calle Ejemplo", id="Puerto Rico, as the United States"),
+        pytest.param("RE", "7", "rue Exemple", "7 rue Exemple", id="Réunion, as France"),
+        pytest.param("GG", "10", "High Street", "10 High Street", id="Guernsey, as Great Britain"),
+        pytest.param("VN", "7", "Example Street", "7 Example Street", id="Vietnam"),
+        pytest.param("IL", "7", "Example Street", "Example Street 7", id="Israel"),
+        pytest.param("BS", "7", "Example Street", "Example Street 7", id="Bahamas"),
+        pytest.param("SJ", "5", "Eksempelveien", "Eksempelveien 5", id="Svalbard, as Norway"),
         pytest.param("DE", "5", "Hauptstraße", "Hauptstraße 5", id="Germany"),
         pytest.param("AT", "5", "Beispielgasse", "Beispielgasse 5", id="Austria"),
         pytest.param("NL", "5", "Voorbeeldstraat", "Voorbeeldstraat 5", id="Netherlands"),
@@ -280,9 +326,40 @@ def test_addresses_without_ids_are_not_mistaken_for_chosen_ones() -> None:
 def test_a_street_is_written_in_its_countrys_order(
     country: str | None, number: str | None, name: str | None, street: str | None
 ) -> None:
-    address = an_address(country=country, streetNumber=number, streetName=name)
+    address = an_address(country=country, streetNumber=number, streetName=name, additionalStreetInfo=None)
 
     assert traits_of(a_customer(addresses=[address]))["address"].get("street") == street
+
+
+@pytest.mark.parametrize(
+    ("changes", "street"),
+    [
+        pytest.param({}, "1 Broadway, 4B, North, Suite 9, P.O. box 77", id="all"),
+        pytest.param({"apartment": None, "building": " "}, "1 Broadway, Suite 9, P.O. box 77", id="some"),
+        pytest.param({"pOBox": "Postfach 77"}, "1 Broadway, 4B, North, Suite 9, Postfach 77", id="a box with its word"),
+        pytest.param(
+            dict.fromkeys(("streetName", "streetNumber", "apartment", "building", "additionalStreetInfo")),
+            "P.O. box 77",
+            id="a box alone",
+        ),
+        pytest.param({"streetName": None, "streetNumber": None}, "4B, North, Suite 9, P.O. box 77", id="no street"),
+    ],
+)
+def test_what_makes_a_letter_arrive_is_part_of_the_street(changes: dict[str, str | None], street: str) -> None:
+    address = an_address(
+        **{
+            "country": "US",
+            "streetName": "Broadway",
+            "streetNumber": "1",
+            "apartment": "4B",
+            "building": "North",
+            "additionalStreetInfo": "Suite 9",
+            "pOBox": "77",
+            **changes,
+        }
+    )
+
+    assert traits_of(a_customer(addresses=[address]))["address"]["street"] == street
 
 
 @pytest.mark.parametrize(
@@ -316,10 +393,11 @@ def test_an_address_trait_has_only_what_there_is() -> None:
         pytest.param(IdentifyRules(), 2, OWN_TRAITS, id="own, a later version"),
         pytest.param(CLEAR_ALL, 1, set(), id="all, first version"),
         pytest.param(CLEAR_ALL, 2, OWN_TRAITS | SHARED_TRAITS, id="all, a later version"),
+        pytest.param(CLEAR_OFF, 2, set(), id="off, a later version"),
     ],
 )
 def test_an_absent_field_clears_what_the_rules_say(by: IdentifyRules, version: int, cleared: set[str]) -> None:
-    traits = traits_of({"id": CUSTOMER_ID, "version": version}, by)
+    traits = traits_of({"id": CUSTOMER_ID, "version": version, "customerGroupAssignments": []}, by)
 
     assert traits == {"commercetoolsId": CUSTOMER_ID, **dict.fromkeys(cleared)}
 
@@ -337,7 +415,9 @@ def test_a_field_that_is_there_is_not_cleared(by: IdentifyRules) -> None:
     [
         pytest.param({"customerNumber": None}, "customerNumber", id="customerNumber"),
         pytest.param({"externalId": ""}, "externalId", id="externalId"),
-        pytest.param({"customerGroup": None}, "customerGroup", id="customerGroup"),
+        pytest.param({"customerGroup": None, "customerGroupAssignments": []}, "customerGroup", id="the last group"),
+        pytest.param({"customerGroup": None, "customerGroupAssignments": None}, "customerGroup", id="customerGroup"),
+        pytest.param({"customerGroupAssignments": []}, "customerGroups", id="the last assigned group"),
         pytest.param({"stores": []}, "stores", id="the last store"),
         pytest.param({"isEmailVerified": None}, "isEmailVerified", id="isEmailVerified"),
     ],
@@ -346,6 +426,30 @@ def test_what_only_commercetools_can_know_is_cleared_by_an_explicit_null(changes
     traits = traits_of(a_customer(**changes))
 
     assert traits[trait] is None
+
+
+@pytest.mark.parametrize("by", [IdentifyRules(), CLEAR_ALL], ids=["own", "all"])
+@pytest.mark.parametrize(
+    ("changes", "trait"),
+    [
+        pytest.param({"customerGroupAssignments": None}, "customerGroups", id="no field customerGroupAssignments"),
+        pytest.param({"customerGroupAssignments": [{}]}, "customerGroups", id="assignments without a group"),
+        pytest.param({"customerGroup": {"typeId": "customer-group"}} | NO_GROUPS, "customerGroup", id="no group's id"),
+        pytest.param({"stores": [{"typeId": "store", "id": "store-id"}]}, "stores", id="stores without keys"),
+        pytest.param({"dateOfBirth": "0001-01-01"}, "birthday", id="a date of birth in year 1"),
+    ],
+)
+def test_what_is_not_known_to_be_empty_is_left_out(changes: dict[str, Any], trait: str, by: IdentifyRules) -> None:
+    assert trait not in traits_of(a_customer(**changes), by)
+
+
+def test_a_group_that_moved_to_the_assignments_is_not_cleared() -> None:
+    reference = {"typeId": "customer-group", "id": "g-1", "obj": {"key": "vip"}}
+    assignments = [{"customerGroup": reference}, {"customerGroup": {"typeId": "customer-group", "id": "g-2"}}]
+
+    traits = traits_of(a_customer(customerGroup=None, customerGroupAssignments=assignments))
+
+    assert (traits["customerGroup"], traits["customerGroups"]) == ("vip", ["vip", "g-2"])
 
 
 def test_what_others_may_know_is_left_out_and_so_left_alone() -> None:
@@ -469,7 +573,7 @@ def test_no_trait_is_empty(document: dict[str, Any], by: IdentifyRules) -> None:
 def test_only_a_later_version_clears_and_only_what_the_rules_say(document: dict[str, Any], by: IdentifyRules) -> None:
     cleared = {name for name, value in traits_of(document, by).items() if value is None}
 
-    allowed = OWN_TRAITS | (SHARED_TRAITS if by.clear is ClearTraits.ALL else set())
+    allowed = {"off": set(), "own": OWN_TRAITS, "all": OWN_TRAITS | SHARED_TRAITS}[by.clear]
     assert cleared <= (allowed if document["version"] > 1 else set())
 
 

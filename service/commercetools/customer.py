@@ -19,6 +19,10 @@ class Address:
     id: str | None = None
     street_name: str | None = None
     street_number: str | None = None
+    apartment: str | None = None
+    building: str | None = None
+    additional_street_info: str | None = None
+    po_box: str | None = None
     postal_code: str | None = None
     city: str | None = None
     region: str | None = None
@@ -31,7 +35,13 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A customer at one version. A field that is unset, empty or blank is None."""
+    """A customer at one version. A field that is unset, empty or blank is None.
+
+    `customer_group` is the first of `customer_groups` for a customer who has assignments only. `unknown` names the
+    fields that are empty here but perhaps not in commercetools: those of which the document has no part that we can
+    read (a reference without key and id, a date of birth in year 1), and `customer_groups` for a document without
+    customerGroupAssignments.
+    """
 
     id: str
     version: int
@@ -46,6 +56,7 @@ class Customer:
     locale: str | None = None
     is_email_verified: bool | None = None
     customer_group: str | None = None
+    customer_groups: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
     addresses: tuple[Address, ...] = ()
     default_billing_address_id: str | None = None
@@ -54,12 +65,17 @@ class Customer:
     shipping_address_ids: tuple[str, ...] = ()
     created_at: str | None = None
     last_modified_at: datetime | None = None
+    unknown: frozenset[str] = frozenset()
 
 
 class _AddressSchema(Document):
     id = Text()
     street_name = Text("streetName")
     street_number = Text("streetNumber")
+    apartment = Text()
+    building = Text()
+    additional_street_info = Text("additionalStreetInfo")
+    po_box = Text("pOBox")
     postal_code = Text("postalCode")
     city = Text()
     region = Text()
@@ -77,6 +93,10 @@ class _GroupSchema(Document):
 class _GroupReferenceSchema(Document):
     id = Text()
     obj = Inner(_GroupSchema, load_default=None, allow_none=True)  # if it was expanded
+
+
+class _AssignmentSchema(Document):
+    customer_group = Inner(_GroupReferenceSchema, data_key="customerGroup", load_default=None, allow_none=True)
 
 
 class _StoreSchema(Document):
@@ -97,6 +117,7 @@ class _CustomerSchema(Document):
     locale = Text()
     is_email_verified = Plain(bool, "isEmailVerified")
     customer_group = Inner(_GroupReferenceSchema, data_key="customerGroup", load_default=None, allow_none=True)
+    customer_group_assignments = Several(Inner(_AssignmentSchema), "customerGroupAssignments")
     stores = Several(Inner(_StoreSchema))
     addresses = Several(Inner(_AddressSchema))
     default_billing_address_id = Text("defaultBillingAddressId")
@@ -108,6 +129,7 @@ class _CustomerSchema(Document):
 
 
 _CUSTOMER = _CustomerSchema()
+_YEAR_1 = "0001-"  # what .NET and Go write for a date that was never set
 
 
 def read_customer(document: Mapping[str, Any]) -> Customer:
@@ -116,16 +138,40 @@ def read_customer(document: Mapping[str, Any]) -> Customer:
     Only `id` and `version` are required: older documents lack many fields that today's API always returns.
     """
     loaded = load(_CUSTOMER, document, "the customer")
-    group = loaded.pop("customer_group") or {"id": None, "obj": None}
-    stores = loaded.pop("stores") or ()
+    reference, assignments = loaded.pop("customer_group"), loaded.pop("customer_group_assignments")
+    groups = tuple(group for one in assignments or () if (group := _group(one["customer_group"])))
+    group = _group(reference) or next(iter(groups), None)
+    stores_given = loaded.pop("stores") or ()
+    stores = tuple(store["key"] for store in stores_given if store["key"])
+    year_1 = (loaded["date_of_birth"] or "").startswith(_YEAR_1)
+    if year_1:
+        loaded["date_of_birth"] = None
+    unknown = (
+        ("date_of_birth", year_1),
+        ("customer_group", group is None and (reference is not None or assignments)),
+        ("customer_groups", not groups and assignments != []),
+        ("stores", not stores and stores_given),
+    )
     return Customer(
-        customer_group=(group["obj"] or {}).get("key") or group["id"],
-        stores=tuple(store["key"] for store in stores if store["key"]),
+        customer_group=group,
+        customer_groups=groups,
+        stores=stores,
         addresses=tuple(Address(**address) for address in loaded.pop("addresses") or ()),
         billing_address_ids=tuple(loaded.pop("billing_address_ids") or ()),
         shipping_address_ids=tuple(loaded.pop("shipping_address_ids") or ()),
+        unknown=frozenset(field for field, is_unknown in unknown if is_unknown),
         **loaded,
     )
 
 
-CUSTOMER = ResourceType("customer", "customers", read_customer, expand=("customerGroup",))
+def _group(reference: Mapping[str, Any] | None) -> str | None:
+    """Return the group's key if the reference was expanded and the group has one, else its id."""
+    if reference is None:
+        return None
+    key_or_id: str | None = (reference["obj"] or {}).get("key") or reference["id"]
+    return key_or_id
+
+
+CUSTOMER = ResourceType(
+    "customer", "customers", read_customer, expand=("customerGroup", "customerGroupAssignments[*].customerGroup")
+)

@@ -45,7 +45,8 @@ SOURCES = {
     "externalId": "externalId",
     "commercetoolsId": "id",
     "isEmailVerified": "isEmailVerified",
-    "customerGroup": "customerGroup, its key where it was read, else its id",
+    "customerGroup": "customerGroup, else the first of customerGroupAssignments; its key, else its id",
+    "customerGroups": "customerGroupAssignments, their keys where they were read, else their ids",
     "stores": "stores, their keys",
 }
 

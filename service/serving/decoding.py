@@ -94,7 +94,7 @@ class Document(Schema):
             if value is not None:
                 if type(value) is not str:
                     raise _at_fault()
-                value = value.strip() or None
+                value = value.replace("\0", "").strip() or None
             loaded[name] = value
         for name, key, kind, required, absent in self._plain:
             value = get(key)
@@ -209,13 +209,13 @@ class TextIfAny(Plain):
 
 
 class Text(Plain):
-    """A string without the blanks around it. An empty one counts as absent."""
+    """A string without NUL characters and the blanks around it. An empty one counts as absent."""
 
     def __init__(self, data_key: str | None = None) -> None:
         super().__init__(str, data_key)
 
     def quickly(self, value: Any) -> Any:  # noqa: ANN401  # as above
-        return value.strip() or None if type(value) is str else super().quickly(value)
+        return value.replace("\0", "").strip() or None if type(value) is str else super().quickly(value)
 
 
 class Moment(_Quick, fields.AwareDateTime):

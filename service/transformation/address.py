@@ -1,15 +1,7 @@
 """Which of a customer's addresses Segment gets, and in which form."""
 
 from service.commercetools.customer import Address, Customer
-
-# Countries in which the house number precedes the name of the street: https://github.com/OpenCageData/address-formatting
-_NUMBER_FIRST = frozenset(
-    (
-        *("AU", "BB", "BD", "BS", "BZ", "CA", "DZ", "FR", "GB", "GH", "GI", "HK", "IE", "IL", "IN", "JE", "JM", "KE"),
-        *("LK", "LU", "MA", "MC", "MT", "MU", "MY", "NG", "NZ", "PH", "PK", "SG", "TH", "TN", "TT", "US", "ZA", "ZW"),
-        "UK",  # not ISO 3166-1, but shops have it
-    )
-)
+from service.transformation.street_order import NUMBER_FIRST
 
 
 def chosen_address(customer: Customer) -> Address:
@@ -50,8 +42,19 @@ def segment_address(address: Address) -> dict[str, str] | None:
 
 
 def _street(address: Address) -> str:
-    number_first = (address.country or "").upper() in _NUMBER_FIRST
+    """Return the street in its country's order, and after it what else a letter needs, separated by commas."""
+    number_first = _iso_code(address.country) in NUMBER_FIRST
     parts = (
         (address.street_number, address.street_name) if number_first else (address.street_name, address.street_number)
     )
-    return " ".join(part for part in parts if part)
+    street = " ".join(part for part in parts if part)
+    box = address.po_box
+    if box and not box[0].isalpha():
+        box = f"P.O. box {box}"
+    rest = (address.apartment, address.building, address.additional_street_info, box)
+    return ", ".join(part for part in (street, *rest) if part)
+
+
+def _iso_code(country: str | None) -> str:
+    code = (country or "").upper()
+    return "GB" if code == "UK" else code  # not ISO 3166-1, but shops have it

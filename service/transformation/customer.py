@@ -1,5 +1,6 @@
 """A customer as an identify. The rules are those of README's table, "Customer → identify"."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,18 @@ from service.transformation.address import chosen_address, segment_address
 from service.transformation.message_id import state_message_id
 
 _FIRST_VERSION = 1
+_INVISIBLE = frozenset({"Cc", "Cf"})
 
 # Only commercetools has these traits, so an absent field means an empty trait. Other sources may set the others too.
-_OWN_TRAITS = frozenset({"customerNumber", "externalId", "isEmailVerified", "customerGroup", "stores"})
+_OWN_TRAITS = frozenset(
+    {"customerNumber", "externalId", "isEmailVerified", "customerGroup", "customerGroups", "stores"}
+)
 _SHARED_TRAITS = frozenset({"firstName", "lastName", "name", "phone", "address", "company", "birthday"})
+_CLEARED: Mapping[ClearTraits, frozenset[str]] = {
+    ClearTraits.OFF: frozenset(),
+    ClearTraits.OWN: _OWN_TRAITS,
+    ClearTraits.ALL: _OWN_TRAITS | _SHARED_TRAITS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +85,25 @@ def transform_customer_to_segment(
     return payload
 
 
+# Of the fields that can be unknown. What is unknown is not cleared.
+_TRAITS_BY_FIELD = {
+    "customer_group": "customerGroup",
+    "customer_groups": "customerGroups",
+    "date_of_birth": "birthday",
+    "stores": "stores",
+}
+
+
 def _traits(customer: Customer) -> dict[str, Any]:
     address = chosen_address(customer)
     company = customer.company_name or address.company
-    return {
+    # Readers of `name` split it where a part is missing: "von Stein" alone would get the first name "von".
+    name = f"{customer.first_name} {customer.last_name}" if customer.first_name and customer.last_name else None
+    traits = {
         "email": customer.email,
         "firstName": customer.first_name,
         "lastName": customer.last_name,
-        "name": " ".join(name for name in (customer.first_name, customer.last_name) if name) or None,
+        "name": name,
         "phone": address.mobile or address.phone,
         "address": segment_address(address),
         "company": {"name": company} if company else None,
@@ -94,37 +114,51 @@ def _traits(customer: Customer) -> dict[str, Any]:
         "commercetoolsId": customer.id,
         "isEmailVerified": customer.is_email_verified,
         "customerGroup": customer.customer_group,
+        "customerGroups": list(customer.customer_groups) or None,
         "stores": list(customer.stores) or None,
     }
+    for field in customer.unknown:
+        del traits[_TRAITS_BY_FIELD[field]]
+    return traits
 
 
 def _without_absent(traits: dict[str, Any], version: int, clear: ClearTraits) -> dict[str, Any]:
     """Remove absent traits, except those to be cleared: None clears a trait, and a missing trait stays as it is."""
-    cleared = _OWN_TRAITS | _SHARED_TRAITS if clear is ClearTraits.ALL else _OWN_TRAITS
-    if version <= _FIRST_VERSION:
-        cleared = frozenset()
+    cleared = _CLEARED[clear] if version > _FIRST_VERSION else frozenset()
     return {name: trait for name, trait in traits.items() if trait is not None or name in cleared}
 
 
 def _user_id(customer: Customer, field: UserIdField) -> str:
-    match field:
-        case UserIdField.EMAIL:
-            return (customer.email or "").lower()
-        case UserIdField.ID:
-            return customer.id
-        case UserIdField.KEY:
-            return customer.key or ""
-        case UserIdField.EXTERNAL_ID:
-            return customer.external_id or ""
-        case UserIdField.CUSTOMER_NUMBER:
-            return customer.customer_number or ""
+    written = {
+        UserIdField.EMAIL: customer.email,
+        UserIdField.ID: customer.id,
+        UserIdField.KEY: customer.key,
+        UserIdField.EXTERNAL_ID: customer.external_id,
+        UserIdField.CUSTOMER_NUMBER: customer.customer_number,
+    }
+    return _as_user_id(written[field], field)
+
+
+def _as_user_id(written: object, field: UserIdField) -> str:
+    """Return what is written in the field as a user id, the same for texts that look the same; "" for no text.
+
+    Control characters, invisible format characters (Unicode's Cc and Cf) and blanks around it are removed, and letters
+    are composed (NFC, https://unicode.org/reports/tr15). An e-mail address is lower-cased. commercetools' own id stays
+    as it is.
+    """
+    if not isinstance(written, str):
+        return ""
+    if field is UserIdField.ID:
+        return written
+    text = written
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(character for character in text if unicodedata.category(character) not in _INVISIBLE)
+    if field is UserIdField.EMAIL:
+        text = text.lower()
+    return unicodedata.normalize("NFC", text).strip()
 
 
 def user_id_of_deleted(notification: Notification, field: UserIdField) -> str:
     """Return the user id of a deleted customer, or "" if the notification does not contain it."""
-    if field is UserIdField.ID:
-        return notification.resource_id
-    if field is UserIdField.EMAIL:
-        return (notification.email or "").strip().lower()
-    identifier = notification.identifiers.get(field)
-    return identifier.strip() if isinstance(identifier, str) else ""
+    written = {UserIdField.EMAIL: notification.email, UserIdField.ID: notification.resource_id}
+    return _as_user_id(written.get(field, notification.identifiers.get(field)), field)

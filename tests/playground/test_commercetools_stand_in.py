@@ -175,6 +175,21 @@ def test_an_expanded_group_brings_its_key(commercetools: CommercetoolsStandIn, s
     assert "obj" not in ask(commercetools, path).json()["customerGroup"]
 
 
+def test_expanded_assignments_bring_the_keys_of_their_groups(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
+    groups = list(shop.groups.values())
+    references = [{"typeId": "customer-group", "id": group_id} for group_id in (*shop.groups, "gone")]
+    customer = shop.create(
+        customerGroup=references[0], customerGroupAssignments=[{"customerGroup": r} for r in references]
+    )
+    path, expand = f"/demo-shop/customers/{customer['id']}", {"expand": "customerGroupAssignments[*].customerGroup"}
+
+    expanded = ask(commercetools, path, expand).json()
+
+    assert [one["customerGroup"].get("obj") for one in expanded["customerGroupAssignments"]] == [*groups, None]
+    assert expanded["customerGroup"] == references[0]
+    assert ask(commercetools, path).json() == customer
+
+
 # Queries
 
 

@@ -1,5 +1,6 @@
 """The judge knows by itself what Segment should hold, agrees with the service about it, and notices what is wrong."""
 
+import copy
 import string
 from collections.abc import Iterator
 from itertools import product
@@ -23,15 +24,14 @@ CLEAR_ALL = Rules(user_id="id", clear="all")
 CLEAR_OWN = Rules(user_id="id", clear="own")
 GROUPS = {"group-vip": {"id": "group-vip", "key": "vip"}, "group-without-key": {"id": "group-without-key"}}
 SHARED = {"firstName", "lastName", "name", "phone", "address", "company", "birthday"}
-OWN = {"customerNumber", "externalId", "isEmailVerified", "customerGroup", "stores"}
+OWN = {"customerNumber", "externalId", "isEmailVerified", "customerGroup", "customerGroups", "stores"}
 
 
 # ---- the oracle and the service read README's table alike
 
 
 def assert_both_agree(customer: Json, field: UserIdField, clear: ClearTraits) -> None:
-    reference = customer.get("customerGroup") or {}
-    groups = {reference.get("id") or "": reference.get("obj") or {}}
+    customer, groups = with_one_group_for_each_id(customer)
 
     expected = profile_of_customer(customer, groups, Rules(field.value, clear.value))
     identify = transform_customer_to_segment(customer, IdentifyRules(field, clear))
@@ -46,6 +46,18 @@ def assert_both_agree(customer: Json, field: UserIdField, clear: ClearTraits) ->
         assert {name for name, value in told.items() if value is None} == (SHARED | OWN) - {*expected.traits} - {
             *expected.kept
         }
+
+
+def with_one_group_for_each_id(customer: Json) -> tuple[Json, Json]:
+    """Return the customer with references to one id expanded alike, as commercetools does, and the groups by id."""
+    customer = copy.deepcopy(customer)
+    groups: Json = {}
+    for holder in (customer, *(customer.get("customerGroupAssignments") or ())):
+        reference = holder.get("customerGroup") or {}
+        group = reference.pop("obj", None) or {}
+        if group_id := reference.get("id"):
+            reference["obj"] = groups.setdefault(group_id, group)
+    return customer, groups
 
 
 @given(customers)
@@ -73,7 +85,7 @@ ADA = {
     "customerNumber": "1815",
     "externalId": " crm-1815 ",
     "email": " Ada@Example.com ",
-    "firstName": "Ada ",
+    "firstName": "Ada\x00 ",
     "lastName": "Lovelace",
     "title": "Countess",
     "dateOfBirth": "1815-12-10",
@@ -82,6 +94,10 @@ ADA = {
     "password": "****aGg=",
     "isEmailVerified": True,
     "customerGroup": {"typeId": "customer-group", "id": "group-vip"},
+    "customerGroupAssignments": [
+        {"customerGroup": {"typeId": "customer-group", "id": "group-without-key"}},
+        {"customerGroup": {"typeId": "customer-group", "id": "group-vip"}},
+    ],
     "stores": [{"typeId": "store", "key": "berlin"}, {"typeId": "store", "key": "paris"}],
     "addresses": [
         {"id": "first", "country": "FR", "city": "Paris", "phone": "+33 1", "company": "Another"},
@@ -100,8 +116,25 @@ ADA = {
     "defaultBillingAddressId": "billing",
     "billingAddressIds": ["first", "billing"],
 }
-NOBODY: Json = {"id": "nobody", "version": 2, "firstName": " ", "stores": [], "addresses": []}
-BERLIN = {"id": "berlin", "streetName": "Hauptstraße", "streetNumber": "5", "country": "DE", "state": "Berlin"}
+NOBODY: Json = {
+    "id": "nobody",
+    "version": 2,
+    "firstName": " ",
+    "customerGroupAssignments": [],
+    "stores": [],
+    "addresses": [],
+}
+BERLIN = {
+    "id": "berlin",
+    "streetName": "Hauptstraße",
+    "streetNumber": "5",
+    "apartment": " 2 ",
+    "building": "Hinterhaus",
+    "additionalStreetInfo": "c/o Ada",
+    "pOBox": "77",
+    "country": "DE",
+    "state": "Berlin",
+}
 NEW_YORK = {"id": "new-york", "streetName": "Main St", "streetNumber": "123", "country": "us", "company": "Acme, Inc."}
 
 
@@ -131,6 +164,7 @@ NEW_YORK = {"id": "new-york", "streetName": "Main St", "streetNumber": "123", "c
                 "externalId": "crm-1815",
                 "isEmailVerified": True,
                 "customerGroup": "vip",
+                "customerGroups": ["group-without-key", "vip"],
                 "stores": ["berlin", "paris"],
             },
             id="every field",
@@ -148,7 +182,6 @@ NEW_YORK = {"id": "new-york", "streetName": "Main St", "streetNumber": "123", "c
             },
             {
                 "lastName": "Smith",
-                "name": "Smith",
                 "address": {"street": "123 Main St", "country": "us"},
                 "company": {"name": "Acme, Inc."},
                 "commercetoolsId": "nobody",
@@ -160,17 +193,22 @@ NEW_YORK = {"id": "new-york", "streetName": "Main St", "streetNumber": "123", "c
         pytest.param(
             NOBODY
             | {
-                "customerGroup": {"typeId": "customer-group", "id": "group-unknown"},
+                "customerGroupAssignments": [{"customerGroup": {"typeId": "customer-group", "id": "group-unknown"}}],
                 "addresses": [NEW_YORK, BERLIN],
                 "defaultBillingAddressId": "removed",
                 "shippingAddressIds": ["berlin"],
             },
             {
-                "address": {"street": "Hauptstraße 5", "state": "Berlin", "country": "DE"},
+                "address": {
+                    "street": "Hauptstraße 5, 2, Hinterhaus, c/o Ada, P.O. box 77",
+                    "state": "Berlin",
+                    "country": "DE",
+                },
                 "commercetoolsId": "nobody",
                 "customerGroup": "group-unknown",
+                "customerGroups": ["group-unknown"],
             },
-            id="an id that no address has is passed over; a group that cannot be read",
+            id="an id that no address has is passed over; a group that cannot be read, in an assignment",
         ),
     ],
 )
@@ -195,6 +233,15 @@ def test_the_user_id_is_the_field_that_the_shop_chose(field: str, user_id: str) 
     assert profile.user_id == user_id
 
 
+def test_the_user_id_has_no_invisible_characters_and_composed_letters() -> None:
+    profile = profile_of_customer(
+        ADA | {"email": "\ufeffRENE\u0301\u200b@Example.com\x00 "}, GROUPS, Rules("email", "all")
+    )
+
+    assert profile is not None
+    assert profile.user_id == "ren\u00e9@example.com"
+
+
 def test_a_customer_without_the_user_id_has_no_profile() -> None:
     assert profile_of_customer(NOBODY, GROUPS, Rules("email", "all")) is None
 
@@ -204,12 +251,35 @@ def test_without_clear_all_a_later_version_may_leave_what_it_lacks_where_others_
     first = profile_of_customer(NOBODY | {"version": 1}, GROUPS, CLEAR_OWN)
 
     assert later is not None
-    assert later.kept == {"lastName", "phone", "address", "company", "birthday"}
+    assert later.kept == {"lastName", "name", "phone", "address", "company", "birthday"}
     assert first is not None
     assert first.kept == frozenset()
     held = {**later.traits, "lastName": "Lovelace"}
     assert differences({"nobody": later}, {"nobody": held}) == []
     assert differences({"nobody": later}, {"nobody": held | {"customerNumber": "1"}}) == ["nobody"]
+
+
+def test_with_clear_off_a_later_version_may_leave_all_that_it_lacks() -> None:
+    later = profile_of_customer(NOBODY | {"isEmailVerified": True}, GROUPS, Rules("id", "off"))
+
+    assert later is not None
+    assert later.kept == (SHARED | OWN) - {"isEmailVerified"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        pytest.param({"dateOfBirth": "0001-01-01"}, {"birthday"}, id="a date of birth in year 1"),
+        pytest.param({"customerGroupAssignments": None}, {"customerGroups"}, id="no field for the assignments"),
+        pytest.param({"customerGroupAssignments": [{}]}, {"customerGroup", "customerGroups"}, id="no group in them"),
+        pytest.param({"stores": [{"typeId": "store", "id": "store-id"}]}, {"stores"}, id="a store without a key"),
+    ],
+)
+def test_what_the_document_does_not_show_to_be_empty_may_be_left(changes: Json, kept: set[str]) -> None:
+    profile = profile_of_customer(NOBODY | changes, GROUPS, CLEAR_ALL)
+
+    assert profile is not None
+    assert profile.kept == kept
 
 
 def test_the_rules_are_those_of_the_services_settings_with_its_defaults() -> None:
@@ -243,7 +313,6 @@ def tell(world: LocalWorld, *user_ids: str, **traits: object) -> None:
             "traits": {
                 "email": f"{name}@example.com",
                 "firstName": name,
-                "name": name,
                 "createdAt": customer.get("createdAt"),
                 "commercetoolsId": user_id,
                 "isEmailVerified": False,

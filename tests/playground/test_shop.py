@@ -158,6 +158,26 @@ def test_a_group_is_set_by_id_or_key(shop: Shop, topic: Topic) -> None:
     assert "customerGroup" not in shop.change(customer_id, {"action": "setCustomerGroup"})
 
 
+def test_groups_are_assigned_with_a_message_each_and_set_with_one(shop: Shop, topic: Topic) -> None:
+    customer_id = shop.create()["id"]
+    vip, b2b, _ = ({"customerGroup": {"typeId": "customer-group", "id": group_id}} for group_id in shop.groups)
+    add, remove = (
+        {"action": f"{verb}CustomerGroupAssignment", "customerGroupAssignment": vip} for verb in ("add", "remove")
+    )
+    topic.told()
+
+    assert shop.change(customer_id, add)["customerGroupAssignments"] == [vip]
+    assert topic[0]["customerGroupAssignment"] == vip
+    assert topic.told() == ["CustomerGroupAssignmentAdded", "ResourceUpdated"]
+    assert shop.change(customer_id, remove)["customerGroupAssignments"] == []
+    assert topic.told() == ["CustomerGroupAssignmentRemoved", "ResourceUpdated"]
+    set_both = {"action": "setCustomerGroupAssignments", "customerGroupAssignments": [b2b, vip]}
+    assert shop.change(customer_id, set_both)["customerGroupAssignments"] == [b2b, vip]
+    assert topic[0]["oldCustomerGroupAssignments"] == []
+    assert topic.told() == ["CustomerGroupAssignmentsSet", "ResourceUpdated"]
+    assert shop.change(customer_id, {"action": "setCustomerGroupAssignments"})["customerGroupAssignments"] == []
+
+
 def test_stores_are_added_without_a_message_and_set_with_one(shop: Shop, topic: Topic) -> None:
     customer_id = shop.create()["id"]
     store = {"typeId": "store", "key": "berlin"}
