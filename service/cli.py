@@ -69,9 +69,10 @@ def explain(
 ) -> None:
     """Explain a push body, a notification or a customer: its outcome and why, and what Segment would get.
 
-    Takes a push (wrapped or not), a notification in Platform or CloudEvents format, or a customer from commercetools'
-    API. Shows for each trait where it comes from, or why it is missing. Sends nothing, and uses no network without
-    --read. The service's own settings apply: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, SEGMENT_WRITE_KEY …
+    Takes a push (wrapped or not, or in an Eventarc event), a notification in Platform or CloudEvents format, a
+    customer, or an answer of commercetools' API with customers in it, of which it takes the first. Shows for each trait
+    where it comes from, or why it is missing. Sends nothing, and uses no network without --read. The service's own
+    settings apply: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, SEGMENT_WRITE_KEY …
 
     Exits with 0 if the message would be delivered or ignored, and with 1 if it would be refused or fail, or if the
     outcome is only known with --read.
