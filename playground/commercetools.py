@@ -9,15 +9,14 @@ import argparse
 import base64
 import binascii
 import itertools
-import operator
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from functools import partial
 from urllib.parse import parse_qs
 
+from playground.predicates import Predicate, PredicateError, comparisons_of, parsed, value_of
 from playground.shop import Document, Shop, iso
 from playground.stand_in import Answer, Call, StandIn, json_answer, phrase, run_until_told
 
@@ -204,16 +203,16 @@ class CommercetoolsStandIn(StandIn):
         raise _Refused(404, f"The Resource with {what} was not found.")
 
     def _page(self, query: Mapping[str, list[str]]) -> Document:
-        limit = _number(query, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+        limit = _number(query, "limit", DEFAULT_LIMIT, 0, MAX_LIMIT)
         offset = _number(query, "offset", 0, 0, MAX_OFFSET)
         variables = {name.removeprefix("var."): values for name, values in query.items() if name.startswith("var.")}
-        conditions = [one for where in query.get("where", ()) for one in _conditions(where, variables)]
+        predicates = [_predicate(where, variables) for where in query.get("where", ())]
         sort = [_order(text) for text in query.get("sort", ())]
         with_total = query.get("withTotal", ["true"])[-1] != "false"
         with self.shop.lock:
-            found = self._found(conditions, sort)
+            found = self._found(predicates, sort)
             total = {}
-            if with_total and not (conditions or self._hidden or self._query_lag):
+            if with_total and not (predicates or self._hidden or self._query_lag):
                 total = {"total": self.shop.count()}  # without looking at every one of them
             elif with_total:
                 every = list(found)
@@ -224,20 +223,21 @@ class CommercetoolsStandIn(StandIn):
         page = {"limit": limit, "offset": offset, "count": len(results)}
         return page | total | {"results": [self._expanded(customer, query) for customer in results]}
 
-    def _found(self, conditions: "Sequence[_Condition]", sort: "Sequence[_Order]") -> "Iterator[Document]":
-        """The customers that fulfil all conditions, in order; lazily where the shop has them in that order."""
-        exact = [one.values for one in conditions if one.field == "id" and one.operator in ("=", "in")]
+    def _found(self, predicates: Sequence[Predicate], sort: "Sequence[_Order]") -> Iterator[Document]:
+        """The customers that fulfil all predicates, in order; lazily where the shop has them in that order."""
+        comparisons = list(comparisons_of(predicates))
+        exact = [one.values for one in comparisons if one.field == "id" and one.test in ("=", "in")]
         if exact:
             ids: Iterable[str] = sorted({str(value) for value in exact[0]})
             sorted_already = not sort
         elif not sort or sort[0] == ("id", False):
-            bounds = [str(one.values[0]) for one in conditions if one.field == "id" and one.operator == ">"]
+            bounds = [str(one.values[0]) for one in comparisons if one.field == "id" and one.test == ">"]
             ids, sorted_already = self.shop.ids(max(bounds, default="")), True
         elif sort[0] == ("lastModifiedAt", False) and not self._query_lag:  # which no two share
             moments = [
-                one.values[0] for one in conditions if one.field == "lastModifiedAt" and one.operator in (">", ">=")
+                one.values[0] for one in comparisons if one.field == "lastModifiedAt" and one.test in (">", ">=")
             ]
-            since = max((moment for moment in moments if isinstance(moment, datetime)), default=_LONG_AGO)
+            since = max(moments, default=_LONG_AGO)
             ids, sorted_already = self.shop.ids_modified_since(since), True
         else:
             ids, sorted_already = self.shop.ids(), False
@@ -246,12 +246,12 @@ class CommercetoolsStandIn(StandIn):
             for customer_id in ids
             if customer_id not in self._hidden
         )
-        found = (view for view in views if view and all(condition.holds(view) for condition in conditions))
+        found = (view for view in views if view and all(predicate.holds(view) for predicate in predicates))
         if sorted_already:
             return found
         customers = list(found)
         for field, descending in reversed(sort):
-            customers.sort(key=_FIELDS[field], reverse=descending)
+            customers.sort(key=partial(value_of, field=field), reverse=descending)
         return iter(customers)
 
     def _expanded(self, customer: Document, query: Mapping[str, list[str]]) -> Document:
@@ -409,140 +409,23 @@ def _same_version(subscription: Document, version: object) -> None:
         raise _Refused(409, message, currentVersion=subscription["version"])
 
 
-# Query predicates: https://docs.commercetools.com/api/predicates/query
-
-_Value = str | datetime
 _Order = tuple[str, bool]  # a field, whether descending
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-_FIELDS: Mapping[str, Callable[[Document], Any]] = {
-    "id": lambda customer: customer["id"],
-    "email": lambda customer: customer["email"],
-    "lowercaseEmail": lambda customer: customer["email"].lower(),
-    "lastModifiedAt": lambda customer: datetime.fromisoformat(customer["lastModifiedAt"]),
-}
-_SORTABLE = ("id", "lastModifiedAt")
-_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "=": operator.eq,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
-}
-_TOKEN = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|:([a-zA-Z0-9]+)|([a-zA-Z]+|>=|<=|[=<>(),]))\s*')
-
-
-@dataclass(frozen=True, slots=True)
-class _Condition:
-    field: str
-    operator: str  # of _OPERATORS, or "in"
-    values: Sequence[_Value]
-
-    def holds(self, customer: Document) -> bool:
-        actual = _FIELDS[self.field](customer)
-        if self.operator == "in":
-            return actual in self.values
-        return _OPERATORS[self.operator](actual, self.values[0])
-
-
-def _malformed(parameter: str, problem: str) -> NoReturn:
-    raise _Refused(400, f"Malformed parameter: {parameter}: {problem}")
+_SORTABLE = ("id", "version", "createdAt", "lastModifiedAt", "email")  # which every customer has
 
 
 def _order(text: str) -> _Order:
     field, _, direction = text.strip().partition(" ")
     if field not in _SORTABLE or direction.strip() not in ("", "asc", "desc"):
-        _malformed("sort", text)
+        raise _Refused(400, f"Malformed parameter: sort: {text}")
     return field, direction.strip() == "desc"
 
 
-def _conditions(where: str, variables: Mapping[str, list[str]]) -> list[_Condition]:
-    """The comparisons of a predicate, joined by `and`; any other predicate is malformed."""
-    tokens = _tokens(where, variables)
-    conditions = []
-    while True:
-        field, comparison = _word(next(tokens)), _word(next(tokens))
-        if field not in _FIELDS:
-            _malformed("where", f"The field '{field}' does not exist.")
-        values = _list(tokens) if comparison == "in" else [_single(next(tokens))]
-        if comparison not in (*_OPERATORS, "in"):
-            _malformed("where", f"'{comparison}' is no comparison")
-        conditions.append(_Condition(field, comparison, [_typed(field, value) for value in values]))
-        joint = next(tokens)
-        if joint == _END:
-            return conditions
-        if _word(joint) != "and":
-            _malformed("where", f"expected 'and' in {where}")
-
-
-_Token = tuple[str, list[str] | None]  # a word or a sign; the values of a string or of a variable
-_END: _Token = ("", None)
-
-
-def _tokens(where: str, variables: Mapping[str, list[str]]) -> Iterator[_Token]:
-    place = 0
-    while place < len(where):
-        found = _TOKEN.match(where, place)
-        if not found:
-            _malformed("where", f"Syntax error while parsing 'where' (line 1, column {place + 1}).")
-        text, variable, word = found.groups()
-        if word:
-            yield word, None
-        elif variable:
-            if variable not in variables:
-                _malformed("where", f"The variable '{variable}' is not defined.")
-            yield "", variables[variable]
-        else:
-            yield "", [_unescaped(text)]
-        place = found.end()
-    yield from itertools.repeat(_END)
-
-
-def _unescaped(text: str) -> str:
-    if "\\" in re.sub(r'\\["\\]', "", text):
-        _malformed("where", "unknown escape")
-    return re.sub(r'\\(["\\])', r"\1", text)
-
-
-def _word(token: _Token) -> str:
-    if not token[0]:
-        _malformed("where", "Syntax error while parsing 'where'.")
-    return token[0]
-
-
-def _single(token: _Token) -> str:
-    values = token[1]
-    if values is None or len(values) != 1:
-        _malformed("where", "expected one value")
-    return values[0]
-
-
-def _list(tokens: Iterator[_Token]) -> list[str]:
-    """`("a", "b")`, `(:a, :b)` or `:list`."""
-    first = next(tokens)
-    if first[1] is not None:
-        return first[1]
-    if first[0] != "(":
-        _malformed("where", "expected a list")
-    values = []
-    while True:
-        values.append(_single(next(tokens)))
-        sign = _word(next(tokens))
-        if sign == ")":
-            return values
-        if sign != ",":
-            _malformed("where", "expected ',' or ')'")
-
-
-def _typed(field: str, value: str) -> _Value:
-    if field != "lastModifiedAt":
-        return value
+def _predicate(where: str, variables: Mapping[str, list[str]]) -> Predicate:
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        _malformed("where", f"'{value}' is no date and time")
-    if moment.tzinfo is None:
-        _malformed("where", f"'{value}' has no time zone")
-    return moment
+        return parsed(where, variables)
+    except PredicateError as malformed:
+        raise _Refused(400, f"Malformed parameter: where: {malformed}") from None
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 `PUBSUB_EMULATOR_HOST` set to its `host` is all that a client needs. gRPC, the certificates of its push tokens and the
 REST form of publish are on one port of the loopback interface. Nothing is kept when it stops. What it leaves out:
-StreamingPull (`subscriber.subscribe`), filters, seek, snapshots, schemas.
+filters, seek, snapshots, schemas.
 """
 
 import argparse
@@ -14,12 +14,12 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -34,17 +34,19 @@ from playground.pubsub_rules import (
     check_name,
     check_pull,
     check_push_config,
+    check_stream,
     complete,
     merge,
 )
-from playground.pubsub_subscription import Push, Subscription, World
+from playground.pubsub_subscription import Push, Stream, Subscription, World
 
 __all__ = ["PubSubEmulator", "Push"]
 
 _LOOPBACK = "127.0.0.1"
 _LARGEST_REQUEST = 12 * 1024 * 1024  # bytes; a message of 10 MB and what is around it, above gRPC's default of 4 MB
-_RPC_THREADS = 32  # as many pulls can wait at a time
+_RPC_THREADS = 64  # as many pulls can wait at a time, or half as many streams
 _CHUNK = 256 * 1024
+_Result = TypeVar("_Result")
 
 
 class PubSubEmulator:
@@ -247,11 +249,19 @@ class PubSubEmulator:
             "Acknowledge": (self._acknowledge, types.AcknowledgeRequest, None),
             "ModifyAckDeadline": (self._modify_ack_deadline, types.ModifyAckDeadlineRequest, None),
         }
+        streaming_pull = grpc.stream_stream_rpc_method_handler(
+            self._streaming_pull,
+            request_deserializer=types.StreamingPullRequest.deserialize,
+            response_serializer=types.StreamingPullResponse.serialize,
+        )
         return [
             grpc.method_handlers_generic_handler(
-                f"google.pubsub.v1.{service}", {name: self._rpc(*method) for name, method in methods.items()}
+                f"google.pubsub.v1.{service}", {name: self._rpc(*method) for name, method in methods.items()} | streams
             )
-            for service, methods in (("Publisher", publisher), ("Subscriber", subscriber))
+            for service, methods, streams in (
+                ("Publisher", publisher, {}),
+                ("Subscriber", subscriber, {"StreamingPull": streaming_pull}),
+            )
         ]
 
     def _rpc(self, method: Callable[[Any], Awaitable[Any]], request_type: Any, response_type: Any) -> Any:  # noqa: ANN401  # grpc's and the library's own, without types
@@ -276,6 +286,53 @@ class PubSubEmulator:
             request_deserializer=request_type.deserialize,
             response_serializer=response_type.serialize if response_type else lambda _: Empty().SerializeToString(),
         )
+
+    def _streaming_pull(
+        self, requests: Iterator[types.StreamingPullRequest], context: grpc.ServicerContext
+    ) -> Iterator[types.StreamingPullResponse]:
+        """Answer in this thread, and take the caller's further requests in another, until either side ends it."""
+
+        def ended() -> None:
+            self._loop.call_soon_threadsafe(stream.end)
+
+        def take_requests() -> None:
+            with suppress(grpc.RpcError):  # the caller has gone
+                for request in requests:
+                    self._in_loop(self._take_over(stream, request))
+            ended()
+
+        try:
+            stream = self._in_loop(self._begin_stream(next(requests, types.StreamingPullRequest())))
+            self._rpc_threads.submit(take_requests)
+            if not context.add_callback(ended):
+                ended()
+            while received := self._in_loop(stream.next()):
+                yield types.StreamingPullResponse(received_messages=received)
+        except Refused as refusal:
+            context.abort(refusal.code, str(refusal))
+
+    def _in_loop(self, call: Coroutine[Any, Any, _Result]) -> _Result:
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+    async def _begin_stream(self, first: types.StreamingPullRequest) -> Stream:
+        stream = Stream(self._subscription(first.subscription), first)
+        await self._take_over(stream, first, is_first=True)
+        return stream
+
+    async def _take_over(self, stream: Stream, request: types.StreamingPullRequest, *, is_first: bool = False) -> None:
+        """Acknowledge and modify what the request names; a request that is refused ends the stream."""
+        name = stream.subscription.name
+        try:
+            check_stream(request, is_first=is_first)
+            if request.ack_ids:
+                await self._acknowledge(types.AcknowledgeRequest(subscription=name, ack_ids=request.ack_ids))
+            for ack_id, seconds in zip(request.modify_deadline_ack_ids, request.modify_deadline_seconds, strict=True):
+                await self._modify_ack_deadline(
+                    types.ModifyAckDeadlineRequest(subscription=name, ack_ids=[ack_id], ack_deadline_seconds=seconds)
+                )
+        except Refused as refusal:
+            stream.end(refusal)
+        stream.ack_deadline = request.stream_ack_deadline_seconds or stream.ack_deadline
 
     async def _create_topic(self, request: types.Topic) -> types.Topic:
         check_name(request.name, "topics")

@@ -62,6 +62,16 @@ def check_ack_ids(request: types.AcknowledgeRequest | types.ModifyAckDeadlineReq
         _require(0 <= request.ack_deadline_seconds <= 600, "The ack deadline is 0 to 600 s")  # noqa: PLR2004  # said
 
 
+def check_stream(request: types.StreamingPullRequest, *, is_first: bool) -> None:
+    deadline = request.stream_ack_deadline_seconds
+    _require(bool(request.subscription) is is_first, "The first request of a stream, and no other, has a subscription")
+    _require(10 <= deadline <= 600 or not (deadline or is_first), "The stream's ack deadline is 10 to 600 s")  # noqa: PLR2004  # said
+    _require(
+        len(request.modify_deadline_ack_ids) == len(request.modify_deadline_seconds),
+        "There are as many deadlines to modify as ack ids",
+    )
+
+
 def complete(wanted: types.Subscription) -> types.Subscription:
     """Return a Subscription with the service's defaults where nothing is set, or refuse it."""
     subscription = types.Subscription(wanted)

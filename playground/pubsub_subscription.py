@@ -8,6 +8,7 @@ there; `_pump` pushes what is ready as far as the window and the push backoff al
 import asyncio
 import itertools
 import random
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,12 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import grpc
 from google.pubsub_v1 import types
 
 from playground.pubsub_push import ACKNOWLEDGING, Connections, Message, Signer, envelope, metadata_headers, rfc3339
+from playground.pubsub_rules import Refused
 
 _WIDEST_WINDOW = 256  # pushes in flight; below the file descriptors that a process may open on every platform
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # https://cloud.google.com/pubsub/docs/push#push_backoff
+_LARGEST_ANSWER = 1024 * 1024  # bytes of the messages in one answer; a client takes 4 MB
 _SHORTEST_HOLD, _LONGEST_HOLD = 0.1, 1.0  # for what `reorder` holds back and `duplicate` sends again
 
 
@@ -86,6 +90,7 @@ class Subscription:
         self._lines: dict[str, deque[_Delivery]] = {}  # by ordering key; only the head of each is on its way
         self._leases: dict[str, tuple[_Delivery, asyncio.TimerHandle]] = {}
         self._lease_numbers = itertools.count(1)
+        self.is_deleted = False
         self._pushing: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._window = 1.0
@@ -141,20 +146,33 @@ class Subscription:
         """Forget every message; pushes in flight come to nothing."""
         self._backlog.clear()
         self.is_pushed = False
+        self.is_deleted = True
+        self.wake()
         self._tell_if_idle()
 
     # Pull
 
     async def pull(self, limit: int, wait: float) -> list[types.ReceivedMessage]:
         """Return up to `limit` messages as soon as there is one, and none after `wait` seconds without."""
-        taken = self._take_up_to(limit)
+        taken = self.take(limit)
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 while not taken:
-                    self._arrived.clear()
-                    await self._arrived.wait()
-                    taken = self._take_up_to(limit)
+                    await self.change()
+                    taken = self.take(limit)
         return taken
+
+    async def change(self) -> None:
+        """Wait until a message may have become ready, a lease has ended, or the subscription is deleted."""
+        self._arrived.clear()
+        await self._arrived.wait()
+
+    def wake(self) -> None:
+        """End each `change` that is waited for."""
+        self._arrived.set()
+
+    def is_leased(self, ack_id: str) -> bool:
+        return ack_id in self._leases
 
     def acknowledge(self, ack_id: str) -> None:
         """Acknowledge a pulled message; an ack that comes too late is of no effect."""
@@ -170,11 +188,17 @@ class Subscription:
         elif delivery:
             self._nack(delivery)
 
-    def _take_up_to(self, limit: int) -> list[types.ReceivedMessage]:
+    def take(self, limit: int, most_bytes: int = _LARGEST_ANSWER, ack_deadline: int = 0) -> list[types.ReceivedMessage]:
+        """Lease what is ready: up to `limit` messages, and no more once they have `most_bytes`.
+
+        `ack_deadline` is in seconds; 0 is that of the subscription.
+        """
         taken: list[types.ReceivedMessage] = []
-        while len(taken) < limit and (delivery := self._next()):
+        while len(taken) < limit and most_bytes > 0 and (delivery := self._next()):
             ack_id = f"{self.name}:{next(self._lease_numbers)}"
-            self._leases[ack_id] = (delivery, self._loop.call_later(self._ack_deadline, self._lapse, ack_id))
+            timer = self._loop.call_later(ack_deadline or self._ack_deadline, self._lapse, ack_id)
+            self._leases[ack_id] = (delivery, timer)
+            most_bytes -= len(delivery.message.data)
             taken.append(
                 types.ReceivedMessage(
                     ack_id=ack_id,
@@ -188,6 +212,7 @@ class Subscription:
         delivery, timer = self._leases.pop(ack_id, (None, None))
         if timer:
             timer.cancel()
+            self.wake()  # a stream's flow control may have waited for it
         return delivery
 
     def _lapse(self, ack_id: str) -> None:
@@ -334,6 +359,53 @@ class Subscription:
         if self.is_idle:
             with self._world.changed:
                 self._world.changed.notify_all()
+
+
+class Stream:
+    """A streaming pull: what one caller may still be given of a subscription.
+
+    https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#streamingpullrequest
+    """
+
+    def __init__(self, subscription: Subscription, first: types.StreamingPullRequest) -> None:
+        self.subscription = subscription
+        self.ack_deadline: int = first.stream_ack_deadline_seconds
+        self._most_messages: int = first.max_outstanding_messages if first.max_outstanding_messages > 0 else sys.maxsize
+        self._most_bytes: int = first.max_outstanding_bytes if first.max_outstanding_bytes > 0 else sys.maxsize
+        self._outstanding: dict[str, int] = {}  # bytes by ack id
+        self._has_ended = False
+        self._refusal: Refused | None = None
+
+    def end(self, refusal: Refused | None = None) -> None:
+        """Have `next` return no message, or raise the refusal, from now on."""
+        self._refusal = self._refusal or refusal
+        self._has_ended = True
+        self.subscription.wake()
+
+    async def next(self) -> list[types.ReceivedMessage]:
+        """Return messages as soon as there are some and flow control allows it; none once the stream has ended.
+
+        Raises Refused if the subscription is deleted.
+        """
+        while not self._has_ended and not self.subscription.is_deleted:
+            if taken := self._take():
+                return taken
+            await self.subscription.change()
+        if self._refusal:
+            raise self._refusal
+        if self.subscription.is_deleted:
+            raise Refused(grpc.StatusCode.NOT_FOUND, "Subscription does not exist")
+        return []
+
+    def _take(self) -> list[types.ReceivedMessage]:
+        self._outstanding = {
+            ack_id: size for ack_id, size in self._outstanding.items() if self.subscription.is_leased(ack_id)
+        }
+        limit = self._most_messages - len(self._outstanding)
+        most_bytes = min(_LARGEST_ANSWER, self._most_bytes - sum(self._outstanding.values()))
+        taken = self.subscription.take(limit, most_bytes, self.ack_deadline)
+        self._outstanding |= {each.ack_id: len(each.message.data) for each in taken}
+        return taken
 
 
 def _request_maker(

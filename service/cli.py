@@ -1,10 +1,11 @@
 """The command commercetools-segment."""
 
+import io
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.text import Text
 from service.config import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from service.operations import Output
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _EXIT_CODES = """
 Exit codes: 0 done; 1 done, and something that it found needs attention; 2 the command line or the configuration is
 invalid, nothing was done; 3 an outside party or the disk failed, and the same command continues from there;
-130 Ctrl-C, as 3.
+4 a bug; 130 Ctrl-C, as 3.
 """
 
 app = typer.Typer(
@@ -68,9 +69,10 @@ def explain(
 ) -> None:
     """Explain a push body, a notification or a customer: its outcome and why, and what Segment would get.
 
-    Takes a push (wrapped or not), a notification in Platform or CloudEvents format, or a customer from commercetools'
-    API. Shows for each trait where it comes from, or why it is missing. Sends nothing, and uses no network without
-    --read. The service's own settings apply: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, SEGMENT_WRITE_KEY …
+    Takes a push (wrapped or not, or in an Eventarc event), a notification in Platform or CloudEvents format, a
+    customer, or an answer of commercetools' API with customers in it, of which it takes the first. Shows for each trait
+    where it comes from, or why it is missing. Sends nothing, and uses no network without --read. The service's own
+    settings apply: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, SEGMENT_WRITE_KEY …
 
     Exits with 0 if the message would be delivered or ignored, and with 1 if it would be refused or fail, or if the
     outcome is only known with --read.
@@ -341,24 +343,55 @@ def _output(*, as_json: bool) -> "Iterator[Output]":
     except Trouble as trouble:
         remarks.print(Text(f"Error: {trouble}", "red"), soft_wrap=True)
         raise typer.Exit(trouble.exit_code) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # the second is Ctrl-C or Ctrl-D at a question
         remarks.print("Stopped; the same command continues from there.")
         raise typer.Exit(Exit.INTERRUPTED) from None
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """End quietly when the reader of a pipe has gone: rich does so with exit code 1, which has a meaning here."""
+        from service.operations import Exit
+
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+        raise SystemExit(Exit.STOPPED)
 
 
 def _console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH
-    return Console(stderr=stderr, width=width)
+    return _Console(stderr=stderr, width=width)
 
 
-def main() -> None:
-    """Run the command; an invalid configuration ends it with one sentence and exit code 2."""
+def main(command: "Callable[[], object]" = app) -> None:
+    """Run the command. Whatever happens, stderr says it in one sentence and the exit code is one of Exit's."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for what the terminal's encoding cannot show
     try:
-        app()
-    except ConfigError as error:
-        Console(stderr=True).print(Text(f"Error: {error}", "red"), soft_wrap=True)
-        raise SystemExit(2) from None
+        command()
+    except Exception as error:  # noqa: BLE001  # a bug too ends with its own exit code
+        _end(error)
+
+
+def _end(error: Exception) -> NoReturn:
+    from service.logs import place
+    from service.operations import Exit
+
+    match error:
+        case ConfigError():
+            problem, code = str(error), Exit.UNUSABLE
+        case OSError():
+            problem, code = f"{error.strerror or type(error).__name__}.", Exit.STOPPED
+        case _:  # without its text, which may quote a customer
+            problem, code = f"This is a bug: {place(type(error), error)}", Exit.BUG
+    try:
+        sys.stdout.flush()
+    except OSError:  # Python would try again at its exit, and end with a code of its own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _console(stderr=True).print(Text(f"Error: {problem}", "red"), soft_wrap=True)
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -36,11 +36,11 @@ class JsonFormatter(logging.Formatter):
         }
         line.update((name, value) for name in FIELDS if (value := record.__dict__.get(name)) is not None)
         if record.exc_info and record.exc_info[0]:
-            line["exception"] = _place(record.exc_info[0], record.exc_info[1])
+            line["exception"] = place(record.exc_info[0], record.exc_info[1])
         return json.dumps(line)
 
 
-def _place(kind: type[BaseException], error: BaseException | None) -> str:
+def place(kind: type[BaseException], error: BaseException | None) -> str:
     """Return the name of an exception and where it came from, without its text: the text may quote input."""
     frames = traceback.extract_tb(error.__traceback__ if error else None)
     return " < ".join([kind.__name__, *(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in frames[::-1])])

@@ -102,6 +102,35 @@ def test_the_emulators_envelope_opens() -> None:
     )
 
 
+def an_eventarc_event(**changes: object) -> bytes:
+    """The structured form of what Eventarc's trigger for a topic sends: the push body is the data of a CloudEvent."""
+    event = {
+        "specversion": "1.0",
+        "id": MESSAGE_ID,
+        "source": "//pubsub.googleapis.com/projects/example-project/topics/example",
+        "type": "google.cloud.pubsub.topic.v1.messagePublished",
+        "datacontenttype": "application/json",
+        "time": "2026-11-23T08:24:08.991Z",
+        "data": json.loads(a_push(a_cloud_event(a_change()), attributes={"key": "value"}, deliveryAttempt=2)),
+    }
+    return json.dumps(event | changes).encode()
+
+
+def test_a_structured_eventarc_event_is_read_as_its_binary_form() -> None:
+    binary = json.dumps(json.loads(an_eventarc_event())["data"]).encode()
+
+    message = open_envelope(an_eventarc_event(), NO_HEADERS)
+
+    assert message == open_envelope(binary, NO_HEADERS)
+    assert (message.message_id, message.delivery_attempt) == (MESSAGE_ID, 2)
+
+
+def test_an_event_of_another_type_is_a_bare_message() -> None:
+    body = an_eventarc_event(type="com.commercetools.customer.change.ResourceUpdated")
+
+    assert open_envelope(body, NO_HEADERS) == PushMessage(data=body)
+
+
 @pytest.mark.parametrize(
     "notification",
     [
@@ -224,6 +253,21 @@ REFUSED = [
         a_push(b"", deliveryAttempt="canary"),
         "the push envelope is not valid: deliveryAttempt: Not a valid integer",
         id="a delivery attempt that is a word",
+    ),
+    pytest.param(
+        an_eventarc_event(data=None),
+        "the Eventarc event is not valid: data: Field may not be null",
+        id="an Eventarc event without data",
+    ),
+    pytest.param(
+        an_eventarc_event(data="canary"),
+        "the Eventarc event is not valid: data: Invalid input type",
+        id="an Eventarc event with data that is a string",
+    ),
+    pytest.param(
+        an_eventarc_event(data={"canary": 1}),
+        "the Eventarc event is not valid: data.message: Missing data for required field",
+        id="an Eventarc event without a message",
     ),
     pytest.param(a_push(b"", data="canary!"), "the message's data is not base64", id="data that is not base64"),
     pytest.param(

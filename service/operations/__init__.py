@@ -29,6 +29,8 @@ class Exit(IntEnum):
     """The command line or the configuration is invalid; nothing was done."""
     STOPPED = 3
     """An outside party or the disk failed; what was done is kept, and the same command continues."""
+    BUG = 4
+    """An error that nobody has foreseen."""
     INTERRUPTED = 130
     """Ctrl-C; as STOPPED."""
 
@@ -50,10 +52,13 @@ class Output:
     as_json: bool = False
 
     def document(self, document: object) -> None:
-        """Write the one JSON document of a command."""
-        self.results.print(
-            json.dumps(document, indent=2, ensure_ascii=False), markup=False, highlight=False, soft_wrap=True
-        )
+        """Write the one JSON document of a command; in ASCII if the output's encoding cannot show all of it."""
+        text = json.dumps(document, indent=2, ensure_ascii=False)
+        try:
+            text.encode(getattr(self.results.file, "encoding", None) or "utf-8")
+        except UnicodeEncodeError:
+            text = json.dumps(document, indent=2)
+        self.results.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def remark(self, text: str, style: str = "") -> None:
         self.remarks.print(Text(plain(text), style), soft_wrap=True)

@@ -51,6 +51,10 @@ SOURCES = {
 }
 
 
+# Fields that no customer has: of a reference, a message, an order or cart, a business unit, a Subscription, a payment.
+_OF_OTHERS = frozenset({"typeId", "resource", "lineItems", "unitType", "destination", "amountPlanned"})
+
+
 class _NotRead(Exception):
     """The service would read the resource now, and `explain` was run without --read."""
 
@@ -105,7 +109,7 @@ def run(body: bytes, output: Output, *, read: bool) -> Exit:
 
 def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: bool = True) -> Explanation:
     """Handle `body` by the service's own code, and return what it did. Nothing is sent; only `read` reads."""
-    customer = _customer_in(body)
+    customer, given_as = _customer_in(body)
     noted = _Noting(settings, read=read, customer_given=customer is not None)
     integration = integration_by(
         settings,
@@ -123,11 +127,12 @@ def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: 
         ending, reason, outcome = None, str(not_read), _opened(given)
     if noted.event is not None:
         noted.notes += _doubts_about_the_message_id(settings, customer, write_key_is_set=write_key_is_set)
-    what = [("given", "a customer")] if customer is not None else _what(given, outcome)
+    what = [("given", given_as)] if given_as else _what(given, outcome)
     traits: list[tuple[str, object, str]] = []
     if isinstance(noted.resource, Customer) and noted.event is not None:
         traits = _traits(noted.resource, noted.event["traits"])
         noted.notes += _what_could_be_cleared(noted.resource, noted.event["traits"], settings)
+        noted.notes += _what_destinations_misread(noted.event["traits"])
     return Explanation(what, ending, reason, noted.event, traits, noted.erased, noted.notes)
 
 
@@ -191,25 +196,46 @@ class _Noting:
         return included(of).now
 
 
-def _customer_in(body: bytes) -> Mapping[str, Any] | None:
-    """Return the customer if the input is a bare customer, else None."""
+def _customer_in(body: bytes) -> tuple[Mapping[str, Any] | None, str]:
+    """Return the customer in the input, or None, and what the input is: empty if it is for the service to say."""
     try:
         document = json_object(body, "what was given")
     except Malformed:
-        return None
-    foreign = {"message", "notificationType", "specversion", "resource"}
-    return document if {"id", "version"} <= document.keys() and foreign.isdisjoint(document) else None
+        return None, ""
+    found: Sequence[object]
+    match document:
+        case {"message": _} | {"notificationType": _} | {"specversion": _} | {"resource": _}:
+            return None, ""
+        case {"data": {"customers": {"results": [*results]}}}:
+            found, answer = results, "an answer of commercetools' GraphQL API"
+        case {"data": {"customer": customer}}:
+            found, answer = [customer], "an answer of commercetools' GraphQL API"
+        case {"results": [*results]}:
+            found, answer = results, "an answer of commercetools' API"
+        case {"id": _, "version": _, "reason": _}:
+            found, answer = [document.get("customer")], "a backfill's reject"
+        case {"customer": customer}:
+            found, answer = [customer], "an answer of commercetools' API"
+        case _:
+            is_customer = {"id", "version"} <= document.keys() and _OF_OTHERS.isdisjoint(document)
+            return (document, "a customer") if is_customer else (None, "")
+    customers = [one for one in found if isinstance(one, dict) and "id" in one and _OF_OTHERS.isdisjoint(one)]
+    if not customers:
+        return None, f"{answer}: there is no customer in it"
+    number = "the customer in it" if len(customers) == 1 else f"the first of its {len(customers)} customers"
+    return customers[0], f"{answer}: {number}"
 
 
 def _as_notification(customer: Mapping[str, Any], project_key: str | None) -> bytes:
     """Return the CustomerCreated that commercetools would publish for a customer, so that all steps run."""
+    version = customer.get("version")
     return json.dumps(
         {
             "notificationType": "Message",
             "type": "CustomerCreated",
             "projectKey": project_key or "no-project",
             "resource": {"typeId": CUSTOMER.type_id, "id": str(customer["id"])},
-            "resourceVersion": customer["version"] if isinstance(customer["version"], int) else None,
+            "resourceVersion": version if isinstance(version, int) else None,
             "customer": dict(customer),
         }
     ).encode()
@@ -246,6 +272,21 @@ def _what_could_be_cleared(customer: Customer, sent: Mapping[str, object], setti
     everything = replace(identify_rules_by(settings), clear=ClearTraits.ALL)
     names = [name for name in transform_customer_to_segment(customer, everything)["traits"] if name not in sent]
     return [f"SEGMENT_CLEAR_TRAITS=all would clear what is not sent: {', '.join(names)}."] if names else []
+
+
+def _what_destinations_misread(sent: Mapping[str, Any]) -> list[str]:
+    """Return what the default mappings of common destinations make of these traits, if that is known to be wrong."""
+    address = sent.get("address") or {}
+    camel_case = [name for name in ("firstName", "lastName") if sent.get(name)]
+    camel_case += ["address.postalCode"] if address.get("postalCode") else []
+    faults = []
+    if sent.get("company"):
+        faults.append("HubSpot, Pardot, Optimizely and Salesforce refuse an event with a company")
+    if None in sent.values():
+        faults.append("Attentive refuses an event with a null, HubSpot and others clear nothing")
+    if camel_case:
+        faults.append(f"Salesforce, Pardot and others do not find {', '.join(camel_case)}")
+    return [f"With their default mapping, {'; '.join(faults)}: see docs/destinations.md."] if faults else []
 
 
 def _traits(customer: Customer, sent: Mapping[str, object]) -> list[tuple[str, object, str]]:

@@ -2,6 +2,7 @@
 
 https://cloud.google.com/pubsub/docs/push#receive_push
 https://cloud.google.com/pubsub/docs/payload-unwrapping
+https://cloud.google.com/eventarc/docs/workflows/cloudevents
 """
 
 import base64
@@ -62,20 +63,30 @@ class _EnvelopeSchema(Document):
     delivery_attempt = Plain(int, "deliveryAttempt")
 
 
+class _EventSchema(Document):
+    data = Inner(_EnvelopeSchema, required=True)
+
+
 _ATTEMPT = re.compile(r"[0-9]{1,9}")
 _KEPT_SECONDS = 31 * 86_400.0  # https://cloud.google.com/pubsub/docs/topic-properties#message_retention
 _ENVELOPE = _EnvelopeSchema()
+_EVENT = _EventSchema()
+_EVENTARC = "google.cloud.pubsub.topic.v1.messagePublished"
 
 
 def open_envelope(body: bytes, headers: Headers) -> PushMessage:
     """Return the message of a push: in its envelope, or bare if the subscription unwraps it (NoWrapper).
 
+    The envelope may itself be the data of a structured Eventarc event; the body of a binary one is the envelope alone.
     Raises Malformed if the envelope is not valid. This does not check the data of a bare message.
     """
     document = json_object(body, "the push body")
-    if "message" not in document or not document.keys().isdisjoint(("notificationType", "specversion")):
+    if "message" in document and document.keys().isdisjoint(("notificationType", "specversion")):
+        envelope = load(_ENVELOPE, document, "the push envelope")
+    elif "specversion" in document and document.get("type") == _EVENTARC:
+        envelope = load(_EVENT, document, "the Eventarc event")["data"]
+    else:
         return _bare_message(body, headers)
-    envelope = load(_ENVELOPE, document, "the push envelope")
     message = envelope["message"]
     try:
         data = base64.b64decode(message["data"], validate=True)

@@ -72,7 +72,7 @@ def run(
         said = []
         for file in (out, err):
             file.seek(0)
-            said.append(file.read().decode())
+            said.append(file.read().decode((settings or {}).get("PYTHONIOENCODING", "utf-8")))
     return Ended(code, *said)
 
 

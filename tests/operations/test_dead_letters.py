@@ -316,7 +316,9 @@ def test_drop_does_nothing_where_nobody_can_be_asked(letters: Letters) -> None:
     assert letters.waiting() == [kept]
 
 
-@pytest.mark.parametrize(("answer", "code", "left"), [("n", Exit.ATTENTION, 1), ("y", Exit.DONE, 0)])
+@pytest.mark.parametrize(
+    ("answer", "code", "left"), [("n", Exit.ATTENTION, 1), ("y", Exit.DONE, 0), ("\x04", Exit.INTERRUPTED, 1)]
+)
 def test_drop_asks_whoever_is_there(letters: Letters, answer: str, code: Exit, left: int) -> None:
     letters.put(b"one", **SET_ASIDE)
     terminal, end = pty.openpty()

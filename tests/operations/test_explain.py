@@ -186,6 +186,95 @@ def test_each_missing_trait_has_the_field_that_it_would_come_from() -> None:
     assert cleared_by_all in explanation.notes
 
 
+@pytest.mark.parametrize(
+    ("answer", "given"),
+    [
+        pytest.param({"customer": a_customer()}, "an answer of commercetools' API: the customer in it", id="a sign-up"),
+        pytest.param(
+            {"limit": 20, "results": [a_customer()]},
+            "an answer of commercetools' API: the customer in it",
+            id="a query",
+        ),
+        pytest.param(
+            {"results": [a_customer(), a_customer(id="other"), a_customer(id="third")]},
+            "an answer of commercetools' API: the first of its 3 customers",
+            id="a query with several",
+        ),
+        pytest.param(
+            {"data": {"customer": a_customer()}},
+            "an answer of commercetools' GraphQL API: the customer in it",
+            id="GraphQL",
+        ),
+        pytest.param(
+            {"data": {"customers": {"results": [a_customer()]}}},
+            "an answer of commercetools' GraphQL API: the customer in it",
+            id="a query with GraphQL",
+        ),
+        pytest.param(
+            {"id": CUSTOMER_ID, "version": 1, "reason": "x", "customer": a_customer()},
+            "a backfill's reject: the customer in it",
+            id="a reject",
+        ),
+    ],
+)
+def test_an_api_answer_is_explained_by_the_customer_in_it(answer: object, given: str) -> None:
+    explanation, bare = explanation_of(answer), explanation_of(a_customer())
+
+    assert explanation.what == [("given", given)]
+    assert explanation.ending is Ending.DELIVERED
+    assert explanation.event is not None
+    assert bare.event is not None
+    assert explanation.event["messageId"] == bare.event["messageId"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "given"),
+    [
+        pytest.param({"results": []}, "an answer of commercetools' API", id="no result"),
+        pytest.param({"results": [{"id": "o", "version": 1, "lineItems": []}]}, "commercetools' API", id="orders"),
+        pytest.param({"customer": {"typeId": "customer", "id": "c"}}, "commercetools' API", id="a reference"),
+        pytest.param({"data": {"customer": None}}, "an answer of commercetools' GraphQL API", id="nobody"),
+        pytest.param({"id": "c", "version": 1, "reason": "x"}, "a backfill's reject", id="a reject without data"),
+    ],
+)
+def test_an_api_answer_without_a_customer_is_said_to_be_one(answer: object, given: str) -> None:
+    explanation = explanation_of(answer)
+
+    assert f"{given}: there is no customer in it" in explanation.what[0][1]
+    assert explanation.ending is Ending.REFUSED
+
+
+def test_an_order_is_not_taken_for_a_customer() -> None:
+    assert explanation_of({"id": "o", "version": 1, "lineItems": []}).ending is Ending.REFUSED
+
+
+def test_a_structured_eventarc_event_is_the_body_of_a_push() -> None:
+    event = {
+        "specversion": "1.0",
+        "type": "google.cloud.pubsub.topic.v1.messagePublished",
+        "data": json.loads(a_push(a_message())),
+    }
+
+    explanation = explanation_of(event)
+
+    assert explanation.what[0] == ("given", "the body of a push")
+    assert explanation.ending is Ending.DELIVERED
+
+
+def destinations_of(**changes: object) -> str:
+    """What the notes say of destinations about a customer who has next to nothing but these changes."""
+    plain = a_customer(firstName=None, lastName=None, addresses=[], companyName=None, version=1)
+    return " ".join(note for note in explanation_of(plain | changes).notes if "default mapping" in note)
+
+
+def test_what_destinations_are_known_to_refuse_or_misread_is_a_note() -> None:
+    assert destinations_of() == ""
+    assert "refuse an event with a company: see docs/destinations.md" in destinations_of(companyName="Example")
+    assert "Attentive refuses an event with a null" in destinations_of(version=2, customerNumber=None)
+    assert "do not find firstName, lastName:" in destinations_of(firstName="A", lastName="B")
+    assert "address.postalCode" in destinations_of(addresses=[{"id": "a", "country": "DE", "postalCode": "10115"}])
+
+
 def test_a_trait_from_an_address_names_the_address() -> None:
     traits = {name: why for name, _, why in explanation_of(a_customer()).traits}
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import grpc
@@ -89,6 +90,38 @@ class Service:
     def pull(self, subscription: str, limit: int = 1, seconds: float = 15) -> list[types.ReceivedMessage]:
         response = self.subscriber.pull(subscription=subscription, max_messages=limit, timeout=seconds)
         return list(response.received_messages)
+
+    @contextmanager
+    def stream(self, subscription: str, **first: Any) -> Iterator["Stream"]:  # noqa: ANN401  # StreamingPullRequest's fields
+        """Open a streaming pull below the client's own handling of leases."""
+        stream = Stream(self.subscriber, {"subscription": subscription, "stream_ack_deadline_seconds": 60, **first})
+        try:
+            yield stream
+        finally:
+            stream.close()
+
+
+class Stream:
+    """A streaming pull: what is requested on it, and what is received."""
+
+    def __init__(self, subscriber: pubsub_v1.SubscriberClient, first: dict[str, Any]) -> None:
+        self._requests: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self.request(**first)
+        self._responses = subscriber.streaming_pull(requests=iter(self._requests.get, None), timeout=30, retry=None)
+
+    def request(self, **request: Any) -> None:  # noqa: ANN401  # StreamingPullRequest's fields
+        self._requests.put(request)
+
+    def receive(self, number: int = 1) -> list[types.ReceivedMessage]:
+        """Wait for so many messages; raises what ends the stream before."""
+        received: list[types.ReceivedMessage] = []
+        while len(received) < number:
+            received += next(self._responses).received_messages
+        return received
+
+    def close(self) -> None:
+        self._requests.put(None)
+        self._responses.cancel()
 
 
 @contextmanager

@@ -240,41 +240,38 @@ def test_predicates_find_whom_they_describe(commercetools: CommercetoolsStandIn,
     assert matching(f'id in ("{ada}")', f'id in ("{last}")') == set()
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        "",
-        "id",
-        "id =",
-        'id = "a',
-        "id = a",
-        'id in "a"x',
-        'id in ("a"',
-        'id in ("a" "b")',
-        "id in ()",
-        'id = "a" or id = "b"',
-        'id = "a" and',
-        'not id = "a"',
-        'id <> "a"',
-        'id = "a\\n"',
-        'firstName = "Ada"',
-        "id = :missing",
-        'lastModifiedAt > "yesterday"',
-        'lastModifiedAt > "2026-01-01T00:00:00"',
-        'stores(key = "berlin")',
-    ],
-)
-def test_any_other_predicate_is_malformed(commercetools: CommercetoolsStandIn, where: str) -> None:
+def test_a_predicate_about_a_group_finds_its_members(commercetools: CommercetoolsStandIn, shop: Shop) -> None:
+    group_id = next(iter(shop.groups))
+    member = shop.create(customerGroup={"typeId": "customer-group", "id": group_id})
+    shop.create()
+
+    assert found(commercetools, where=f'customerGroup(id="{group_id}")') == [member["id"]]
+    assert found(commercetools, where=f'customerGroup(id="{group_id}") and id = "nobody"') == []
+    assert found(commercetools, where=f'not(id = "{member["id"]}") or id = "{member["id"]}"') == list(shop.customers)
+
+
+@pytest.mark.parametrize("where", ["", "shoe = 38", 'id in ("a" "b")'])
+def test_a_malformed_predicate_is_refused_as_commercetools_does(
+    commercetools: CommercetoolsStandIn, where: str
+) -> None:
     answer = ask(commercetools, parameters={"where": where})
 
     body = answer.json()
     assert (answer.status_code, body["errors"][0]["code"]) == (400, "InvalidInput")
-    assert body["message"].startswith("Malformed parameter: where:")
+    assert body["message"].startswith("Malformed parameter: where: ")
+
+
+def test_a_page_of_none_has_the_total(commercetools: CommercetoolsStandIn) -> None:
+    commercetools.shop.create()
+
+    page = ask(commercetools, parameters={"limit": "0"}).json()
+
+    assert page == {"limit": 0, "offset": 0, "count": 0, "total": 1, "results": []}
 
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"limit": "501"}, {"limit": "0"}, {"limit": "x"}, {"offset": "10001"}, {"offset": "-1"}, {"sort": "name"}],
+    [{"limit": "501"}, {"limit": "-1"}, {"limit": "x"}, {"offset": "10001"}, {"offset": "-1"}, {"sort": "name"}],
     ids=str,
 )
 def test_parameters_out_of_range_are_refused(commercetools: CommercetoolsStandIn, parameters: Parameters) -> None:

@@ -10,14 +10,17 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import Any
 from urllib.error import HTTPError
 
 import google.auth.jwt
 import pytest
 from google.api_core import exceptions
+from google.cloud import pubsub_v1
 from google.pubsub_v1 import PublisherClient, types
 
 from playground.ports import ReservedPort
@@ -244,6 +247,61 @@ def test_a_pulled_message_comes_again_until_it_is_acknowledged(service: Service)
     assert other.message.data == b"y"
 
 
+def test_a_subscriber_receives_until_it_is_cancelled(service: Service) -> None:
+    topic = service.topic()
+    subscription = service.subscription(topic)
+    received: SimpleQueue[str] = SimpleQueue()
+    nacked = threading.Event()
+
+    def callback(message: pubsub_v1.subscriber.message.Message) -> None:
+        received.put(message.data.decode())
+        if message.data == b"nacked" and not nacked.is_set():
+            nacked.set()
+            message.nack()
+        else:
+            message.ack_with_response().result(15)
+
+    receiving = service.subscriber.subscribe(subscription, callback)
+    service.publish(topic, "before")
+    service.publish(topic, "nacked", kind="customer")
+    texts = [received.get(timeout=15) for _ in range(3)]
+    service.publish(topic, "after")
+    texts.append(received.get(timeout=15))
+    receiving.cancel()
+
+    assert receiving.result(15)
+    assert texts == ["before", "nacked", "nacked", "after"]
+
+
+def test_a_stream_acknowledges_and_modifies_deadlines(service: Service) -> None:
+    topic = service.topic()
+    subscription = service.subscription(topic)
+    with service.stream(subscription) as stream:
+        service.publish(topic, "x", kind="customer")
+        (first,) = stream.receive()
+        stream.request(modify_deadline_ack_ids=[first.ack_id], modify_deadline_seconds=[0])
+        (nacked,) = stream.receive()
+        stream.request(modify_deadline_ack_ids=[nacked.ack_id], modify_deadline_seconds=[1])
+        (lapsed,) = stream.receive()
+        stream.request(ack_ids=[lapsed.ack_id])
+        service.publish(topic, "y")
+        (other,) = stream.receive()
+        stream.request(ack_ids=[other.ack_id])
+
+    assert {it.message.message_id for it in (first, nacked, lapsed)} == {first.message.message_id}
+    assert dict(first.message.attributes) == {"kind": "customer"}
+    assert other.message.data == b"y"
+
+
+def test_a_stream_ends_when_its_subscription_is_deleted(service: Service) -> None:
+    subscription = subscribe(service)
+    with service.stream(subscription) as stream:
+        service.subscriber.delete_subscription(subscription=subscription)
+
+        with pytest.raises(exceptions.NotFound):
+            stream.receive()
+
+
 def test_an_update_changes_what_its_mask_names(service: Service) -> None:
     topic = service.topic()
     with Endpoint() as endpoint:
@@ -333,6 +391,13 @@ def create_again(service: Service) -> None:
     service.subscriber.create_subscription(name=service.subscription(topic), topic=topic)
 
 
+def stream(service: Service, subscription: str, *requests: dict[str, Any], **first: Any) -> None:  # noqa: ANN401  # StreamingPullRequest's fields
+    with service.stream(subscription, **first) as opened:
+        for request in requests:
+            opened.request(**request)
+        opened.receive()
+
+
 def acknowledge(service: Service, *ack_ids: str) -> None:
     service.subscriber.acknowledge(subscription=subscribe(service), ack_ids=ack_ids)
 
@@ -344,6 +409,7 @@ NOT_FOUND: Refusals = {
     "subscribe to no topic": lambda s: s.subscription(NOWHERE),
     "pull from nobody": lambda s: s.pull(NOBODY),
     "acknowledge to nobody": lambda s: s.subscriber.acknowledge(subscription=NOBODY, ack_ids=["x"]),
+    "stream from nobody": lambda s: stream(s, NOBODY),
     "get nobody": lambda s: s.subscriber.get_subscription(subscription=NOBODY),
     "delete nobody": lambda s: s.subscriber.delete_subscription(subscription=NOBODY),
     "dead letters to no topic": lambda s: subscribe(s, dead_letter_policy={"dead_letter_topic": NOWHERE}),
@@ -361,6 +427,14 @@ INVALID: Refusals = {
     "a pull of none": lambda s: s.pull(subscribe(s), limit=0),
     "an ack of none": acknowledge,
     "an ack of nonsense": lambda s: acknowledge(s, "nonsense"),
+    "a stream of nothing": lambda s: stream(s, ""),
+    "a stream with no ack deadline": lambda s: stream(s, subscribe(s), stream_ack_deadline_seconds=0),
+    "a stream with an ack deadline too long": lambda s: stream(s, subscribe(s), stream_ack_deadline_seconds=601),
+    "a stream that acks nonsense": lambda s: stream(s, subscribe(s), {"ack_ids": ["nonsense"]}),
+    "a stream with more ack ids than deadlines": lambda s: stream(
+        s, subscribe(s), {"modify_deadline_ack_ids": ["nonsense"]}
+    ),
+    "a stream that changes its subscription": lambda s: stream(s, subscribe(s), {"subscription": subscribe(s)}),
     "an endpoint that is no URL": lambda s: subscribe(s, "ftp:x"),
     "an ack deadline too long": lambda s: subscribe(s, ack_deadline_seconds=601),
     "a retention too short": lambda s: subscribe(s, message_retention_duration={"seconds": 599}),
@@ -467,6 +541,21 @@ class Pushes:
 @pytest.fixture
 def pushes() -> Pushes:
     return Pushes()
+
+
+def test_a_stream_has_no_more_messages_outstanding_than_it_asks_for(ours: Service) -> None:
+    topic = ours.topic()
+    subscription = ours.subscription(topic)
+    ours.publish_all(topic, ["1", "2", "3"])
+    with ours.stream(subscription, max_outstanding_messages=2) as stream:
+        first = stream.receive(2)
+        (third,) = ours.pull(subscription)
+        ours.publish(topic, "4")
+        stream.request(ack_ids=[first[0].ack_id])
+        (fourth,) = stream.receive()
+
+    assert {it.message.data for it in (*first, third)} == {b"1", b"2", b"3"}
+    assert fourth.message.data == b"4"
 
 
 def test_a_push_has_the_real_services_fields_and_headers(ours: Service) -> None:
@@ -832,7 +921,9 @@ def test_a_deleted_subscription_is_idle() -> None:
         assert emulator.wait_until_idle(15)
 
 
-def test_stopping_ends_every_thread_while_pushes_and_pulls_are_under_way(caplog: pytest.LogCaptureFixture) -> None:
+def test_stopping_ends_every_thread_while_pushes_pulls_and_streams_are_under_way(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     release = threading.Event()
 
     def answer(_: Received) -> int:
@@ -842,11 +933,15 @@ def test_stopping_ends_every_thread_while_pushes_and_pulls_are_under_way(caplog:
     before = set(threading.enumerate())
     emulator = PubSubEmulator()
     emulator.start()
-    with clients_of(emulator) as service, Endpoint(answer) as endpoint:
+    with clients_of(emulator) as service, Endpoint(answer) as endpoint, ExitStack() as stack:
         topic = service.topic()
         service.subscription(topic, endpoint.url)
         service.publish(topic, "x")
         endpoint.wait_for(1)
+        opened = service.subscription(topic)
+        service.publish(topic, "y")
+        streaming = stack.enter_context(service.stream(opened))
+        streaming.receive()
         empty = service.subscription(topic)
 
         def pull() -> None:
@@ -863,6 +958,8 @@ def test_stopping_ends_every_thread_while_pushes_and_pulls_are_under_way(caplog:
         seconds = time.monotonic() - stopped_at
         release.set()
         pulling.join()
+        with pytest.raises(exceptions.GoogleAPICallError):
+            streaming.receive()
 
     assert seconds < 5
     assert its_own

@@ -1,0 +1,103 @@
+"""The command itself: whatever is printed can be shown, and whatever happens has its exit code."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from service.cli import main
+from service.config import ConfigError
+from service.operations import Exit
+from tests.builders import a_customer
+from tests.operations.commands import SECONDS, command, environment_of, run, settings_for
+
+ODD = a_customer(firstName="Zo\ud83d", lastName="Grüße 😀")
+ENCODINGS = ["utf-8", "latin-1", "ascii"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_what_the_terminal_cannot_show_is_escaped(encoding: str) -> None:
+    ended = run("explain", given=json.dumps(ODD), settings=settings_for(PYTHONIOENCODING=encoding))
+
+    assert ended.code == Exit.DONE, ended.err
+    assert r"Zo\ud83d" in ended.out
+    assert "Grüße".encode(encoding, "backslashreplace").decode(encoding) in ended.out
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_json_stays_json_in_every_encoding(encoding: str) -> None:
+    ended = run("explain", "--json", given=json.dumps(ODD), settings=settings_for(PYTHONIOENCODING=encoding))
+
+    assert ended.code == Exit.DONE, ended.err
+    assert ended.document["event"]["traits"]["lastName"] == "Grüße 😀"
+    assert ended.document["event"]["traits"]["firstName"] == "Zo\ud83d"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["explain", "--help"], ["backfill", "--since", "ü😀"]], ids=" ".join)
+def test_help_and_errors_can_be_shown_in_ascii(arguments: list[str]) -> None:
+    ended = run(*arguments, settings=settings_for(PYTHONIOENCODING="ascii"))
+
+    assert ended.code == (Exit.DONE if "--help" in arguments else Exit.UNUSABLE), ended.err
+
+
+def failing(error: BaseException) -> Callable[[], object]:
+    def command() -> object:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ConfigError("SEGMENT_WRITE_KEY must be set."), Exit.UNUSABLE, "Error: SEGMENT_WRITE_KEY must be set."),
+        (OSError(28, "No space left on device"), Exit.STOPPED, "Error: No space left on device."),
+        (ConnectionError(), Exit.STOPPED, "Error: ConnectionError."),
+        (ValueError("canary"), Exit.BUG, "Error: This is a bug: ValueError < command (/"),
+        (RecursionError("canary"), Exit.BUG, "Error: This is a bug: RecursionError < command (/"),
+    ],
+)
+def test_whatever_ends_a_command_has_its_exit_code(
+    error: Exception, code: Exit, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(failing(error))
+
+    shown = capsys.readouterr().err
+    assert ended.value.code == code
+    assert said in shown
+    assert "canary" not in shown
+
+
+def test_a_full_disk_is_no_finding() -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123  # a device
+        ended = subprocess.run(  # noqa: S603  # our own command
+            command("explain"),
+            check=False,
+            input=json.dumps(a_customer()).encode(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment_of(settings_for()),
+            timeout=SECONDS,
+        )
+
+    assert (ended.returncode, ended.stderr) == (Exit.STOPPED, b"Error: No space left on device.\n")
+
+
+def test_a_reader_that_has_gone_is_no_finding() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as pipe:  # noqa: PTH123  # a file descriptor
+        ended = subprocess.run(  # noqa: S603  # our own command
+            command("explain"),
+            check=False,
+            input=json.dumps(a_customer()).encode(),
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            env=environment_of(settings_for()),
+            timeout=SECONDS,
+        )
+
+    assert (ended.returncode, ended.stderr) == (Exit.STOPPED, b"")
