@@ -7,7 +7,6 @@ calls give the same bytes. One writer at a time; any number of readers beside it
 
 import copy
 import hashlib
-import json
 import random
 import string
 import threading
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from heapq import merge
 from typing import Any, Literal
+
+from playground.stand_in import json_bytes
 
 Document = dict[str, Any]
 Action = Mapping[str, Any]
@@ -353,7 +354,7 @@ class Shop:
         if self._format == "CloudEvents" and payload["notificationType"] != "Event":
             payload = _cloud_event(payload)
             attributes = {"content-type": "application/cloudevents+json; charset=UTF-8"}  # the binding's own rule
-        data = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+        data = json_bytes(payload)
         self._publish(data, attributes)
         return data
 

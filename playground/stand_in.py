@@ -91,8 +91,13 @@ _STATUSES = {status.value for status in HTTPStatus}
 
 
 def json_answer(status: int, document: object, headers: Mapping[str, str] | None = None) -> Answer:
-    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    return Answer(status, body, {**JSON, **(headers or {})})
+    return Answer(status, json_bytes(document), {**JSON, **(headers or {})})
+
+
+def json_bytes(document: object) -> bytes:
+    """Return JSON in UTF-8; half a surrogate pair, which UTF-8 cannot have, as its escape."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="backslashreplace")
 
 
 class _Kind(Enum):

@@ -192,14 +192,21 @@ def backfill(
     patience: Annotated[
         float, typer.Option(min=0, help="Seconds for which a failed call is retried before the run stops.")
     ] = 600,
+    again: Annotated[
+        bool, typer.Option("--again", help="Tell Segment everything once more, also what it was told within a day.")
+    ] = False,
+    settle: Annotated[
+        float, typer.Option(min=0, help="Seconds until commercetools' queries show every change, before each sweep.")
+    ] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Send every customer to Segment, or those changed since a time, by the same rules as live events.
 
-    It can run beside live traffic: the same version of a customer has the same messageId, so nothing counts twice, and
-    each event has its timestamp. Ctrl-C, a kill or a full disk lose nothing: the same command continues from the
-    checkpoint, and sends at most the batches in flight again. A customer that Segment refuses is written to the rejects
-    with the reason, and the run continues.
+    It can run beside live traffic. The same version of a customer by the same rules has the same messageId, so Segment
+    drops what it was told within about a day (--again tells it once more). At the end it sends once more who changed
+    meanwhile, until nobody did, so that Segment has the newest state last. Ctrl-C, a kill or a full disk lose nothing:
+    the same command continues from the checkpoint, and sends at most the batches in flight again. A customer that
+    Segment refuses is written to the rejects with the reason, and the run continues.
 
     Needs SEGMENT_WRITE_KEY and the CTP_ settings, and the SEGMENT_ settings of the service, which decide who a customer
     is in Segment. Exits with 1 if there are rejects.
@@ -216,6 +223,8 @@ def backfill(
             lanes=lanes,
             patience=patience,
             rejects_with_data=rejects_with_data,
+            again=again,
+            settle=settle,
         )
         raise typer.Exit(operation.run(plan, output))
 

@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 import requests
 
@@ -34,6 +36,8 @@ PAGE = 500
 # resource that is missing or older than the notification is read again by id, which does not lag.
 
 
+_QUERY_TIMED_OUT = "QueryTimedOut"  # a 400: https://docs.commercetools.com/api/errors#400-bad-request
+_CODE = re.compile(r"[A-Za-z]{1,40}")
 _MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
@@ -46,11 +50,19 @@ class _Read:
 
 
 class RequestRefused(CannotRead):
-    """commercetools answered with a status that the same request will get again. `status` is that status."""
+    """commercetools gave an answer that the same request will get again, with this status and these error codes.
 
-    def __init__(self, message: str, status: int) -> None:
+    https://docs.commercetools.com/api/errors
+    """
+
+    def __init__(self, message: str, status: int, codes: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.status = status
+        self.codes = codes
+
+
+class TooSlow(CannotRead):
+    """commercetools did not answer a query in time; it may answer one for fewer resources."""
 
 
 class ScopesRefused(RequestRefused):
@@ -82,12 +94,8 @@ class CommercetoolsClient:
         return Resources(self, of, call_seconds=self._call_seconds, clock=self._clock)
 
     def query(self, path: str, parameters: Mapping[str, Any]) -> list[Any]:
-        """Return the `results` of a query, in one call. Raises CannotRead, RequestRefused among it."""
-        answer = self.get(path, parameters, self._clock() + self._call_seconds)
-        results = _answered(answer).get("results")
-        if not isinstance(results, list):
-            raise CannotRead(_NOT_COMMERCETOOLS)
-        return results
+        """Return the `results` of a query, in one call. Raises CannotRead, among it RequestRefused and TooSlow."""
+        return _results(self.get(path, parameters, self._clock() + self._call_seconds))
 
     def get(self, path: str, parameters: Mapping[str, Any], deadline: float) -> requests.Response:
         """Return the answer to a GET within the project, whatever its status. Raises CannotRead without an answer."""
@@ -236,27 +244,44 @@ class CommercetoolsProject(CommercetoolsClient):
         return answer.status_code, _json_object(answer)
 
     def page_after(
-        self, of: ResourceType[AnyResource], resource_id: str, where: Sequence[str] = ()
-    ) -> Sequence[Mapping[str, Any]]:
-        """Return the next page in the order of the ids: PAGE resources, or fewer if there are no more.
+        self, of: ResourceType[AnyResource], resource_id: str, where: Sequence[str] = (), limit: int = PAGE
+    ) -> "Page":
+        """Return the next page in the order of the ids: `limit` resources, or fewer if there are no more.
 
         They are commercetools' JSON. Each has an id greater than `resource_id` ("" for the first page) and fulfils
-        every predicate in `where`. Raises CannotRead, and RequestRefused if a retry is of no use.
+        every predicate in `where`. Raises CannotRead; among it RequestRefused if a retry is of no use, and TooSlow.
         """
         cursor = [f'id > "{resource_id}"'] if resource_id else []
-        page = self.query(
+        answer = self.get(
             of.path,
             {
                 "where": [*where, *cursor],
                 "sort": "id asc",
-                "limit": str(PAGE),
+                "limit": str(limit),
                 "withTotal": "false",
                 "expand": of.expand,
             },
+            self._clock() + self._call_seconds,
         )
+        page = _results(answer)
         if not _in_order(page, resource_id):
             raise CannotRead(f"what answered 200 is not commercetools' page of {of.path}, in the order of their ids")
-        return page
+        return Page(page, len(answer.content), _date(answer))
+
+
+class Page(NamedTuple):
+    """Resources as commercetools' JSON; the size of the answer that had them, in bytes, and its time, if it has one."""
+
+    documents: Sequence[Mapping[str, Any]]
+    size: int
+    date: datetime | None = None
+
+
+def _date(answer: requests.Response) -> datetime | None:
+    try:
+        return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return None
 
 
 class _Token:
@@ -315,6 +340,8 @@ def _call(
         answer = method(url, timeout=timeout(seconds), **request)
     except NotCalled as not_called:
         raise CannotRead(str(not_called)) from None
+    except requests.Timeout as error:
+        raise TooSlow(f"commercetools was not reached: {type(error).__name__}") from None
     except requests.RequestException as error:
         raise CannotRead(f"commercetools was not reached: {type(error).__name__}") from None
     pause.heed(answer)
@@ -323,8 +350,11 @@ def _call(
 
 def _answered(answer: requests.Response, party: str = "commercetools") -> dict[str, Any]:
     status = answer.status_code
+    codes = [] if status == HTTPStatus.OK else _error_codes(answer)
+    if _QUERY_TIMED_OUT in codes:
+        raise TooSlow(f"{party} answered {status} {_QUERY_TIMED_OUT}")
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS:
-        raise RequestRefused(f"{party} answered {status}", status)
+        raise RequestRefused(f"{party} answered {status}", status, codes)
     if status != HTTPStatus.OK:
         raise CannotRead(f"{party} answered {status}")
     return _json_object(answer)
@@ -348,12 +378,27 @@ def _oauth_error(answer: requests.Response) -> object:
         return None
 
 
+def _results(answer: requests.Response) -> list[Any]:
+    results = _answered(answer).get("results")
+    if not isinstance(results, list):
+        raise CannotRead(_NOT_COMMERCETOOLS)
+    return results
+
+
 def _is_resource_not_found(answer: requests.Response) -> bool:
     """Tell whether a 404 is commercetools' own: that of a proxy says nothing about the resource."""
-    errors = _json_object(answer).get("errors")
-    return isinstance(errors, list) and any(
-        isinstance(error, dict) and error.get("code") == "ResourceNotFound" for error in errors
-    )
+    _json_object(answer)
+    return "ResourceNotFound" in _error_codes(answer)
+
+
+def _error_codes(answer: requests.Response) -> list[str]:
+    """Return the codes that commercetools gives the errors of an answer, each once; none of another server's answer."""
+    try:
+        errors = answer.json()["errors"]
+        codes = [error["code"] for error in errors]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return []
+    return list(dict.fromkeys(code for code in codes if isinstance(code, str) and _CODE.fullmatch(code)))
 
 
 def _in_order(page: Sequence[object], after: str) -> bool:

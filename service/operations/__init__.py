@@ -83,8 +83,9 @@ def command_settings(environment: Mapping[str, str] | None = None, **instead: st
 
 
 def cannot_read(problem: CannotRead) -> Trouble:
-    """Return the Trouble for a read that failed, with what to do."""
-    return Trouble(f"{problem}. {what_to_do(problem)}")
+    """Return the Trouble for a read that failed, with commercetools' error codes and what to do."""
+    codes = problem.codes if isinstance(problem, RequestRefused) else ()
+    return Trouble(f"{' '.join([str(problem), *codes])}. {what_to_do(problem)}")
 
 
 def what_to_do(problem: CannotRead) -> str:
@@ -92,6 +93,8 @@ def what_to_do(problem: CannotRead) -> str:
     if isinstance(problem, ScopesRefused):
         return "The API client does not have all scopes of CTP_SCOPES: commercetools-segment check shows which it has."
     if isinstance(problem, RequestRefused):
+        if "InvalidInput" in problem.codes or "MalformedParameter" in problem.codes:
+            return "It may be the predicate of --where."
         return _TODO.get(problem.status, _TODO[HTTPStatus.UNAUTHORIZED])
     return "The same command may go through later."
 

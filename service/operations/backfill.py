@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import hmac
+import io
 import itertools
 import json
 import os
@@ -20,15 +21,17 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from service.commercetools.client import PAGE, CommercetoolsProject, RequestRefused
+from service.commercetools.client import PAGE, CommercetoolsProject, RequestRefused, TooSlow
 from service.commercetools.customer import CUSTOMER, read_customer
 from service.commercetools.resource import CannotRead
 from service.config import ConfigError, Settings
@@ -42,14 +45,17 @@ from service.transformation import IdentifyRules, customer_events
 LANES = 8
 MAX_LANES = 32
 PATIENCE_SECONDS = 600.0
+SETTLE_SECONDS = 2.0
 
+_PAGE_BYTES = 1_000_000  # about ten times as much in memory, in each lane
+_SMALLEST_PAGE = 5
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # between attempts; it doubles each time
 _PAUSE_STEP = 0.2  # how often it is checked whether a pause is over
 _NOTED_AT_LEAST_EACH = 10 * PAGE  # customers, if hardly any of them makes an event
 _ALL_REFUSED = 20  # events refused alone, and none confirmed: the customers are not the cause
 _TICK = 0.2
 _LINE_SECONDS = 10.0  # between two lines of progress if there is no terminal
-_FORMAT = 1
+_FORMAT = 2
 
 T = TypeVar("T")
 
@@ -68,11 +74,18 @@ class Plan:
     patience: float = PATIENCE_SECONDS
     """Seconds for which a call is retried before the run stops."""
     rejects_with_data: bool = False
+    again: bool = False
+    """Whether Segment is told also what it has been told already."""
+    settle: float = SETTLE_SECONDS
+    """Seconds to wait until commercetools' queries show every change, before each sweep."""
 
     @property
     def predicates(self) -> list[str]:
-        since = [] if self.since is None else [f'lastModifiedAt >= "{_moment(self.since)}"']
-        return [*([self.where] if self.where else []), *since]
+        return [*([self.where] if self.where else []), *self.since_predicate]
+
+    @property
+    def since_predicate(self) -> list[str]:
+        return [] if self.since is None else [f'lastModifiedAt >= "{_moment(self.since)}"']
 
 
 def _moment(moment: datetime) -> str:
@@ -121,6 +134,22 @@ def lanes_for(number: int) -> list[Lane]:
     return [Lane(after, upto) for after, upto in itertools.pairwise(bounds)]
 
 
+def _private(path: Path, flag: int) -> TextIO:
+    """Open a file to write, created readable by its owner alone: it may have personal data."""
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | flag, 0o600)
+    return io.TextIOWrapper(io.BufferedWriter(io.FileIO(descriptor, "w")), encoding="utf-8")
+
+
+@dataclass(slots=True)
+class State:
+    """How far a run is: when it began, by commercetools' clock or earlier, and the salt of its messageIds."""
+
+    lanes: list[Lane]
+    rejects_bytes: int
+    began: datetime
+    salt: str = ""
+
+
 class Checkpoint:
     """The progress of a run, in a file: ids, counts, and a fingerprint of the settings."""
 
@@ -128,8 +157,8 @@ class Checkpoint:
         self._path = path
         self._fingerprint = dict(fingerprint)
 
-    def load(self) -> tuple[list[Lane], int] | None:
-        """Return the lanes and the size of the rejects file, or None if there is no progress.
+    def load(self) -> "State | None":
+        """Return the progress, or None if there is none.
 
         Raises Trouble if the file is not a checkpoint, or belongs to a run with other settings.
         """
@@ -146,6 +175,7 @@ class Checkpoint:
             fingerprint = dict(document["settings"])
             lanes = [Lane(**{**lane, "counts": Counts(**lane["counts"])}) for lane in document["lanes"]]
             rejects_bytes = int(document["rejects_bytes"])
+            began, salt = datetime.fromisoformat(document["began"]), str(document["salt"])
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self._unusable("is not a checkpoint of a backfill") from None
         if not any(lane.counts.read for lane in lanes):
@@ -154,22 +184,24 @@ class Checkpoint:
             names = [name for name in self._fingerprint if fingerprint.get(name) != self._fingerprint[name]]
             other = "another SEGMENT_WRITE_KEY" if len(names) == len(self._fingerprint) else f"another {_and(names)}"
             raise self._unusable(f"belongs to a backfill with {other}")
-        return lanes, rejects_bytes
+        return State(lanes, rejects_bytes, began, salt)
 
     def _unusable(self, why: str) -> Trouble:
         todo = "Run with the settings that it was begun with to go on, or remove the file to begin anew."
         return Trouble(f"The checkpoint {self._path} {why}. {todo}", Exit.UNUSABLE)
 
-    def save(self, lanes: Sequence[Lane], rejects_bytes: int) -> None:
+    def save(self, state: "State") -> None:
         """Write it atomically, and to the disk. Raises OSError."""
         document = {
             "format": _FORMAT,
             "settings": self._fingerprint,
-            "lanes": [asdict(lane) for lane in lanes],
-            "rejects_bytes": rejects_bytes,
+            "lanes": [asdict(lane) for lane in state.lanes],
+            "rejects_bytes": state.rejects_bytes,
+            "began": state.began.isoformat(),
+            "salt": state.salt,
         }
         draft = self._path.with_name(f"{self._path.name}.tmp")
-        with draft.open("w") as file:
+        with _private(draft, os.O_TRUNC) as file:
             json.dump(document, file)
             file.flush()
             os.fsync(file.fileno())
@@ -198,6 +230,7 @@ def fingerprint_of(settings: Settings, plan: Plan) -> dict[str, str]:
         "--since": _moment(plan.since) if plan.since else "",
         "--where": plan.where or "",
         "--rejects": str(plan.rejects.absolute()),
+        "--again": str(plan.again),
     }
     key = hashlib.sha256(settings.segment.write_key.encode()).digest()
     return {name: hmac.new(key, part.encode(), hashlib.sha256).hexdigest()[:16] for name, part in parts.items()}
@@ -208,7 +241,7 @@ class _Rejects:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: TextIO = path.open("a", encoding="utf-8")
+        self._file: TextIO = _private(path, os.O_APPEND)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -225,7 +258,7 @@ class _Rejects:
         return os.fstat(self._file.fileno()).st_size
 
     def write(self, rejects: Sequence[Mapping[str, Any]]) -> None:
-        self._file.writelines(json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejects)
+        self._file.writelines(json.dumps(reject) + "\n" for reject in rejects)
         self._file.flush()
 
     def close(self) -> None:
@@ -303,8 +336,19 @@ class Backfill:
         self._trouble: BaseException | None = None
         self._confirmed = False
         self._refused_alone = 0
+        self._bytes_each: float | None = None  # of a customer in a page, as seen last
+        self._sizing = threading.Lock()  # held while a page of unknown size is read
+        self._selected: set[str] | None = set() if self._predicates else None  # the ids that were sent; None: all
+        self._told: dict[str, int] = {}  # the versions sent of those who changed shortly before or during the run
+        self._state = State([], 0, datetime.now(UTC))
+        self._is_clock_adjusted = False
         self.resumed = False
-        self.lanes: list[Lane] = []
+        self.swept = 0
+        """Customers that changed while it ran, and were sent once more."""
+
+    @property
+    def lanes(self) -> list[Lane]:
+        return self._state.lanes
 
     @property
     def counts(self) -> Counts:
@@ -323,6 +367,30 @@ class Backfill:
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
         """Open the files, and read the checkpoint or create it. Raises Trouble before anything is sent."""
+        with self._alone():
+            yield
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Lock the checkpoint's folder entry beside it, so that no other run uses the same checkpoint."""
+        path = self._plan.checkpoint.with_name(f"{self._plan.checkpoint.name}.lock")
+        try:
+            lock = _private(path, 0)
+        except OSError as error:
+            raise self._cannot_write(self._plan.checkpoint, error, Exit.UNUSABLE) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise Trouble(f"Another backfill is using {self._plan.checkpoint}.", Exit.UNUSABLE) from None
+            try:
+                with self._opened():
+                    yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[None]:
         try:
             self._rejects = _Rejects(self._plan.rejects)
         except OSError as error:
@@ -330,10 +398,13 @@ class Backfill:
         with contextlib.closing(self._rejects):
             found = self._checkpoint.load()
             self.resumed = found is not None
-            self.lanes, rejects_bytes = found or (lanes_for(self._plan.lanes), 0)
+            began = _now()
+            salt = uuid.uuid4().hex if self._plan.again else ""
+            self._state = found or State(lanes_for(self._plan.lanes), 0, began, salt)
+            self._rules = replace(self._rules, salt=self._state.salt)
             try:
-                self._rejects.cut(rejects_bytes)
-                self._checkpoint.save(self.lanes, self._rejects.size)
+                self._rejects.cut(self._state.rejects_bytes)
+                self._save()
             except OSError as error:
                 raise self._cannot_write(self._plan.checkpoint, error, Exit.UNUSABLE) from None
             yield
@@ -344,12 +415,17 @@ class Backfill:
         Raises Trouble if it cannot continue, and KeyboardInterrupt at Ctrl-C; in both cases the calls in flight have
         ended, and what they confirmed is in the checkpoint.
         """
+        self._run([partial(self._work, lane) for lane in self.lanes if not lane.finished], tick)
+        if self.counts.sent:
+            self._run([self._sweep], tick)
+        self._checkpoint.remove()
+
+    def _run(self, jobs: Sequence[Callable[[], None]], tick: Callable[[], None]) -> None:
         workers = [
             threading.Thread(
-                target=self._work_or_stop, args=(lane,), daemon=True
+                target=self._work_or_stop, args=(job,), daemon=True
             )  # a second Ctrl-C does not wait for them
-            for lane in self.lanes
-            if not lane.finished
+            for job in jobs
         ]
         for worker in workers:
             worker.start()
@@ -358,22 +434,22 @@ class Backfill:
                 while worker.is_alive():
                     worker.join(_TICK)
                     tick()
-        except KeyboardInterrupt:
-            self._note("Stopping when the calls in flight have ended; Ctrl-C again stops at once.")
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                self._note("Stopping when the calls in flight have ended; Ctrl-C again stops at once.")
+            self._stopped.set()
             raise
         finally:
-            self._stopped.set()
             for worker in workers:
                 worker.join()
         if self._trouble is not None:
             raise self._trouble
-        self._checkpoint.remove()
 
     # One lane
 
-    def _work_or_stop(self, lane: Lane) -> None:
+    def _work_or_stop(self, job: Callable[[], None]) -> None:
         try:
-            self._work(lane)
+            job()
         except _Stop:
             pass
         except BaseException as error:  # noqa: BLE001  # `run` raises it again in the main thread
@@ -384,23 +460,87 @@ class Backfill:
     def _work(self, lane: Lane) -> None:
         batch = _Batch(lane.after)
         while True:
-            page = self._page_after(batch.after)
+            page, is_last = self._page_after(batch.after, self._predicates)
             for document in page:
                 if lane.upto and document["id"] > lane.upto:
+                    is_last = True
                     break
                 batch = self._take(document, batch, lane)
-            else:
-                if len(page) == PAGE:
-                    continue
-            break
+                self._note_told(document)
+            if is_last:
+                break
         self._settle(batch, lane, finished=True)
+
+    def _note_told(self, document: Mapping[str, Any]) -> None:
+        with self._lock:
+            if self._selected is not None:
+                self._selected.add(document["id"])
+            if _modified(document) >= self._state.began:
+                self._told[document["id"]] = _version(document)
+
+    # After the lanes: a page is read long before its customers are sent, and one of them may have changed and been
+    # sent by the service meanwhile. Its newest state follows then, under a messageId that Segment cannot have seen.
+
+    def _sweep(self) -> None:
+        """Send once more who changed since the run began and was sent in an older version, until nobody did."""
+        if self.resumed:
+            self._told = {}  # the run before may have sent older versions
+        found = True
+        while found:
+            self._sleep(self._plan.settle)
+            found = False
+            rules = replace(self._rules, salt=uuid.uuid4().hex)
+            changed = f'lastModifiedAt >= "{_moment(self._state.began)}"'
+            batch, is_last = _Batch(""), False
+            while not is_last:
+                page, is_last = self._page_after(batch.after, [*self._plan.since_predicate, changed])
+                for document in page:
+                    batch.after = document["id"]
+                    if self._is_overtaken(document):
+                        found = True
+                        self._add(document, batch, rules)
+                        self._told[document["id"]] = _version(document)
+                self._deliver(batch)
+                self.swept += batch.counts.sent
+                self._write_rejects(batch)
+                batch = _Batch(batch.after)
+
+    def _is_overtaken(self, document: Mapping[str, Any]) -> bool:
+        told = self._told.get(document["id"])
+        if told is not None:
+            return _version(document) > told
+        if self.resumed:
+            return True
+        was_sent = self._selected is None or document["id"] in self._selected
+        return was_sent and _created(document) < self._state.began
+
+    def _add(self, document: Mapping[str, Any], batch: _Batch, rules: IdentifyRules) -> None:
+        try:
+            made = self._event_of(document, rules)
+        except (Malformed, NotDelivered) as refused:
+            batch.rejects.append(self._reject(document["id"], _version(document), str(refused), self._kept(document)))
+            return
+        if made is not None and not batch.has_room(made[1]):
+            self._deliver(batch)
+            self.swept += batch.counts.sent
+            batch.counts, batch.events, batch.size = Counts(), [], 0
+        if made is not None:
+            batch.events.append(_Prepared(made[0], document["id"], _version(document), self._kept(document)))
+            batch.size += made[1]
+
+    def _write_rejects(self, batch: _Batch) -> None:
+        with self._lock:
+            try:
+                self._rejects.write(batch.rejects)
+            except OSError as error:
+                raise self._cannot_write(self._plan.rejects, error) from None
 
     def _take(self, document: Mapping[str, Any], batch: _Batch, lane: Lane) -> _Batch:
         """Add a customer to the batch. If the batch is full, have it confirmed first and begin a new one."""
         made: tuple[dict[str, Any], int] | None = None
         reason = ""
         try:
-            made = self._event_of(document)
+            made = self._event_of(document, self._rules)
         except (Malformed, NotDelivered) as refused:
             reason = str(refused)
         if (made is not None and not batch.has_room(made[1])) or batch.counts.read >= _NOTED_AT_LEAST_EACH:
@@ -418,9 +558,9 @@ class Backfill:
             batch.counts.skipped += 1
         return batch
 
-    def _event_of(self, document: Mapping[str, Any]) -> tuple[dict[str, Any], int] | None:
+    def _event_of(self, document: Mapping[str, Any], rules: IdentifyRules) -> tuple[dict[str, Any], int] | None:
         """Return the event of a customer and its size, or None for a customer without a user id."""
-        for event in customer_events(read_customer(document), self._rules, self._project_key).events:
+        for event in customer_events(read_customer(document), rules, self._project_key).events:
             return self._segment.event_for(event)
         return None
 
@@ -440,9 +580,13 @@ class Backfill:
                 self._rejects.write(batch.rejects)
                 lane.after, lane.finished = batch.after, finished
                 lane.counts.add(batch.counts)
-                self._checkpoint.save(self.lanes, self._rejects.size)
+                self._save()
             except OSError as error:
                 raise self._cannot_write(self._plan.checkpoint, error) from None
+
+    def _save(self) -> None:
+        self._state.rejects_bytes = self._rejects.size
+        self._checkpoint.save(self._state)
 
     def _cannot_write(self, path: Path, error: OSError, code: Exit = Exit.STOPPED) -> Trouble:
         why = error.strerror or type(error).__name__
@@ -451,18 +595,51 @@ class Backfill:
 
     # Calls
 
-    def _page_after(self, customer_id: str) -> Sequence[Mapping[str, Any]]:
-        def call() -> Sequence[Mapping[str, Any]]:
+    def _page_after(self, customer_id: str, predicates: Sequence[str]) -> tuple[Sequence[Mapping[str, Any]], bool]:
+        """Return the next page, and whether it is the last. It is as large as time and memory allow."""
+        most = PAGE
+
+        def call() -> tuple[Sequence[Mapping[str, Any]], bool]:
+            with self._sizing if self._bytes_each is None else contextlib.nullcontext():
+                return sized_call()
+
+        def sized_call() -> tuple[Sequence[Mapping[str, Any]], bool]:
+            nonlocal most
+            fitting = PAGE if self._bytes_each is None else int(_PAGE_BYTES / self._bytes_each)
+            limit = min(most, max(_SMALLEST_PAGE, fitting))
+            asked = _now()
             try:
-                return self._project.page_after(CUSTOMER, customer_id, self._predicates)
+                page = self._project.page_after(CUSTOMER, customer_id, predicates, limit)
             except RequestRefused as refused:
-                if refused.status == 400 and self._plan.where and "token" not in str(refused):  # noqa: PLR2004  # said
-                    raise Trouble(f"{refused}. It may be the predicate of --where.", Exit.UNUSABLE) from None
-                raise cannot_read(refused) from None
+                trouble = cannot_read(refused)
+                if refused.status == HTTPStatus.BAD_REQUEST and self._plan.where and not self._has_sent:
+                    trouble.exit_code = Exit.UNUSABLE
+                raise trouble from None
+            except TooSlow as slow:
+                most = max(_SMALLEST_PAGE, limit // 2)
+                raise _NotYet(str(slow)) from None
             except CannotRead as problem:
                 raise _NotYet(str(problem)) from None
+            self._adjust_clock(asked, page.date)
+            if page.documents:
+                self._bytes_each = max(1.0, page.size / len(page.documents))
+            return page.documents, len(page.documents) < limit
 
         return self._until_through(call, self._reading, lambda: self._project.is_paused)
+
+    def _adjust_clock(self, asked: datetime, date: datetime | None) -> None:
+        """At the first page, note by commercetools' clock when the run began; its date has whole seconds."""
+        with self._lock:
+            if self._is_clock_adjusted or self.resumed:
+                return
+            self._is_clock_adjusted = True
+            if date is not None:
+                ahead = date - _now()
+                self._state.began = min(self._state.began, asked) + ahead - timedelta(seconds=1)
+
+    @property
+    def _has_sent(self) -> bool:
+        return self.resumed or self._confirmed
 
     def _deliver(self, batch: _Batch) -> None:
         """Send until all is confirmed. An event that Segment refuses alone is written to the rejects."""
@@ -520,6 +697,27 @@ class Backfill:
     def _sleep(self, seconds: float) -> None:
         if self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set():
             raise _Stop
+
+
+def _now() -> datetime:
+    """Return the time in whole milliseconds, as commercetools has it."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def _modified(document: Mapping[str, Any]) -> datetime:
+    return _time(document.get("lastModifiedAt"), datetime.max.replace(tzinfo=UTC))
+
+
+def _created(document: Mapping[str, Any]) -> datetime:
+    return _time(document.get("createdAt"), datetime.min.replace(tzinfo=UTC))
+
+
+def _time(text: object, otherwise: datetime) -> datetime:
+    try:
+        return datetime.fromisoformat(str(text)).astimezone(UTC)
+    except ValueError:
+        return otherwise
 
 
 def _version(document: Mapping[str, Any]) -> int:
@@ -612,17 +810,27 @@ class _Progress:
             self._output.remark(text, "yellow")
 
 
+_CONFIRMED = "each confirmed by Segment"
+
+
 def _summarize(backfill: Backfill, plan: Plan, output: Output, seconds: float, before: int, *, finished: bool) -> None:
     counts = backfill.counts
     rejects = str(plan.rejects) if counts.rejected else None
     if output.as_json:
-        document = {**asdict(counts), "finished": finished, "seconds": round(seconds, 1), "rejects": rejects}
+        document = {
+            **asdict(counts),
+            "sent_again": backfill.swept,
+            "finished": finished,
+            "seconds": round(seconds, 1),
+            "rejects": rejects,
+        }
         output.document({**document, "checkpoint": None if finished else str(plan.checkpoint)})
         return
     table = Table.grid(padding=(0, 2, 0, 0))
     for name, count, meaning in (
         ("read", counts.read, ""),
-        ("sent", counts.sent, "each confirmed by Segment"),
+        ("sent", counts.sent, _CONFIRMED if plan.again else f"{_CONFIRMED}; it drops what it was told within a day"),
+        *([("sent again", backfill.swept, "changed while it ran")] if backfill.swept else []),
         ("rejected", counts.rejected, f"see {rejects}" if rejects else ""),
         ("skipped", counts.skipped, "without the field that SEGMENT_USER_ID chooses"),
     ):

@@ -27,6 +27,13 @@ LANES = 8
 LONG = 60.0
 
 
+def is_a_page(call: Call) -> bool:
+    return call.path.endswith("/customers")
+
+
+AT_ONCE = ("--settle", "0")  # the stand-in's queries show every change
+
+
 class World:
     """A shop and Segment, and the backfill between them."""
 
@@ -45,12 +52,12 @@ class World:
         return settings_for(self.segment, self.commercetools, **{"SEGMENT_CLEAR_TRAITS": "all", **more})
 
     def run(self, *arguments: str, **settings: str) -> Ended:
-        return run("backfill", "--json", *arguments, settings=self.settings(**settings), cwd=self.folder)
+        return run("backfill", "--json", *AT_ONCE, *arguments, settings=self.settings(**settings), cwd=self.folder)
 
     @contextmanager
     def begun(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         with subprocess.Popen(  # noqa: S603  # our own command
-            command("backfill", *arguments),
+            command("backfill", *AT_ONCE, *arguments),
             env=environment_of(self.settings()),
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -65,7 +72,7 @@ class World:
         """Return the ids of customers whose profile in Segment is not exactly the shop's state."""
         rules = rules_of(self.settings())
         expected = profiles_of_customers(self.shop.customers.values(), self.shop.groups, rules)
-        return differences(expected, self.segment.profiles_by_timestamp)
+        return differences(expected, self.segment.profiles)
 
     def batches(self) -> list[list[str]]:
         """Return the messageIds of each call that brought a batch."""
@@ -179,7 +186,7 @@ def test_batches_are_full_but_for_the_last_of_each_lane(tmp_path: Path) -> None:
         sizes = [len(call.body) for call in world.segment.calls]
         assert max(sizes) <= 475_000
         assert min(sizes[:-1]) > 430_000
-        pages = [call for call in world.commercetools.calls if call.path.endswith("/customers")]
+        *pages, _sweep = [call for call in world.commercetools.calls if call.path.endswith("/customers")]
         assert len(pages) == 7
         assert all(call.query["limit"] == ["500"] and call.query["sort"] == ["id asc"] for call in pages)
         assert pages[1].query["where"] == [f'id > "{list(world.shop.customers)[499]}"']
@@ -219,8 +226,7 @@ def test_the_message_id_is_the_one_of_live_events(world: World) -> None:
     assert ended.code == Exit.DONE
     assert (world.segment.accepted, world.segment.duplicates) == (1, 1)
     first, again = world.segment.received
-    assert {**first, "timestamp": 0} == {**again, "timestamp": 0}
-    assert first["timestamp"] == again["timestamp"]
+    assert first == again
 
 
 def test_beside_live_traffic_nothing_newer_is_overwritten(tmp_path: Path) -> None:
@@ -240,6 +246,111 @@ def test_beside_live_traffic_nothing_newer_is_overwritten(tmp_path: Path) -> Non
 
         # Segment keeps customers that were deleted meanwhile: no erasure was requested.
         assert [customer_id for customer_id in world.differences() if world.shop.exists(customer_id)] == []
+
+
+def test_who_changed_while_it_ran_has_its_newest_state_in_segment_last(tmp_path: Path) -> None:
+    with a_world(tmp_path, 30) as world:
+        live = integration_by(command_settings(world.settings()))
+        one, another, *_ = world.shop.customers
+        with world.segment.hold(is_of_a_backfill, before_effect=True) as held, world.begun("--lanes", "1") as process:
+            assert held.wait_for(1, LONG)
+            for customer_id in (one, another):
+                world.shop.change(customer_id, {"action": "setFirstName", "firstName": "Newer"})
+            while world.published:
+                live.handle(a_push(world.published.popleft()), {}, time.monotonic() + LONG)
+            held.let_go()
+            out, _ = process.communicate(timeout=LONG)
+
+        assert process.returncode == Exit.DONE
+        assert b"sent again" in out
+        assert world.differences() == []
+        assert world.segment.accepted == 30 + 2 + 2, "and nobody else is sent twice"
+
+
+def test_a_resumed_run_sends_who_changed_since_the_first_one_began_under_new_message_ids(tmp_path: Path) -> None:
+    with a_world(tmp_path, 30) as world:
+        live = integration_by(command_settings(world.settings()))
+        one = next(iter(world.shop.customers))
+        with world.segment.hold(is_of_a_backfill, before_effect=True) as held, world.begun("--lanes", "1") as process:
+            assert held.wait_for(1, LONG)
+            process.kill()
+            process.wait()
+            world.shop.change(one, {"action": "setFirstName", "firstName": "Newer"})
+            while world.published:
+                live.handle(a_push(world.published.popleft()), {}, time.monotonic() + LONG)
+            held.let_go()
+        assert world.segment.wait_for_events(31, LONG)  # what the killed run had sent arrives after the newer state
+        assert world.differences() == [one]
+        lane = json.loads(world.checkpoint.read_text())
+        lane["lanes"][0]["counts"]["read"] = 1  # the checkpoint of a run that had come further
+        world.checkpoint.write_text(json.dumps(lane))
+
+        assert world.run().code == Exit.DONE
+
+        assert world.differences() == []
+
+
+def test_customers_are_told_once_more_only_when_that_is_asked_for(world: World) -> None:
+    peopled(world)
+
+    runs = [world.run(), world.run(), world.run("--again"), world.run("--again")]
+
+    assert {ended.code for ended in runs} == {Exit.DONE}
+    assert (world.segment.accepted, world.segment.duplicates) == (60, 20)
+
+
+def test_other_rules_reach_segment_on_the_same_day(world: World) -> None:
+    peopled(world)
+
+    for user_id in ("email", "id"):
+        assert world.run(SEGMENT_USER_ID=user_id).code == Exit.DONE
+
+    assert (world.segment.accepted, world.segment.duplicates) == (40, 0)
+
+
+def test_a_query_that_times_out_is_asked_again_for_fewer_customers(world: World) -> None:
+    peopled(world, 30)
+    timed_out = answer(400, body=json.dumps({"errors": [{"code": "QueryTimedOut"}]}).encode())
+    world.commercetools.fail_next(timed_out, times=2, on=f"/{world.shop.project_key}/customers")
+
+    ended = world.run("--lanes", "1", "--where", 'createdAt > "2020-01-01T00:00:00.000Z"')
+
+    assert (ended.code, ended.document["sent"]) == (Exit.DONE, 30)
+    limits = [call.query["limit"] for call in world.commercetools.calls if call.path.endswith("/customers")]
+    assert limits == [["500"], ["250"], ["125"], ["500"]], "the last is the sweep's"
+    assert "commercetools answered 400 QueryTimedOut; trying again" in ended.said
+
+
+def test_a_predicate_that_is_refused_after_something_was_sent_does_not_end_as_if_nothing_was_done(
+    tmp_path: Path,
+) -> None:
+    with a_world(tmp_path, 2_000) as world:
+        refused = answer(400, body=json.dumps({"errors": [{"code": "InvalidInput"}]}).encode())
+        with (
+            world.commercetools.hold(is_a_page, after=1) as held,
+            world.begun("--lanes", "1", "--where", "version > 0") as process,
+        ):
+            assert held.wait_for(1, LONG)
+            world.commercetools.fail(refused, on=f"/{world.shop.project_key}/customers")
+            held.let_go()
+            out, _ = process.communicate(timeout=LONG)
+
+        assert process.returncode in {Exit.STOPPED, Exit.UNUSABLE}
+        assert (process.returncode == Exit.UNUSABLE) == (world.segment.accepted == 0)
+        assert b"InvalidInput" in out
+
+
+def test_the_files_of_a_run_are_readable_by_their_owner_alone(world: World) -> None:
+    peopled(world)
+    world.shop.create(firstName=7, lastName="Zo\ud83d")
+    world.segment.fail_next(answer(503))
+
+    assert world.run("--rejects-with-data", "--patience", "0").code == Exit.STOPPED
+    assert world.checkpoint.stat().st_mode & 0o777 == 0o600
+
+    assert world.run("--rejects-with-data").code == Exit.ATTENTION
+    assert world.rejects.stat().st_mode & 0o777 == 0o600
+    assert json.loads(world.rejects.read_text())["customer"]["lastName"] == "Zo\ud83d"
 
 
 def test_a_bad_customer_goes_to_the_rejects_with_its_reason_and_the_run_goes_on(world: World) -> None:
@@ -450,7 +561,7 @@ def test_two_backfills_do_not_share_a_checkpoint(tmp_path: Path) -> None:
             ended = world.run()
 
     assert ended.code == Exit.UNUSABLE
-    assert "Another backfill is writing" in ended.said
+    assert "Another backfill is using" in ended.said
 
 
 def test_a_pause_that_segment_asks_for_is_kept(world: World) -> None:
@@ -472,7 +583,7 @@ def test_a_pause_that_commercetools_asks_for_is_kept(world: World) -> None:
     ended = world.run("--lanes", "1")
 
     assert ended.code == Exit.DONE
-    first, second = (call.at for call in world.commercetools.calls if call.path.endswith("/customers"))
+    first, second, _ = (call.at for call in world.commercetools.calls if call.path.endswith("/customers"))
     assert second - first >= 1
 
 
@@ -480,7 +591,8 @@ def test_rate_bounds_the_calls_to_commercetools(tmp_path: Path) -> None:
     with a_world(tmp_path, 100) as world:
         assert world.run("--rate", "20", "--lanes", "8").code == Exit.DONE
 
-        assert len([call for call in world.commercetools.calls if call.path.endswith("/customers")]) == 8
+        reads = [call for call in world.commercetools.calls if call.path.endswith("/customers")]
+        assert len(reads) == 8 + 1  # the sweep's
 
 
 def test_the_rate_spreads_the_calls_evenly_and_saves_up_none() -> None:
