@@ -87,11 +87,14 @@ Raises CannotRead if it cannot be read by the deadline, and Malformed if it cann
 class Reads(NamedTuple, Generic[AnyResource]):
     """How resources of a type are read: `now` by calls that many share, `by_id` as each is at that very moment.
 
-    Without `by_id` there is no second look at a resource whose event was confirmed late.
+    `has_other` tells whether another resource than this one has a value in a field: it gets the field, the value, the
+    id and a deadline. Without an API client there is neither, so no second look at a resource whose event was confirmed
+    late, and none before an erasure.
     """
 
     now: Now[AnyResource]
     by_id: Now[AnyResource] | None = None
+    has_other: Callable[[str, str, str, float], bool] | None = None
 
 
 class Read(Protocol):
@@ -130,11 +133,15 @@ def _cannot_erase(_user_id: str, _deadline: float) -> SegmentIntegrationResult:
 
 @dataclass(frozen=True, slots=True)
 class EraseCustomer:
-    """A deleted customer is erased in Segment where ERASURE says so."""
+    """A deleted customer is erased in Segment where ERASURE says so, once commercetools confirms the deletion.
+
+    A user id that a living customer has is not erased: it is another person's by now, or two have the same.
+    """
 
     erasure: Erasure
     erase: Erase
     user_id: UserIdField
+    reads: Reads[Customer]
 
     def version(self, notification: Notification) -> float:
         return ERASED if self._is_due(notification) else GONE
@@ -148,20 +155,46 @@ class EraseCustomer:
             case Erasure.EVERY:
                 return True
 
-    def attempt(self, notification: Notification, deadline: float) -> Attempt[Outcome]:
+    def attempt(self, notification: Notification, deadline: float) -> Attempt[Outcome]:  # noqa: PLR0911  # one for each end
         if not self._is_due(notification):
-            return Attempt(Outcome(Ending.IGNORED, f"the customer was deleted (ERASURE is {self.erasure})"), GONE)
+            # Without an API client, nothing else would tell a late notification that the customer is gone.
+            version = GONE if self.reads.by_id is None else None
+            return Attempt(Outcome(Ending.IGNORED, f"the customer was deleted (ERASURE is {self.erasure})"), version)
         user_id = user_id_of_deleted(notification, self.user_id)
+        if not user_id and self.erasure is Erasure.EVERY and notification.message_type != "CustomerDeleted":
+            return Attempt(Outcome(Ending.IGNORED, "the CustomerDeleted message carries the userId to be erased"))
         if not user_id:
             reason = (
                 f"erasure is due, but the notification does not carry the {self.user_id} that is the userId: "
                 "find the user in Segment by the trait commercetoolsId, and delete and suppress it there"
             )
             return Attempt(Outcome(Ending.REFUSED, reason))
+        try:
+            unsound = self._is_unsound(user_id, notification, deadline)
+        except CannotRead as cannot_read:
+            return Attempt(Outcome(Ending.FAILED, str(cannot_read)))
+        if unsound is not None:
+            return Attempt(unsound)
         error = self.erase(user_id, deadline).error
         if error is None:
             return Attempt(Outcome(Ending.DELIVERED, "the customer is to be erased in Segment"), ERASED)
         return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
+
+    def _is_unsound(self, user_id: str, notification: Notification, deadline: float) -> Outcome | None:
+        """Return the outcome if this user id must not be erased, as far as commercetools can be asked."""
+        of_any_version = replace(notification, version=None)
+        if self.reads.by_id is not None and self.reads.by_id(of_any_version, deadline) is not None:
+            return Outcome(Ending.IGNORED, "commercetools still has the customer: nothing is erased", warn=True)
+        if self.user_id is UserIdField.ID or self.reads.has_other is None:
+            return None
+        field = "lowercaseEmail" if self.user_id is UserIdField.EMAIL else self.user_id
+        if not self.reads.has_other(field, user_id, notification.resource_id, deadline):
+            return None
+        reason = (
+            f"erasure is due, but a living customer has the same {self.user_id}, which is the userId: nothing is "
+            "erased. Find the deleted customer in Segment by the trait commercetoolsId, and delete what is only theirs"
+        )
+        return Outcome(Ending.REFUSED, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +223,7 @@ def customers(
         CUSTOMER.name,
         reads,
         events,
-        deletion=EraseCustomer(erasure, erase, rules.user_id),
+        deletion=EraseCustomer(erasure, erase, rules.user_id, reads),
     )
 
 
@@ -377,7 +410,8 @@ def integration_by(
         read = reading(CommercetoolsClient(settings.commercetools)) if settings.commercetools else included
     if erase is None:
         token, url = settings.segment_public_api_token, settings.segment_public_api_url
-        erase = Regulations(token, url).erase if token else _cannot_erase
+        suppress = settings.segment_user_id is UserIdField.ID  # any other can become another customer's
+        erase = Regulations(token, url, suppress=suppress).erase if token else _cannot_erase
     if set_aside is None and settings.dead_letter_topic:
         set_aside = DeadLetterTopic(settings.dead_letter_topic).set_aside
     return Integration(
@@ -393,7 +427,7 @@ def reading(client: CommercetoolsClient) -> Read:
 
     def read(of: ResourceType[AnyResource]) -> Reads[AnyResource]:
         resources = client.resources(of)
-        return Reads(resources.now, resources.by_id)
+        return Reads(resources.now, resources.by_id, resources.has_other)
 
     return read
 

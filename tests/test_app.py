@@ -550,7 +550,7 @@ def test_an_erasure_that_segment_has_not_confirmed_is_not_acknowledged(error: Se
 def test_an_erasure_without_a_user_id_is_refused_and_quotes_nothing() -> None:
     door = a_door(erasing={"erasure": Erasure.EVERY, "erase": raising(AssertionError())})
 
-    status, answer = door.post(a_push(a_change(notificationType="ResourceDeleted", type="canary@example.com")))
+    status, answer = door.post(a_push(a_message(type="CustomerDeleted", customer=None, id="canary@example.com")))
 
     assert status == 400
     assert answer["error"].startswith("erasure is due, but the notification ")

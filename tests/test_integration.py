@@ -1,7 +1,9 @@
 """One message, one outcome: what is sent, and the outcome of each message."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,7 +16,7 @@ from playground.shop import Shop
 from service.commercetools.customer import Customer, read_customer
 from service.commercetools.notification import Notification
 from service.commercetools.resource import CannotRead
-from service.config import CommercetoolsSettings, Erasure, SegmentSettings, UserIdField
+from service.config import CommercetoolsSettings, Erasure, SegmentSettings, UserIdField, settings_from
 from service.integration import Ending, Integration, Outcome, integration_by
 from service.pubsub.dead_letter import NotSetAside
 from service.pubsub.envelope import PushMessage
@@ -586,7 +588,10 @@ def test_a_deleted_customer_is_erased_where_that_is_due_and_no_such_request_is_a
 
     outcome = handle(world.reading(user_id=chosen, erasure=erasure), DELETIONS[deletion])
 
-    if deletion not in due:
+    if deletion in due and not user_id and erasure is Erasure.EVERY and "CustomerDeleted" not in deletion:
+        assert ending(outcome) == (Ending.IGNORED, "the CustomerDeleted message carries the userId to be erased")
+        assert world.erased == []
+    elif deletion not in due:
         assert ending(outcome) == (Ending.IGNORED, f"the customer was deleted (ERASURE is {erasure})")
         assert world.erased == []
     elif user_id:
@@ -599,6 +604,87 @@ def test_a_deleted_customer_is_erased_where_that_is_due_and_no_such_request_is_a
         assert "delete and suppress it there" in outcome.reason, "and the operator is told what to do"
         assert world.erased == []
     assert (world.reads, world.segment.calls) == ([], [])  # a deleted customer cannot be read
+
+
+class TestErasureAsksCommercetools:
+    """What is erased stays erased, so commercetools is asked first."""
+
+    @staticmethod
+    @contextmanager
+    def a_world(
+        user_id: str = "email", erasure: str = "every"
+    ) -> Iterator[tuple[Shop, deque[bytes], Any, Integration]]:
+        published: deque[bytes] = deque()
+        shop = Shop(publish=lambda data, _: published.append(data))
+        with (
+            SegmentStandIn() as segment,
+            SegmentPublicApiStandIn(segment=segment) as public_api,
+            CommercetoolsStandIn(shop) as commercetools,
+        ):
+            environment = {
+                **commercetools.settings,
+                "SEGMENT_WRITE_KEY": segment.write_key,
+                "SEGMENT_HOST": segment.url,
+                "SEGMENT_USER_ID": user_id,
+                "SEGMENT_CLEAR_TRAITS": "all",
+                "SEGMENT_PUBLIC_API_TOKEN": public_api.token,
+                "SEGMENT_PUBLIC_API_URL": public_api.url,
+                "ERASURE": erasure,
+                "PUSH_AUTH": "none",
+            }
+            yield shop, published, public_api, integration_by(settings_from(environment))
+
+    def test_a_deletion_is_believed_when_commercetools_says_so(self) -> None:
+        with self.a_world() as (shop, published, public_api, integration):
+            customer = shop.create(email="ann@example.com")
+            about = {"typeId": "customer", "id": customer["id"]}
+            forged = a_deletion_message(resource=about, email=customer["email"], projectKey=shop.project_key)
+
+            outcome = handle(integration, forged)
+
+            assert ending(outcome) == (Ending.IGNORED, "commercetools still has the customer: nothing is erased")
+            assert public_api.regulations == []
+            published.clear()
+            shop.change(customer["id"], {"action": "setFirstName", "firstName": "Ann"})
+            assert handle(integration, published[-1]).ending is Ending.DELIVERED, "and its next change arrives"
+
+    def test_an_id_that_a_living_customer_has_is_not_erased(self) -> None:
+        with self.a_world() as (shop, published, public_api, integration):
+            gone = shop.create(email="same@example.com")["id"]
+            shop.delete(gone)
+            [*_, deleted] = [data for data in published if b"CustomerDeleted" in data]
+            shop.create(email="Same@Example.com")
+
+            outcome = handle(integration, deleted)
+
+            assert outcome.ending is Ending.REFUSED
+            assert "a living customer has the same email" in outcome.reason
+            assert "same@example.com" not in outcome.reason.lower()
+            assert public_api.regulations == []
+
+    @pytest.mark.parametrize(
+        ("user_id", "regulation"),
+        [("email", "DELETE_ONLY"), ("customerNumber", "DELETE_ONLY"), ("id", "SUPPRESS_WITH_DELETE")],
+    )
+    def test_an_id_that_may_come_back_is_not_suppressed(self, user_id: str, regulation: str) -> None:
+        with self.a_world(user_id) as (shop, published, public_api, integration):
+            customer_id = shop.create(email="ann@example.com", customerNumber="1")["id"]
+            shop.delete(customer_id)
+
+            endings = [handle(integration, data).ending for data in published if b"Deleted" in data]
+
+            assert Ending.REFUSED not in endings, "a ResourceDeleted that comes first makes no dead letter"
+            assert [each["regulationType"] for each in public_api.regulations] == [regulation]
+
+    def test_a_late_notification_brings_nobody_back_after_a_restart(self) -> None:
+        with self.a_world() as (shop, published, _public_api, _integration):
+            customer_id = shop.create(email="ann@example.com")["id"]
+            created = list(published)
+            shop.delete(customer_id)
+
+            outcomes = [handle(_integration, data) for data in created]
+
+            assert {outcome.reason for outcome in outcomes} == {"the customer has been deleted since"}
 
 
 def test_a_deletion_in_a_cloud_event_is_one_too(world: World) -> None:
@@ -669,7 +755,7 @@ def test_a_request_is_fulfilled_though_a_deletion_without_one_came_first(world: 
 
 def test_a_request_that_did_not_carry_the_email_is_no_obstacle_to_the_message_that_does(world: World) -> None:
     integration = world.reading(user_id=UserIdField.EMAIL, erasure=Erasure.EVERY)
-    assert handle(integration, a_deletion()).ending is Ending.REFUSED
+    assert handle(integration, a_deletion()).ending is Ending.IGNORED
 
     assert handle(integration, a_deletion_message(email="mira@example.com")).ending is Ending.DELIVERED
 
@@ -850,6 +936,7 @@ def test_the_settings_are_what_an_integration_is_made_of() -> None:
 
         updated = handle(integration, a_change(resource=resource, version=1), deadline)
         foreign = handle(integration, a_change(resource=resource, projectKey="another"), deadline)
+        shop.delete(customer["id"])
         deleted = handle(integration, a_deletion(resource=resource, dataErasure=True), deadline)
 
         assert [outcome.ending for outcome in (updated, foreign, deleted)] == [

@@ -4,6 +4,7 @@ https://docs.commercetools.com/api/general-concepts#query-features
 https://docs.commercetools.com/api/authorization#client-credentials-flow
 """
 
+import json
 import re
 import threading
 import time
@@ -159,6 +160,16 @@ class Resources(Generic[AnyResource]):
         if document is not None and _older(document, notification.version):
             raise CannotRead("commercetools shows an older version than the notification's")
         return None if document is None else self._of.parse(document)
+
+    def has_other(self, field: str, value: str, resource_id: str, deadline: float) -> bool:
+        """Tell whether a resource other than this one has the value in a field. It is a query, which may lag behind.
+
+        https://docs.commercetools.com/api/predicates/query. Raises CannotRead.
+        """
+        where = {"where": f"{field} = {json.dumps(value)}", "limit": "2", "withTotal": "false"}
+        deadline = min(deadline, self._clock() + self._call_seconds)
+        found = _results(self._client.get(self._of.path, where, deadline))
+        return any(isinstance(document, dict) and document.get("id") != resource_id for document in found)
 
     def _checked(self, resource_id: str) -> str:
         if not _ID.fullmatch(resource_id):

@@ -17,7 +17,7 @@ from service.commercetools.client import CommercetoolsClient
 from service.commercetools.customer import CUSTOMER, Customer
 from service.commercetools.notification import Notification, read_notification
 from service.commercetools.resource import AnyResource, Resource, ResourceType
-from service.config import ClearTraits, Settings
+from service.config import ClearTraits, Settings, UserIdField
 from service.integration import Ending, Now, Outcome, Reads, identify_rules_by, included, integration_by
 from service.operations import Exit, Output, command_settings, commercetools_of, plain
 from service.pubsub.envelope import PushMessage, open_envelope
@@ -69,6 +69,7 @@ class Explanation:
     event: Mapping[str, Any] | None
     traits: list[tuple[str, object, str]]  # name, value, where it comes from or why it is not there
     erased: str | None
+    how: str
     notes: list[str]
 
     @property
@@ -133,7 +134,8 @@ def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: 
         traits = _traits(noted.resource, noted.event["traits"])
         noted.notes += _what_could_be_cleared(noted.resource, noted.event["traits"], settings)
         noted.notes += _what_destinations_misread(noted.event["traits"])
-    return Explanation(what, ending, reason, noted.event, traits, noted.erased, noted.notes)
+    how = "deleted and suppressed" if settings.segment_user_id is UserIdField.ID else "deleted"
+    return Explanation(what, ending, reason, noted.event, traits, noted.erased, how, noted.notes)
 
 
 def _opened(body: bytes) -> Outcome:
@@ -326,7 +328,7 @@ def _print(explanation: Explanation, output: Output) -> None:
     sentence = f"{ending}: {explanation.reason}" if explanation.reason else ending
     facts.add_row(Text("outcome", "bold"), Text(plain(sentence), style))
     if explanation.erased is not None:
-        facts.add_row(Text("erased", "bold"), Text(plain(f"userId {explanation.erased}, suppressed and deleted")))
+        facts.add_row(Text("erased", "bold"), Text(plain(f"userId {explanation.erased}, {explanation.how}")))
     for note in explanation.notes:
         facts.add_row(Text("note", "bold"), Text(note))
     output.results.print(facts)

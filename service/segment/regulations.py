@@ -20,18 +20,24 @@ _SECONDS_BETWEEN_CALLS = 0.1  # 600 calls a minute
 
 
 class Regulations:
-    """Suppresses and deletes users, so that no late event creates them again. Threads and greenlets may share it."""
+    """Deletes users, and with `suppress` has Segment drop all later events about them, for good.
+
+    Suppress only ids that no other person will ever have. Threads and greenlets may share it.
+    https://www.twilio.com/docs/segment/privacy/user-deletion-and-suppression
+    """
 
     def __init__(
         self,
         token: str,
         url: str,
         *,
+        suppress: bool = True,
         call_seconds: float = CALL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._token = token
+        self._type = "SUPPRESS_WITH_DELETE" if suppress else "DELETE_ONLY"
         self._url = f"{url}/regulations"
         self._call_seconds = call_seconds
         self._clock = clock
@@ -44,7 +50,7 @@ class Regulations:
         )
 
     def erase(self, user_id: str, deadline: float) -> SegmentIntegrationResult:
-        """Suppress and delete this user. A success means that Segment has accepted the regulation."""
+        """Delete this user. A success means that Segment has accepted the regulation."""
         try:
             size = len(json.dumps(user_id)) + len(", ")
             return SegmentIntegrationResult(self._user_ids.submit(user_id, size=size, deadline=deadline))
@@ -64,7 +70,7 @@ class Regulations:
             answer = self._session.post(
                 self._url,
                 json={
-                    "regulationType": "SUPPRESS_WITH_DELETE",
+                    "regulationType": self._type,
                     "subjectType": "USER_ID",
                     "subjectIds": list(user_ids),
                 },

@@ -68,7 +68,7 @@ def transform_customer_to_segment(
         customer = read_customer(customer)
     payload = SegmentIdentifyPayload(
         user_id=_user_id(customer, rules.user_id),
-        traits=_without_absent(_traits(customer), customer.version, rules.clear),
+        traits=_without_absent(_traits(customer), customer.version, rules),
         context={"active": False, **({"locale": customer.locale} if customer.locale else {})},
     )
     payload["message_id"] = state_message_id(
@@ -122,9 +122,13 @@ def _traits(customer: Customer) -> dict[str, Any]:
     return traits
 
 
-def _without_absent(traits: dict[str, Any], version: int, clear: ClearTraits) -> dict[str, Any]:
-    """Remove absent traits, except those to be cleared: None clears a trait, and a missing trait stays as it is."""
-    cleared = _CLEARED[clear] if version > _FIRST_VERSION else frozenset()
+def _without_absent(traits: dict[str, Any], version: int, rules: IdentifyRules) -> dict[str, Any]:
+    """Remove absent traits, except those to be cleared: None clears a trait, and a missing trait stays as it is.
+
+    A new customer has nothing to clear, unless it may have the user id of a former one, and would inherit its traits.
+    """
+    may_inherit = rules.clear is ClearTraits.ALL and rules.user_id is not UserIdField.ID
+    cleared = _CLEARED[rules.clear] if version > _FIRST_VERSION or may_inherit else frozenset()
     return {name: trait for name, trait in traits.items() if trait is not None or name in cleared}
 
 
