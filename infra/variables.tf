@@ -112,12 +112,12 @@ variable "min_instances" {
 
 variable "max_instances" {
   description = <<-TEXT
-    The maximum number of instances. Few are best: the messages in one process share upstream calls, and the process
-    remembers what it has delivered. One instance processes hundreds of messages a second; Segment asks for at most
-    1,000 events a second.
+    The maximum number of instances. One is best: the messages in one process share upstream calls, and the process
+    remembers what it has delivered. It processes hundreds of messages a second; Segment asks for at most 1,000 events
+    a second. Several instances keep the promise too: each looks again after a late confirmation.
   TEXT
   type        = number
-  default     = 3
+  default     = 1
 }
 
 variable "log_level" {

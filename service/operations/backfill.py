@@ -334,7 +334,6 @@ class Backfill:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._trouble: BaseException | None = None
-        self._confirmed = False
         self._refused_alone = 0
         self._bytes_each: float | None = None  # of a customer in a page, as seen last
         self._sizing = threading.Lock()  # held while a page of unknown size is read
@@ -639,7 +638,7 @@ class Backfill:
 
     @property
     def _has_sent(self) -> bool:
-        return self.resumed or self._confirmed
+        return self.resumed or self._segment.believes_refusals
 
     def _deliver(self, batch: _Batch) -> None:
         """Send until all is confirmed. An event that Segment refuses alone is written to the rejects."""
@@ -648,7 +647,6 @@ class Backfill:
             part = parts.pop()
             reason = self._post(part)
             if reason is None:
-                self._confirmed = True
                 batch.counts.sent += len(part)
             elif len(part) > 1:
                 middle = len(part) // 2
@@ -656,7 +654,7 @@ class Backfill:
             else:
                 batch.rejects.append(self._reject(part[0].customer_id, part[0].version, reason, part[0].document))
                 self._refused_alone += 1
-                if self._refused_alone >= _ALL_REFUSED and not self._confirmed:
+                if self._refused_alone >= _ALL_REFUSED and not self._segment.believes_refusals:
                     raise Trouble(
                         f"Segment refuses everything ({reason}), so it is not the customers. "
                         "Look at SEGMENT_WRITE_KEY, SEGMENT_REGION and SEGMENT_HOST."

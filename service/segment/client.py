@@ -43,6 +43,7 @@ _MAX_MESSAGE_ID = 100
 _SLOTS = 2  # one batch fills while the other is in flight; measured: docs/decisions.md
 _PATIENCE_SECONDS = 15.0  # how long an event may wait for a call to start, where no deadline is given
 
+_BELIEVED_SECONDS = 600.0
 _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class SegmentClient(_Calls):
         builder = library.Builder(self._write_key)
         self._build = {"identify": builder.identify, "track": builder.track, "group": builder.group}
         self._pause = Pause("Segment", clock)
+        self._confirmed_at = float("-inf")
         self._events: GroupCommit[_Together, SegmentError | None] = GroupCommit(
             self._post,
             max_items=_MAX_EVENTS,
@@ -117,9 +119,10 @@ class SegmentClient(_Calls):
         """Deliver the events of one message in their order, in one call; a success means that all are confirmed.
 
         An event that cannot be sent or that Segment refuses keeps no other from being delivered. The error is that of
-        an event that failed, if there is one, else that of an event that was refused.
+        an event that failed, if there is one, else that of an event that was refused. A refusal by Segment counts as a
+        failure while Segment confirms nothing.
         """
-        built, errors = [], []
+        built, errors, answered = [], [], []
         for event in events:
             try:
                 built.append(self.event_for(event))
@@ -127,9 +130,10 @@ class SegmentClient(_Calls):
                 errors.append(not_delivered.error)
         error = self._submit(built, deadline) if built else None
         if error is not None and error.refused and len(built) > 1:
-            errors += [alone for alone in (self._submit([one], deadline) for one in built) if alone is not None]
+            answered = [alone for alone in (self._submit([one], deadline) for one in built) if alone is not None]
         elif error is not None:
-            errors.append(error)
+            answered = [error]
+        errors += answered if self.believes_refusals else map(_as_failure, answered)
         return SegmentIntegrationResult(min(errors, key=lambda each: each.refused, default=None))
 
     def deliver(self, event: SegmentEvent, deadline: float) -> None:
@@ -144,6 +148,14 @@ class SegmentClient(_Calls):
             return self._events.submit(together, size=sum(size for _, size in built), deadline=deadline)
         except (NeverSent, CallFailed) as unsettled:
             return SegmentError(str(unsettled))
+
+    @property
+    def believes_refusals(self) -> bool:
+        """Whether a refusal is the event's own fault: Segment has confirmed another one in the last ten minutes.
+
+        Else it may be the write key, the host or a proxy, and every event would be refused.
+        """
+        return self._clock() - self._confirmed_at < _BELIEVED_SECONDS
 
     @property
     def is_paused(self) -> bool:
@@ -208,7 +220,12 @@ class SegmentClient(_Calls):
             return SegmentError(f"Segment was not reached: {type(error).__name__}")
         if not _says_success(response):
             return SegmentError(f"what answered {response.status_code} is not Segment")
+        self._confirmed_at = self._clock()
         return None
+
+
+def _as_failure(error: SegmentError) -> SegmentError:
+    return SegmentError(f"{error.message}, and confirms nothing") if error.refused else error
 
 
 def _says_success(response: requests.Response) -> bool:

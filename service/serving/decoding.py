@@ -16,7 +16,12 @@ class Malformed(Exception):
 
 
 def json_object(data: bytes, what: str) -> dict[str, Any]:
-    """Parse `data` as one JSON object. NaN and Infinity are refused, since they are not JSON."""
+    """Parse `data` as one JSON object. NaN and Infinity are refused, since they are not JSON.
+
+    So is a large document of hardly anything but brackets and commas: it would take forty times its size in memory.
+    """
+    if len(data) > _LARGE and sum(map(data.count, (b"[", b"{", b","))) > _MOST_PARTS:
+        raise Malformed(f"{what} has too many parts")
     try:
         parsed = _JSON.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
     except RecursionError:
@@ -26,6 +31,10 @@ def json_object(data: bytes, what: str) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise Malformed(f"{what} is not a JSON object")
     return parsed
+
+
+_LARGE = 1024 * 1024
+_MOST_PARTS = 500_000  # some 100 bytes each
 
 
 def _no_constant(name: str) -> NoReturn:
