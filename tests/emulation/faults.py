@@ -175,7 +175,7 @@ class Party(Protocol):
 class HttpParty:
     """A stand-in, and what makes the service call it. `on` is how the path of the calls that fail begins.
 
-    Calls that come after a call `to` another stand-in do not count: a second look, which depends on the time.
+    `looks_again` is true where a second look after a late confirmation makes one more call.
     """
 
     def __init__(
@@ -186,10 +186,10 @@ class HttpParty:
         confirmed: Callable[[bytes], int],
         on: str = "",
         *,
-        to: StandIn | None = None,
+        looks_again: bool = False,
     ) -> None:
         self.title = title
-        self._to = to
+        self._looks_again = looks_again
         self._stand_in = stand_in
         self._message = message
         self._confirmed = confirmed
@@ -222,13 +222,11 @@ class HttpParty:
 
     def calls(self) -> int:
         its = self._stand_in.calls[self._calls_before :]
-        if self._to is not None and its:
-            end = next((call.at for call in self._to.calls if call.at > its[0].at), float("inf"))
-            its = [call for call in its if call.at < end]
         calls = sum(f"{call.path}?".startswith(self._on) for call in its)
         if self._trouble.fault == RESET_BEFORE_READ:  # each connection ended with a call that left no other trace
-            opened = self._stand_in.connections - self._connections_before
-            calls += min(opened, 1) if self._to is not None else opened  # a second look may open one more
+            calls += self._stand_in.connections - self._connections_before
+        if self._looks_again and self._trouble.once:
+            calls = min(calls, 2)  # whether there is a second look depends on the time
         return calls
 
     def confirmed(self, data: bytes) -> int:
@@ -681,7 +679,7 @@ def _commercetools_world(
             DEAD_LETTER_TOPIC=_LETTERS,
             PUBSUB_EMULATOR_HOST=runner.pubsub.host,
         )
-        party = HttpParty(title, commercetools, _created_in(commercetools), _told(segment), on)
+        party = HttpParty(title, commercetools, _created_in(commercetools), _told(segment), on, looks_again=True)
         yield Service(environment, on_line=runner.on_line), [(party, half(TROUBLES))], runner
 
 
@@ -705,7 +703,7 @@ def _ids_and_letters_world(runner: _Runner, half: _Half) -> Iterator[Any]:
             PUBSUB_EMULATOR_HOST=topic.host,
         )
         reads = HttpParty(
-            "commercetools, read by id", commercetools, hide, _told(segment), "/demo-shop/customers/", to=segment
+            "commercetools, read by id", commercetools, hide, _told(segment), "/demo-shop/customers/", looks_again=True
         )
         # A 404 of its own would be no fault, but a lie.
         troubles = [*(trouble for trouble in TROUBLES if trouble.name != "404"), GONE]
