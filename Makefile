@@ -33,6 +33,10 @@ lint: setup  ## check style and types
 chaos: setup  ## some minutes: check the promises while everything fails; SEED and CHANGES select the run
 	@$(BIN)/python -m tests.emulation.chaos --seed $(or $(SEED),1) --changes $(or $(CHANGES),20000)
 
+.PHONY: instances
+instances: setup  ## some minutes: three instances and a backfill, Segment up to 8 s late; SEED selects the run
+	@$(BIN)/python -m tests.emulation.instances --seed $(or $(SEED),1)
+
 .PHONY: fuzz
 fuzz: setup  ## random input for decoding, for SECONDS (60)
 	@$(BIN)/python -m pip install --quiet --require-hashes -r tests/fuzz/requirements.txt

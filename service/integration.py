@@ -365,9 +365,9 @@ class Integration:
 
 
 _YOUNG_SECONDS = 2.0
-_LANDED_SECONDS = 5.0
+_LANDED_SECONDS = 1.0
 """A message is redelivered 10 s or more after a nack (infra/pubsub.tf). Of what its earlier delivery sent, all has
-arrived 5 s after the nack; so a state that was sent in the last 5 s arrived after it."""
+arrived 9 s after the nack; so a state that was sent in the last second arrived after it."""
 
 
 def _key(notification: Notification) -> tuple[str, str]:

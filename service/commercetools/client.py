@@ -156,7 +156,7 @@ class Resources(Generic[AnyResource]):
 
         A read by id shows every change that came before it; a query may not. Raises CannotRead and Malformed.
         """
-        document = self._read_by_id(self._checked(notification.resource_id), deadline)
+        document = self.document_by_id(self._checked(notification.resource_id), deadline)
         if document is not None and _older(document, notification.version):
             raise CannotRead("commercetools shows an older version than the notification's")
         return None if document is None else self._of.parse(document)
@@ -186,7 +186,7 @@ class Resources(Generic[AnyResource]):
             raise CannotRead(found.problem)
         if found.document is not None and not _older(found.document, version):
             return found.document
-        document = self._read_by_id(resource_id, deadline)
+        document = self.document_by_id(resource_id, deadline)
         if document is not None and _older(document, version):
             raise CannotRead("commercetools shows an older version than the notification's")
         return document
@@ -207,7 +207,8 @@ class Resources(Generic[AnyResource]):
             return [_Read(problem=_NOT_COMMERCETOOLS)] * len(ids)
         return [_Read(by_id.get(id_)) for id_ in ids]
 
-    def _read_by_id(self, resource_id: str, deadline: float) -> Mapping[str, Any] | None:
+    def document_by_id(self, resource_id: str, deadline: float) -> Mapping[str, Any] | None:
+        """Return commercetools' JSON of a resource, by a call of its own; None if it does not exist."""
         deadline = min(deadline, self._clock() + self._call_seconds)
         answer = self._client.get(f"{self._of.path}/{resource_id}", {"expand": self._of.expand}, deadline)
         if answer.status_code == HTTPStatus.NOT_FOUND and _is_resource_not_found(answer):
@@ -253,6 +254,13 @@ class CommercetoolsProject(CommercetoolsClient):
             json=document,
         )
         return answer.status_code, _json_object(answer)
+
+    def one(self, of: ResourceType[AnyResource], resource_id: str) -> Mapping[str, Any] | None:
+        """Return commercetools' JSON of a resource as it is at this moment; None if it does not exist.
+
+        Raises CannotRead, RequestRefused among it.
+        """
+        return self.resources(of).document_by_id(resource_id, self._clock() + self._call_seconds)
 
     def page_after(
         self, of: ResourceType[AnyResource], resource_id: str, where: Sequence[str] = (), limit: int = PAGE

@@ -495,10 +495,13 @@ class Backfill:
                 page, is_last = self._page_after(batch.after, [*self._plan.since_predicate, changed])
                 for document in page:
                     batch.after = document["id"]
-                    if self._is_overtaken(document):
-                        found = True
-                        self._add(document, batch, rules)
-                        self._told[document["id"]] = _version(document)
+                    if not self._is_overtaken(document):
+                        continue
+                    found = True
+                    newest = self._one(document["id"])
+                    if newest is not None:
+                        self._add(newest, batch, rules)
+                    self._told[document["id"]] = _version(newest or document)
                 self._deliver(batch)
                 self.swept += batch.counts.sent
                 self._write_rejects(batch)
@@ -623,6 +626,19 @@ class Backfill:
             if page.documents:
                 self._bytes_each = max(1.0, page.size / len(page.documents))
             return page.documents, len(page.documents) < limit
+
+        return self._until_through(call, self._reading, lambda: self._project.is_paused)
+
+    def _one(self, customer_id: str) -> Mapping[str, Any] | None:
+        """Return a customer as it is at this moment, which a page may not show; None if it does not exist any more."""
+
+        def call() -> Mapping[str, Any] | None:
+            try:
+                return self._project.one(CUSTOMER, customer_id)
+            except RequestRefused as refused:
+                raise cannot_read(refused) from None
+            except CannotRead as problem:
+                raise _NotYet(str(problem)) from None
 
         return self._until_through(call, self._reading, lambda: self._project.is_paused)
 

@@ -27,6 +27,7 @@ from playground.world import SUBSCRIPTION, LocalWorld
 
 _CUSTOMERS = 300
 _TROUBLES_SECONDS = 4.0  # the longest time between two troubles
+_LAG_SECONDS = 3.0
 _EVENING_SECONDS = 240.0
 
 
@@ -163,7 +164,7 @@ def _changes(world: LocalWorld, day: Day, chance: random.Random, customers: list
 def _troubles(world: LocalWorld, chance: random.Random, over: threading.Event) -> None:
     """Until it is over, let one thing after another go wrong."""
     while not over.wait(chance.uniform(0, _TROUBLES_SECONDS)):
-        match chance.randrange(5):
+        match chance.randrange(4):
             case 0:
                 service = chance.choice(world.services)
                 service.kill()
@@ -172,16 +173,27 @@ def _troubles(world: LocalWorld, chance: random.Random, over: threading.Event) -
                 world.segment.fail_next(RESET_AFTER_READ.after_effect(), times=2)
             case 2:
                 world.segment.fail_next(answer(503).after_effect(), times=2)
-            case 3:
-                world.commercetools.lag_query(chance.randint(1, 2))
             case _:
+                world.commercetools.lag_query(chance.randint(1, 2))
+                over.wait(chance.uniform(0, _LAG_SECONDS))
                 world.commercetools.lag_query(0)
 
 
 def _backfill(world: LocalWorld, day: Day, folder: Path) -> None:
     """Run a backfill that is held up: one call every other second, to an upstream that is late."""
     subprocess.run(  # noqa: S603  # our own command
-        [sys.executable, "-m", "service.cli", "backfill", "--checkpoint", str(folder / "c.json"), "--rate", "0.5"],
+        [
+            sys.executable,
+            "-m",
+            "service.cli",
+            "backfill",
+            "--checkpoint",
+            str(folder / "c.json"),
+            "--rate",
+            "0.5",
+            "--settle",
+            "4",
+        ],
         cwd=day.service,
         env={**world.services[0].environment, "PUSH_AUTH": "none"},
         check=True,
