@@ -180,7 +180,7 @@ def _troubles(world: LocalWorld, chance: random.Random, over: threading.Event) -
 
 
 def _backfill(world: LocalWorld, day: Day, folder: Path) -> None:
-    """Run a backfill that is held up: one call every other second, to an upstream that is late."""
+    """Run a backfill that is held up: five calls a second, to an upstream that is late."""
     subprocess.run(  # noqa: S603  # our own command
         [
             sys.executable,
