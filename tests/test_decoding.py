@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import Schema, ValidationError, fields, pre_load, validate
 
-from service.serving.decoding import Document, Inner, Moment, Plain, Several, Text
+from service.serving.decoding import Document, Inner, Malformed, Moment, Plain, Several, Text, json_object
 
 
 class _Leaf(Document):
@@ -104,3 +104,15 @@ def test_marshmallow_is_asked_only_about_a_document_with_a_fault(changes: dict[s
     faults = faults_of(A_TREE | changes, tree.load)
 
     assert (faults is not None, tree.asked) == (asked > 0, asked)
+
+
+@pytest.mark.parametrize("part", [b"[]", b"{}", b"0"])
+def test_a_large_document_of_hardly_anything_but_parts_is_refused_before_it_is_parsed(part: bytes) -> None:
+    document = b'{"a": [' + b",".join([part] * 600_000) + b"]}"
+
+    with pytest.raises(Malformed, match=r"^the message's data has too many parts$"):
+        json_object(document, "the message's data")
+
+
+def test_a_large_document_of_text_is_read() -> None:
+    assert len(json_object(b'{"a": "' + b"," * 400_000 + b"x" * 9_000_000 + b'"}', "the data")["a"]) == 9_400_000

@@ -33,6 +33,7 @@ from service.segment import (
     SegmentIntegrationResult,
     library,
 )
+from service.segment.types import SegmentError
 from service.transformation import IdentifyRules, transform_customer_to_segment
 from tests.callers import PATIENCE, Clock, all_at_once, run_script
 from tests.strategies import customers
@@ -163,6 +164,32 @@ def test_an_event_refused_alone_is_refused_for_good(segment: SegmentStandIn, sta
 
     assert not_delivered.value.error.refused
     assert len(segment.calls) == 1
+
+
+def test_what_refuses_every_event_is_not_believed(segment: SegmentStandIn) -> None:
+    client = client_of(segment)
+    segment.fail(answer(400))
+
+    errors = [client.send([SegmentEvent("identify", an_identify(n))], float("inf")).error for n in range(2)]
+
+    assert errors == [SegmentError("Segment answered 400, and confirms nothing")] * 2
+    assert not client.believes_refusals
+
+
+def test_a_refusal_beside_a_confirmation_is_believed_for_ten_minutes(segment: SegmentStandIn) -> None:
+    clock = Clock()
+    client = SegmentClient(segment.write_key, segment.url, clock=clock)
+    client.identify(**an_identify(1))
+    segment.fail(answer(400))
+
+    def refused() -> bool:
+        error = client.send([SegmentEvent("identify", an_identify(2))], clock.now + 20).error
+        assert error is not None
+        return error.refused
+
+    assert refused()
+    clock.set(clock.now + 600)
+    assert not refused()
 
 
 @pytest.mark.parametrize("not_json", [float("nan"), float("inf"), [1, {"deep": float("-inf")}]])
