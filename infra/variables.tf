@@ -93,7 +93,11 @@ variable "segment_clear_traits" {
 }
 
 variable "erasure" {
-  description = "Which deleted customers are erased in Segment: off, requested (those with dataErasure) or every."
+  description = <<-TEXT
+    Which deleted customers are erased in Segment: off, requested (those with dataErasure) or every. The user is
+    deleted. With segment_user_id = "id" it is also suppressed, for good. Any other user id may come back under a new
+    customer, so it is not suppressed, and what Segment has under a former value of it (an earlier e-mail address) stays.
+  TEXT
   type        = string
   default     = "off"
 }

@@ -189,6 +189,13 @@ def _of_the_settings(settings: Settings) -> Findings:
             "requested, with e-mail addresses as userIds: commercetools' notification of an erasure carries no address",
             "Set SEGMENT_USER_ID to id, or ERASURE to every; else each erasure becomes a dead letter.",
         )
+    elif settings.segment_user_id is not UserIdField.ID and settings.erasure is not Erasure.OFF:
+        yield Finding(
+            "ERASURE",
+            Status.WARNING,
+            f"{settings.erasure}, with {settings.segment_user_id} as userId: what Segment has under a former value stays",
+            "Delete it in Segment by the trait commercetoolsId, or set SEGMENT_USER_ID to id.",
+        )
 
 
 # commercetools

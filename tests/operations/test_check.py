@@ -202,6 +202,12 @@ def test_settings_that_will_not_do_are_named_and_the_rest_is_still_looked_at(wor
             "warning",
             id="erasure by an address that nobody tells",
         ),
+        pytest.param(
+            {"ERASURE": "every", "SEGMENT_USER_ID": "email", "SEGMENT_PUBLIC_API_TOKEN": "x"},
+            "ERASURE",
+            "warning",
+            id="erasure by an address that may have been another",
+        ),
         pytest.param({"CTP_CLIENT_SECRET": "wrong"}, "commercetools token", "failed", id="a wrong secret"),
         pytest.param({"SEGMENT_HOST": "http://127.0.0.1:9"}, "Segment (us)", "failed", id="nobody at Segment's host"),
         pytest.param({"PUSH_AUDIENCE": "https://other.example.com"}, "push token", "failed", id="another audience"),
