@@ -193,7 +193,7 @@ def _of_the_settings(settings: Settings) -> Findings:
         yield Finding(
             "ERASURE",
             Status.WARNING,
-            f"{settings.erasure}, with {settings.segment_user_id} as userId: what Segment has under a former value stays",
+            f"{settings.erasure}, with {settings.segment_user_id} as userId: what an earlier one left in Segment stays",
             "Delete it in Segment by the trait commercetoolsId, or set SEGMENT_USER_ID to id.",
         )
 
