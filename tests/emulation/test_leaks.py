@@ -354,9 +354,12 @@ class _World:
         return a_push(a_change(resource=resource, resourceUserProvidedIdentifiers=identifiers, version=1, **changes))
 
     def deletion(self) -> bytes:
-        """Return the push about a customer to be erased."""
+        """Return the push about a customer who was deleted, and is to be erased."""
         resource = {"typeId": "customer", "id": self.somebody()["id"]}
-        return a_push(a_message(type="CustomerDeleted", resource=resource, customer=None, email=PERSON["email"]))
+        self.shop.delete(resource["id"])
+        return a_push(
+            a_message(type="CustomerDeleted", resource=resource, customer=None, email=f"gone.{PERSON['email']}")
+        )
 
     def foreign(self) -> list[bytes]:
         """Return pushes about other resources."""

@@ -96,7 +96,9 @@ def test_twenty_messages_of_distinct_customers_cost_less_than_one_call_to_either
         assert sorted(event["userId"] for event in world.segment.events[-AT_ONCE:]) == sorted(customer_ids)
 
     assert world.segment.accepted == MESSAGES
-    assert max(world.commercetools.call_count, world.segment.call_count) * 20 < MESSAGES
+    # A second look, a read by id, follows where an answer was kept back so long that it counts as late.
+    queries = sum(is_a_query(call) for call in world.commercetools.calls)
+    assert max(queries, world.segment.call_count) * 20 < MESSAGES
 
 
 def test_ten_notifications_of_one_version_at_once_make_one_read_and_one_identify(
@@ -113,4 +115,4 @@ def test_ten_notifications_of_one_version_at_once_make_one_read_and_one_identify
     assert sum(statuses.values()) == 10
     assert set(statuses) <= {200, 204}
     assert [event["userId"] for event in world.segment.events] == [customer_id]
-    assert (world.commercetools.call_count, world.segment.call_count) == (1, 1)
+    assert (sum(is_a_query(call) for call in world.commercetools.calls), world.segment.call_count) == (1, 1)
