@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from typing import IO
 
 import pytest
 
@@ -71,17 +72,22 @@ def test_whatever_ends_a_command_has_its_exit_code(
     assert "canary" not in shown
 
 
+def explain_to(stdout: IO[bytes]) -> subprocess.CompletedProcess[bytes]:
+    """Run explain with a customer, in a process whose stdout is this file."""
+    return subprocess.run(  # noqa: S603  # our own command
+        command("explain"),
+        check=False,
+        input=json.dumps(a_customer()).encode(),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=environment_of(settings_for()),
+        timeout=SECONDS,
+    )
+
+
 def test_a_full_disk_is_no_finding() -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123  # a device
-        ended = subprocess.run(  # noqa: S603  # our own command
-            command("explain"),
-            check=False,
-            input=json.dumps(a_customer()).encode(),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            env=environment_of(settings_for()),
-            timeout=SECONDS,
-        )
+        ended = explain_to(full)
 
     assert (ended.returncode, ended.stderr) == (Exit.STOPPED, b"Error: No space left on device.\n")
 
@@ -90,14 +96,6 @@ def test_a_reader_that_has_gone_is_no_finding() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "wb") as pipe:  # noqa: PTH123  # a file descriptor
-        ended = subprocess.run(  # noqa: S603  # our own command
-            command("explain"),
-            check=False,
-            input=json.dumps(a_customer()).encode(),
-            stdout=pipe,
-            stderr=subprocess.PIPE,
-            env=environment_of(settings_for()),
-            timeout=SECONDS,
-        )
+        ended = explain_to(pipe)
 
     assert (ended.returncode, ended.stderr) == (Exit.STOPPED, b"")
