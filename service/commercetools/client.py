@@ -255,13 +255,6 @@ class CommercetoolsProject(CommercetoolsClient):
         )
         return answer.status_code, _json_object(answer)
 
-    def one(self, of: ResourceType[AnyResource], resource_id: str) -> Mapping[str, Any] | None:
-        """Return commercetools' JSON of a resource as it is at this moment; None if it does not exist.
-
-        Raises CannotRead, RequestRefused among it.
-        """
-        return self.resources(of).document_by_id(resource_id, self._clock() + self._call_seconds)
-
     def page_after(
         self, of: ResourceType[AnyResource], resource_id: str, where: Sequence[str] = (), limit: int = PAGE
     ) -> "Page":

@@ -325,6 +325,7 @@ class Backfill:
         self._plan = plan
         self._note = note
         self._project = CommercetoolsProject(commercetools)
+        self._customers = self._project.resources(CUSTOMER)
         self._segment: SegmentClient = create_segment_client(settings.segment.write_key, settings.segment.host)
         self._rules: IdentifyRules = identify_rules_by(settings)
         self._project_key = commercetools.project_key
@@ -634,7 +635,7 @@ class Backfill:
 
         def call() -> Mapping[str, Any] | None:
             try:
-                return self._project.one(CUSTOMER, customer_id)
+                return self._customers.document_by_id(customer_id, float("inf"))  # a call has its own limit
             except RequestRefused as refused:
                 raise cannot_read(refused) from None
             except CannotRead as problem:
