@@ -5,6 +5,7 @@ One change in commercetools causes many notifications: a Message for each action
 
 import threading
 import time
+from bisect import insort
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
@@ -165,10 +166,14 @@ class Lateness:
     """
 
     def __init__(self) -> None:
-        self._seconds: deque[float] = deque(maxlen=_LAST)
+        self._seconds: deque[float] = deque()
+        self._ascending: list[float] = []  # the same seconds
 
     def is_late(self, seconds: float) -> bool:
         """Note one delivery, from a time when its state was the newest to its confirmation; tell if it was late."""
-        fast = sorted(self._seconds)[_FAST - 1] if len(self._seconds) >= _FAST else _ALWAYS_LATE_SECONDS
+        fast = self._ascending[_FAST - 1] if len(self._ascending) >= _FAST else _ALWAYS_LATE_SECONDS
+        insort(self._ascending, seconds)
         self._seconds.append(seconds)
+        if len(self._seconds) > _LAST:
+            self._ascending.remove(self._seconds.popleft())
         return seconds > min(_LATE * fast, _ALWAYS_LATE_SECONDS)
