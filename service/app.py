@@ -114,7 +114,10 @@ def create_app(
     """Return the service. What is not given is made from the environment (raises ConfigError)."""
     settings = settings or settings_from(os.environ)
     logs.configure(settings.log_level)
-    receive = _receiver((integration or integration_by(settings)).handle, authenticate or authenticate_by(settings))
+    integration = integration or integration_by(settings)
+    receive = _receiver(integration.handle, authenticate or authenticate_by(settings))
+    log.info("Started, with the rules %s", integration.fingerprint)
+    healthy = json.dumps({"status": "ok", "rules": integration.fingerprint})
     app = Flask(__name__, static_folder=None)
 
     @app.post("/", endpoint=RECEIVE)
@@ -123,7 +126,7 @@ def create_app(
 
     @app.get("/health")
     def health() -> Response:
-        return Response('{"status": "ok"}', content_type=_JSON)
+        return Response(healthy, content_type=_JSON)
 
     @app.errorhandler(HTTPException)
     def not_ours(error: HTTPException) -> Response:

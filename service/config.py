@@ -5,8 +5,11 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
+
+from service.serving.toml_file import NotToml, TomlFile, read_toml
 
 
 class Region(StrEnum):
@@ -74,7 +77,10 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class ConfigError(Exception):
-    """A setting is missing or invalid, so the service cannot start. The text is one sentence that names the setting."""
+    """A setting is missing or invalid, so the service cannot start. The text is one sentence that names the setting.
+
+    For a mapping file, it has a line for each mistake.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,7 @@ class Settings:
     segment_public_api_token: str | None = field(default=None, repr=False)
     segment_public_api_url: str = _PUBLIC_API[Region.US]
     log_level: LogLevel = LogLevel.INFO
+    mapping_file: TomlFile | None = None
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
@@ -145,6 +152,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         ),
         segment_public_api_url=env.url("SEGMENT_PUBLIC_API_URL", _PUBLIC_API[segment.region]),
         log_level=env.choice("LOG_LEVEL", LogLevel, LogLevel.INFO),
+        mapping_file=env.toml("MAPPING_FILE"),
     )
 
 
@@ -262,6 +270,13 @@ class _Environment:
         if not _PROJECT_KEY.fullmatch(value):  # it becomes a part of every address
             raise ConfigError(f"{name} must have only letters, digits, hyphens and underscores.")
         return value
+
+    def toml(self, name: str) -> TomlFile | None:
+        value = self.get(name)
+        try:
+            return None if value is None else read_toml(Path(value))
+        except NotToml as not_toml:
+            raise ConfigError(f"{name}: {not_toml}") from None
 
     def topic(self, name: str) -> str | None:
         value = self.get(name)

@@ -3,7 +3,6 @@
 service/app.py decides which HTTP answer an outcome gets.
 """
 
-import hashlib
 import os
 import re
 import time
@@ -17,7 +16,7 @@ from typing import Any, Generic, NamedTuple, Protocol, Unpack
 from uuid import uuid4
 
 from service.commercetools.client import CommercetoolsClient
-from service.commercetools.customer import CUSTOMER, Customer
+from service.commercetools.customer import CUSTOMER, Customer, customer_type
 from service.commercetools.notification import Notification, read_notification
 from service.commercetools.resource import AnyResource, CannotRead, Resource, ResourceType
 from service.config import Erasure, Settings, UserIdField, segment_from
@@ -25,7 +24,7 @@ from service.delivery.deliveries import ERASED, GONE, NEVER, Attempt, Deliveries
 from service.pubsub.dead_letter import DeadLetterTopic, NotSetAside, SetAside
 from service.pubsub.envelope import Headers, PushMessage, open_envelope
 from service.segment.client import SegmentClient, create_segment_client
-from service.segment.regulations import Regulations
+from service.segment.regulations import Regulation, Regulations
 from service.segment.types import (
     Events,
     NotDelivered,
@@ -34,9 +33,12 @@ from service.segment.types import (
     SegmentEvent,
     SegmentIdentifyPayload,
     SegmentIntegrationResult,
+    Suppression,
 )
 from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules, customer_events, user_id_of_deleted
+from service.transformation.mapping import CHANGES
+from service.transformation.rules import identify_rules_by
 
 
 class Ending(StrEnum):
@@ -73,6 +75,9 @@ _ALREADY = Outcome(Ending.IGNORED, "already delivered, in this version or a newe
 
 Erase = Callable[[str, float], SegmentIntegrationResult]
 """Erases a user id in Segment, and returns by a deadline, a time of time.monotonic()."""
+
+Suppress = Callable[[Suppression, float], SegmentIntegrationResult]
+"""Suppresses a user id in Segment, or ends that, and returns by a deadline, a time of time.monotonic()."""
 
 Send = Callable[[Sequence[SegmentEvent], float], SegmentIntegrationResult]
 """Sends the events of one message together, in their order, and returns by a deadline, a time of time.monotonic()."""
@@ -125,6 +130,10 @@ class Deletion(Protocol):
 
     def attempt(self, notification: Notification, deadline: float) -> Attempt[Outcome]:
         """Do what this deletion asks for, once."""
+
+
+def _cannot_suppress(_suppression: Suppression, _deadline: float) -> SegmentIntegrationResult:
+    return SegmentIntegrationResult(SegmentError("a suppression is due, and SEGMENT_PUBLIC_API_TOKEN is not set"))
 
 
 def _cannot_erase(_user_id: str, _deadline: float) -> SegmentIntegrationResult:
@@ -202,13 +211,15 @@ class Kind(Generic[AnyResource]):
     """A type of resource that is handled: how it is read, which events follow from it, what its deletion means.
 
     `name` is the type in words. `events` get a salt for their messageIds, which is "" unless a state must be sent under
-    an id that Segment cannot have seen. Without a `deletion` Segment is told nothing of one.
+    an id that Segment cannot have seen. Without a `deletion` Segment is told nothing of one. `on` are the changes that
+    are handled.
     """
 
     name: str
     reads: Reads[AnyResource]
     events: Callable[[AnyResource, Notification, str], Events]
     deletion: Deletion | None = None
+    on: frozenset[str] = CHANGES
 
 
 def customers(
@@ -224,23 +235,16 @@ def customers(
         reads,
         events,
         deletion=EraseCustomer(erasure, erase, rules.user_id, reads),
+        on=rules.mapping.identify.on,
     )
 
 
-def kinds_by(settings: Settings, read: Read, erase: Erase) -> dict[str, Kind[Any]]:
+def kinds_by(settings: Settings, rules: IdentifyRules, read: Read, erase: Erase) -> dict[str, Kind[Any]]:
     """Return the kinds that are handled, by commercetools' type ids: a row for each."""
+    of_customers = customer_type(rules.mapping.named)
     return {
-        CUSTOMER.type_id: customers(read(CUSTOMER), identify_rules_by(settings), erasure=settings.erasure, erase=erase),
+        CUSTOMER.type_id: customers(read(of_customers), rules, erasure=settings.erasure, erase=erase),
     }
-
-
-def identify_rules_by(settings: Settings) -> IdentifyRules:
-    """Return the rules that the settings describe."""
-    return IdentifyRules(
-        user_id=settings.segment_user_id,
-        clear=settings.segment_clear_traits,
-        source=hashlib.sha256(settings.segment.write_key.encode()).hexdigest()[:16],
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +255,14 @@ class Integration:
     kinds: Mapping[str, Kind[Any]]
     project_key: str | None = None  # the project whose resources are handled; None: any
     set_aside: SetAside | None = None
+    suppress: Suppress = _cannot_suppress
     deliveries: Deliveries[Outcome] = field(default_factory=Deliveries)
     unsettled: Unsettled = field(default_factory=Unsettled)
     lateness: Lateness = field(default_factory=Lateness)
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     new_salt: Callable[[], str] = lambda: uuid4().hex
+    fingerprint: str = ""  # of the rules
 
     def handle(self, body: bytes, headers: Headers, deadline: float) -> Outcome:
         """Return the outcome of a push by `deadline`, a time of time.monotonic()."""
@@ -288,6 +294,8 @@ class Integration:
             since = NEVER
         else:
             attempt = partial(self._look, kind, notification, message, deadline)
+            if notification.change not in kind.on:
+                return Outcome(Ending.IGNORED, f"{kind.name} {notification.change}, which identify.on does not name")
             version = notification.version
             since = self.clock() - _LANDED_SECONDS if message.redelivered else NEVER
         try:
@@ -334,24 +342,26 @@ class Integration:
         """Send the resource, which was the newest at `began`, and newer states of it that this may have overtaken."""
         outcome = _DELIVERED
         while True:
-            events, reason, warn = kind.events(resource, notification, salt)
-            if not events:
-                return Attempt(Outcome(Ending.IGNORED, reason, warn=warn), resource.version)
-            error = self.send(events, deadline).error
+            said = kind.events(resource, notification, salt)
+            error = None if said.suppression is None else self.suppress(said.suppression, deadline).error
+            if error is None and not said.events:
+                return Attempt(Outcome(Ending.IGNORED, said.reason, warn=said.warn), resource.version)
+            if error is None:
+                error = self.send(said.events, deadline).error
             if error is not None:
                 if not error.refused:
                     self.unsettled.add(_key(notification), resource.version)
                 return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
             now = self.clock()
             if kind.reads.by_id is None or not self.lateness.is_late(now - began):
-                return Attempt(outcome, resource.version)
+                return Attempt(_with_what_was_left_out(outcome, said.unreadable), resource.version)
             try:
                 newer = kind.reads.by_id(notification, deadline)
             except CannotRead as cannot_read:
                 self.unsettled.add(_key(notification), resource.version)
                 return Attempt(Outcome(Ending.FAILED, f"confirmed late, and not looked at again: {cannot_read}"))
             if newer is None or newer.version <= resource.version:
-                return Attempt(outcome, resource.version)
+                return Attempt(_with_what_was_left_out(outcome, said.unreadable), resource.version)
             resource, began, salt = newer, now, self.new_salt()
             outcome = _DELIVERED_AGAIN
 
@@ -362,6 +372,13 @@ class Integration:
         if kind.deletion is None:
             return Attempt(Outcome(Ending.IGNORED, f"the {kind.name} was deleted"), GONE)
         return kind.deletion.attempt(notification, deadline)
+
+
+def _with_what_was_left_out(outcome: Outcome, unreadable: Sequence[str]) -> Outcome:
+    if not unreadable:
+        return outcome
+    left_out = f"left out what is of another kind than the mapping file says: {', '.join(unreadable)}"
+    return outcome._replace(reason=f"{outcome.reason}; {left_out}" if outcome.reason else left_out, warn=True)
 
 
 _YOUNG_SECONDS = 2.0
@@ -410,16 +427,32 @@ def integration_by(
         read = reading(CommercetoolsClient(settings.commercetools)) if settings.commercetools else included
     if erase is None:
         token, url = settings.segment_public_api_token, settings.segment_public_api_url
-        suppress = settings.segment_user_id is UserIdField.ID  # any other can become another customer's
-        erase = Regulations(token, url, suppress=suppress).erase if token else _cannot_erase
+        own = settings.segment_user_id is UserIdField.ID  # any other can become another customer's
+        erasure = Regulation.DELETE_AND_SUPPRESS if own else Regulation.DELETE
+        erase = Regulations(token, url, erasure).submit if token else _cannot_erase
     if set_aside is None and settings.dead_letter_topic:
         set_aside = DeadLetterTopic(settings.dead_letter_topic).set_aside
+    rules = identify_rules_by(settings)
     return Integration(
         send,
-        kinds_by(settings, read, erase),
+        kinds_by(settings, rules, read, erase),
         project_key=settings.commercetools.project_key if settings.commercetools else None,
         set_aside=set_aside,
+        suppress=_suppressing(settings),
+        fingerprint=rules.fingerprint,
     )
+
+
+def _suppressing(settings: Settings) -> Suppress:
+    token, url = settings.segment_public_api_token, settings.segment_public_api_url
+    if token is None:
+        return _cannot_suppress
+    suppressing, ending = (Regulations(token, url, one) for one in (Regulation.SUPPRESS, Regulation.UNSUPPRESS))
+
+    def suppress(suppression: Suppression, deadline: float) -> SegmentIntegrationResult:
+        return (suppressing if suppression.wanted else ending).submit(suppression.user_id, deadline)
+
+    return suppress
 
 
 def reading(client: CommercetoolsClient) -> Read:

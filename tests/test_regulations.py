@@ -63,7 +63,7 @@ def regulations_of(
 
 def error_of(regulations: Regulations, user_id: str = CANARY, *, deadline: float = NO_END) -> SegmentError:
     """Return why the user is not erased, having seen that nothing confidential is in it."""
-    error = regulations.erase(user_id, deadline).error
+    error = regulations.submit(user_id, deadline).error
     assert error is not None
     assert CANARY not in error.message
     assert TOKEN not in error.message
@@ -87,7 +87,7 @@ def erased(public_api: SegmentPublicApiStandIn) -> list[str]:
 def test_a_confirmed_erasure_suppresses_and_deletes(
     public_api: SegmentPublicApiStandIn, segment: SegmentStandIn
 ) -> None:
-    assert regulations_of(public_api).erase("user-1", NO_END).success
+    assert regulations_of(public_api).submit("user-1", NO_END).success
 
     [call] = public_api.calls
     assert (call.method, call.path) == ("POST", "/regulations")
@@ -103,7 +103,7 @@ def test_a_confirmed_erasure_suppresses_and_deletes(
 
 @pytest.mark.parametrize("user_id", ["mira@example.com", "Grüße 😀", '"quoted"', "\ud800"])
 def test_any_user_id_arrives_as_it_is(public_api: SegmentPublicApiStandIn, user_id: str) -> None:
-    assert regulations_of(public_api).erase(user_id, NO_END).success
+    assert regulations_of(public_api).submit(user_id, NO_END).success
 
     assert erased(public_api) == [user_id]
 
@@ -190,7 +190,7 @@ def test_no_call_begins_sooner_than_a_tenth_of_a_second_after_another(public_api
 
     for number, busy_for in enumerate([0.0, 0.0, 0.03, 0.1, 7.0, 0.0]):
         clock.now += busy_for
-        assert regulations.erase(f"user-{number}", NO_END).success
+        assert regulations.submit(f"user-{number}", NO_END).success
         begins.append(clock.now)
 
     assert all(later - earlier >= 0.1 - 1e-9 for earlier, later in pairwise(begins))
@@ -279,4 +279,4 @@ def test_after_a_429_or_503_no_call_is_made_before_the_time_has_come(
     assert public_api.call_count == 1
 
     clock.now += 101
-    assert regulations.erase("user-1", NO_END).success
+    assert regulations.submit("user-1", NO_END).success

@@ -1,21 +1,25 @@
-"""commercetools' Customer: the fields that we use. Password, vatId and custom fields are not read.
+"""commercetools' Customer: the fields that we use, and those that the shop's mapping names.
 
 https://docs.commercetools.com/api/projects/customers#customer
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 from marshmallow import validate
 
-from service.commercetools.resource import ResourceType
+from service.commercetools.resource import UNREADABLE, ResourceType
 from service.serving.decoding import Document, Inner, Moment, Plain, Several, Text, load
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
+    """An address. `more` has the fields that were named, by their paths, as commercetools' JSON."""
+
     id: str | None = None
     street_name: str | None = None
     street_number: str | None = None
@@ -31,6 +35,7 @@ class Address:
     company: str | None = None
     phone: str | None = None
     mobile: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,8 @@ class Customer:
     `customer_group` is the first of `customer_groups` for a customer who has assignments only. `unknown` names the
     fields that are empty here but perhaps not in commercetools: those of which the document has no part that we can
     read (a reference without key and id, a date of birth in year 1), and `customer_groups` for a document without
-    customerGroupAssignments.
+    customerGroupAssignments. `more` has the fields that were named, by their paths, as JSON: None for one
+    that is empty, and UNREADABLE for one that the document does not show.
     """
 
     id: str
@@ -66,6 +72,7 @@ class Customer:
     created_at: str | None = None
     last_modified_at: datetime | None = None
     unknown: frozenset[str] = frozenset()
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _AddressSchema(Document):
@@ -132,10 +139,33 @@ _CUSTOMER = _CustomerSchema()
 _YEAR_1 = "0001-"  # what .NET and Go write for a date that was never set
 
 
-def read_customer(document: Mapping[str, Any]) -> Customer:
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Fields that are read only because the mapping names them: their paths there, and their keys in the JSON.
+
+    `of_customer` start at the customer, `of_address` at an address, `of_group` at the reference to the customer group.
+    `expand` are the references that must be read along.
+    """
+
+    of_customer: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    of_address: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    of_group: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    expand: tuple[str, ...] = ()
+
+
+_NONE = Named()
+
+
+def customer_type(named: Named) -> ResourceType[Customer]:
+    """Return the type of customers whose named fields are read too."""
+    return replace(CUSTOMER, parse=partial(read_customer, named=named), expand=(*CUSTOMER.expand, *named.expand))
+
+
+def read_customer(document: Mapping[str, Any], named: Named = _NONE) -> Customer:
     """Read commercetools' JSON of a customer, or raise Malformed with the fields at fault.
 
-    Only `id` and `version` are required: older documents lack many fields that today's API always returns.
+    Only `id` and `version` are required: older documents lack many fields that today's API always returns. No value of
+    a named field makes it Malformed.
     """
     loaded = load(_CUSTOMER, document, "the customer")
     reference, assignments = loaded.pop("customer_group"), loaded.pop("customer_group_assignments")
@@ -152,16 +182,54 @@ def read_customer(document: Mapping[str, Any]) -> Customer:
         ("customer_groups", not groups and assignments != []),
         ("stores", not stores and stores_given),
     )
+    addresses = loaded.pop("addresses") or ()
+    of_addresses: Iterable[Mapping[str, Any]] = repeat({})
+    if named.of_address and addresses:
+        of_addresses = [_picked(address, named.of_address) for address in document["addresses"]]
     return Customer(
         customer_group=group,
         customer_groups=groups,
         stores=stores,
-        addresses=tuple(Address(**address) for address in loaded.pop("addresses") or ()),
+        addresses=tuple(Address(**address, more=more) for address, more in zip(addresses, of_addresses, strict=False)),
         billing_address_ids=tuple(loaded.pop("billing_address_ids") or ()),
         shipping_address_ids=tuple(loaded.pop("shipping_address_ids") or ()),
         unknown=frozenset(field for field, is_unknown in unknown if is_unknown),
+        more=_named(document, named),
         **loaded,
     )
+
+
+def _named(document: Mapping[str, Any], named: Named) -> dict[str, Any]:
+    more = _picked(document, named.of_customer)
+    if named.of_group:
+        more |= _picked(_group_reference(document), named.of_group)
+    return more
+
+
+def _group_reference(document: Mapping[str, Any]) -> Any:  # noqa: ANN401  # any JSON
+    """Return the reference to the customer's group, else to the first of its groups, None if there is none."""
+    assignments = document.get("customerGroupAssignments")
+    first = assignments[0].get("customerGroup") if assignments else None
+    return document.get("customerGroup") or first
+
+
+def _picked(document: Any, named: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    return {path: _at(document, keys) for path, keys in named.items()}
+
+
+_ALWAYS_THERE = frozenset({"fields", "obj"})  # in custom fields; in a reference, if it was expanded
+
+
+def _at(document: Any, keys: tuple[str, ...]) -> Any:  # noqa: ANN401  # any JSON
+    """Return what is at these keys: None if it is empty, UNREADABLE if the document does not show whether it is."""
+    value = document
+    for key in keys:
+        if value is None:
+            return None
+        if type(value) is not dict or (key in _ALWAYS_THERE and key not in value):
+            return UNREADABLE
+        value = value.get(key)
+    return value
 
 
 def _group(reference: Mapping[str, Any] | None) -> str | None:

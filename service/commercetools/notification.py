@@ -41,15 +41,15 @@ class Notification:
     @property
     def event_type(self) -> str:
         """What happened to which type of resource: customer.created, customer.updated, customer.deleted and so on."""
-        return f"{self.resource_type}.{self._change}" if self.resource_type else self.notification_type
+        return f"{self.resource_type}.{self.change}" if self.resource_type else self.notification_type
 
     @property
     def is_deletion(self) -> bool:
         """Whether the resource was deleted: ResourceDeleted, or the Message CustomerDeleted, OrderDeleted and so on."""
-        return self._change == "deleted"
+        return self.change == "deleted"
 
     @property
-    def _change(self) -> str:
+    def change(self) -> str:
         change = _CHANGES.get(self.notification_type)
         if change is not None:
             return change

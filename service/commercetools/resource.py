@@ -5,7 +5,17 @@ https://docs.commercetools.com/api/types#references
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from enum import Enum
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+
+class Unreadable(Enum):
+    """Stands for a value that is there, but cannot be read as what is wanted. It does not say that a field is empty."""
+
+    UNREADABLE = "unreadable"
+
+
+UNREADABLE: Final = Unreadable.UNREADABLE
 
 
 class CannotRead(Exception):

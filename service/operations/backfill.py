@@ -32,15 +32,15 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 
 from service.commercetools.client import PAGE, CommercetoolsProject, RequestRefused, TooSlow
-from service.commercetools.customer import CUSTOMER, read_customer
+from service.commercetools.customer import customer_type
 from service.commercetools.resource import CannotRead
 from service.config import ConfigError, Settings
-from service.integration import identify_rules_by
 from service.operations import Exit, Output, Trouble, cannot_read, command_settings, commercetools_of
 from service.segment.client import BATCH_BYTES, BATCH_EVENTS, SegmentClient, create_segment_client
 from service.segment.types import NotDelivered
 from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules, customer_events
+from service.transformation.rules import identify_rules_by
 
 LANES = 8
 MAX_LANES = 32
@@ -325,9 +325,10 @@ class Backfill:
         self._plan = plan
         self._note = note
         self._project = CommercetoolsProject(commercetools)
-        self._customers = self._project.resources(CUSTOMER)
         self._segment: SegmentClient = create_segment_client(settings.segment.write_key, settings.segment.host)
         self._rules: IdentifyRules = identify_rules_by(settings)
+        self._of = customer_type(self._rules.mapping.named)
+        self._customers = self._project.resources(self._of)
         self._project_key = commercetools.project_key
         self._predicates = plan.predicates
         self._checkpoint = Checkpoint(plan.checkpoint, fingerprint_of(settings, plan))
@@ -563,7 +564,7 @@ class Backfill:
 
     def _event_of(self, document: Mapping[str, Any], rules: IdentifyRules) -> tuple[dict[str, Any], int] | None:
         """Return the event of a customer and its size, or None for a customer without a user id."""
-        for event in customer_events(read_customer(document), rules, self._project_key).events:
+        for event in customer_events(self._of.parse(document), rules, self._project_key).events:
             return self._segment.event_for(event)
         return None
 
@@ -612,7 +613,7 @@ class Backfill:
             limit = min(most, max(_SMALLEST_PAGE, fitting))
             asked = _now()
             try:
-                page = self._project.page_after(CUSTOMER, customer_id, predicates, limit)
+                page = self._project.page_after(self._of, customer_id, predicates, limit)
             except RequestRefused as refused:
                 trouble = cannot_read(refused)
                 if refused.status == HTTPStatus.BAD_REQUEST and self._plan.where and not self._has_sent:

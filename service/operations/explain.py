@@ -18,7 +18,7 @@ from service.commercetools.customer import CUSTOMER, Customer
 from service.commercetools.notification import Notification, read_notification
 from service.commercetools.resource import AnyResource, Resource, ResourceType
 from service.config import ClearTraits, Settings, UserIdField
-from service.integration import Ending, Now, Outcome, Reads, identify_rules_by, included, integration_by
+from service.integration import Ending, Now, Outcome, Reads, included, integration_by
 from service.operations import Exit, Output, command_settings, commercetools_of, plain
 from service.pubsub.envelope import PushMessage, open_envelope
 from service.segment.client import create_segment_client
@@ -26,6 +26,7 @@ from service.segment.types import NotDelivered, SegmentEvent, SegmentIntegration
 from service.serving.decoding import Malformed, json_object
 from service.transformation import transform_customer_to_segment
 from service.transformation.address import chosen_address
+from service.transformation.rules import identify_rules_by
 
 _READ_SECONDS = 28.0  # as long as the service gives a push
 _NO_KEY = "explain-without-a-write-key"

@@ -1,4 +1,4 @@
-"""Erasing users in Segment, many in one call, by Segment's Public API (events go to another API).
+"""Deleting and suppressing users in Segment, many in one call, by Segment's Public API (events go to another API).
 
 https://docs.segmentapis.com/tag/Deletion-and-Suppression#operation/createWorkspaceRegulation
 """
@@ -6,6 +6,7 @@ https://docs.segmentapis.com/tag/Deletion-and-Suppression#operation/createWorksp
 import json
 import time
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from http import HTTPStatus
 
 import requests
@@ -19,10 +20,21 @@ _MAX_BYTES = 3_900_000  # of 4 MB
 _SECONDS_BETWEEN_CALLS = 0.1  # 600 calls a minute
 
 
-class Regulations:
-    """Deletes users, and with `suppress` has Segment drop all later events about them, for good.
+class Regulation(StrEnum):
+    """What Segment does about a user: it deletes what it has, drops all later events, both, or ends the dropping.
 
-    Suppress only ids that no other person will ever have. Threads and greenlets may share it.
+    Suppress for good only ids that no other person will ever have.
+    """
+
+    DELETE = "DELETE_ONLY"
+    DELETE_AND_SUPPRESS = "SUPPRESS_WITH_DELETE"
+    SUPPRESS = "SUPPRESS_ONLY"
+    UNSUPPRESS = "UNSUPPRESS"
+
+
+class Regulations:
+    """Submits user ids for one regulation. Threads and greenlets may share it.
+
     https://www.twilio.com/docs/segment/privacy/user-deletion-and-suppression
     """
 
@@ -30,14 +42,14 @@ class Regulations:
         self,
         token: str,
         url: str,
+        regulation: Regulation = Regulation.DELETE_AND_SUPPRESS,
         *,
-        suppress: bool = True,
         call_seconds: float = CALL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._token = token
-        self._type = "SUPPRESS_WITH_DELETE" if suppress else "DELETE_ONLY"
+        self._type = regulation
         self._url = f"{url}/regulations"
         self._call_seconds = call_seconds
         self._clock = clock
@@ -49,8 +61,8 @@ class Regulations:
             self._post, max_items=_MAX_USER_IDS, max_size=_MAX_BYTES, slots=1, call_seconds=call_seconds, clock=clock
         )
 
-    def erase(self, user_id: str, deadline: float) -> SegmentIntegrationResult:
-        """Delete this user. A success means that Segment has accepted the regulation."""
+    def submit(self, user_id: str, deadline: float) -> SegmentIntegrationResult:
+        """Submit this user. A success means that Segment has accepted the regulation."""
         try:
             size = len(json.dumps(user_id)) + len(", ")
             return SegmentIntegrationResult(self._user_ids.submit(user_id, size=size, deadline=deadline))

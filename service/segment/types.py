@@ -65,15 +65,25 @@ class SegmentEvent(NamedTuple):
     payload: SegmentIdentifyPayload | SegmentTrackPayload | SegmentGroupPayload
 
 
+class Suppression(NamedTuple):
+    """A user id that Segment must suppress, because consent is withdrawn, or must not suppress any more."""
+
+    user_id: str
+    wanted: bool
+
+
 class Events(NamedTuple):
     """The events of a resource, in their order, or the reason why there are none.
 
-    `warn` marks a reason that an operator should see.
+    `warn` marks a reason that an operator should see. `unreadable` are the traits that were left out because the
+    resource has another kind of value there than the mapping says. `suppression` comes before the events.
     """
 
     events: tuple[SegmentEvent, ...] = ()
     reason: str = ""
     warn: bool = False
+    unreadable: tuple[str, ...] = ()
+    suppression: Suppression | None = None
 
 
 @dataclass(frozen=True, slots=True)

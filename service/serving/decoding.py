@@ -33,6 +33,14 @@ def json_object(data: bytes, what: str) -> dict[str, Any]:
     return parsed
 
 
+def json_or(text: str, otherwise: object) -> Any:  # noqa: ANN401  # any JSON
+    """Return the value of a JSON text, or `otherwise` if it is not JSON."""
+    try:
+        return _JSON.decode(text)
+    except (ValueError, RecursionError):
+        return otherwise
+
+
 _LARGE = 1024 * 1024
 _MOST_PARTS = 500_000  # some 100 bytes each
 

@@ -11,13 +11,14 @@ import sys
 
 from service.config import ConfigError, settings_from
 from service.serving.worker import JsonLogger, Worker
+from service.transformation.rules import identify_rules_by
 
 try:
     _settings = settings_from(os.environ)
-except ConfigError as error:
-    sys.exit(
-        f"The service cannot start: {error}"
-    )  # so the revision fails to start, instead of failing at its first message
+    identify_rules_by(_settings)
+except ConfigError as error:  # so the revision fails to start, instead of failing at its first message
+    print(f"The service cannot start: {error}", file=sys.stderr)  # noqa: T201  # there is no logger yet
+    sys.exit(2)
 
 wsgi_app = "service.app:create_app()"
 bind = f"0.0.0.0:{_settings.port}"

@@ -1,5 +1,7 @@
 """Which of a customer's addresses Segment gets, and in which form."""
 
+from collections.abc import Iterable
+
 from service.commercetools.customer import Address, Customer
 from service.transformation.street_order import NUMBER_FIRST
 
@@ -15,33 +17,31 @@ def chosen_address(customer: Customer) -> Address:
 
     An id that no address has is skipped.
     """
-    by_id = {address.id: address for address in customer.addresses if address.id is not None}
     ids = (
         customer.default_billing_address_id,
         customer.default_shipping_address_id,
         *customer.billing_address_ids,
         *customer.shipping_address_ids,
     )
-    first = customer.addresses[0] if customer.addresses else Address()
-    return next((by_id[id_] for id_ in ids if id_ in by_id), first)
+    return _first_of(ids, customer) or (customer.addresses[0] if customer.addresses else Address())
 
 
-def segment_address(address: Address) -> dict[str, str] | None:
-    """Return the address trait without its absent parts, or None if all are absent.
-
-    https://www.twilio.com/docs/segment/connections/spec/identify#traits
-    """
-    parts = {
-        "street": _street(address),
-        "city": address.city,
-        "state": address.state or address.region,
-        "postalCode": address.postal_code,
-        "country": address.country,
-    }
-    return {name: part for name, part in parts.items() if part} or None
+def billing_address(customer: Customer) -> Address:
+    """Return the default billing address, else the first one; an empty one if there is none."""
+    return _first_of((customer.default_billing_address_id, *customer.billing_address_ids), customer) or Address()
 
 
-def _street(address: Address) -> str:
+def shipping_address(customer: Customer) -> Address:
+    """Return the default shipping address, else the first one; an empty one if there is none."""
+    return _first_of((customer.default_shipping_address_id, *customer.shipping_address_ids), customer) or Address()
+
+
+def _first_of(ids: Iterable[str | None], customer: Customer) -> Address | None:
+    by_id = {address.id: address for address in customer.addresses if address.id is not None}
+    return next((by_id[id_] for id_ in ids if id_ in by_id), None)
+
+
+def street(address: Address) -> str:
     """Return the street in its country's order, and after it what else a letter needs, separated by commas."""
     number_first = _iso_code(address.country) in NUMBER_FIRST
     parts = (

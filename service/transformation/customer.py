@@ -1,35 +1,30 @@
-"""A customer as an identify. The rules are those of README's table, "Customer → identify"."""
+"""A customer as an identify. The rules are those of README's table, "Customer → identify", or of the shop's mapping."""
 
+import hashlib
+import json
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from service.commercetools.customer import Customer, read_customer
 from service.commercetools.notification import Notification
 from service.config import ClearTraits, UserIdField
-from service.segment.types import Events, SegmentEvent, SegmentIdentifyPayload
-from service.transformation.address import chosen_address, segment_address
-from service.transformation.message_id import state_message_id
+from service.segment.types import Events, SegmentEvent, SegmentIdentifyPayload, SegmentTrackPayload, Suppression
+from service.transformation.consent import Withdrawn
+from service.transformation.mapping import ShopMapping
+from service.transformation.mapping_file import built_in_mapping
+from service.transformation.message_id import fact_message_id, state_message_id
+from service.transformation.paths import View
 
 _FIRST_VERSION = 1
 _INVISIBLE = frozenset({"Cc", "Cf"})
-
-# Only commercetools has these traits, so an absent field means an empty trait. Other sources may set the others too.
-_OWN_TRAITS = frozenset(
-    {"customerNumber", "externalId", "isEmailVerified", "customerGroup", "customerGroups", "stores"}
-)
-_SHARED_TRAITS = frozenset({"firstName", "lastName", "name", "phone", "address", "company", "birthday"})
-_CLEARED: Mapping[ClearTraits, frozenset[str]] = {
-    ClearTraits.OFF: frozenset(),
-    ClearTraits.OWN: _OWN_TRAITS,
-    ClearTraits.ALL: _OWN_TRAITS | _SHARED_TRAITS,
-}
+_PREFERENCES_UPDATED = "Segment Consent Preference Updated"
 
 
 @dataclass(frozen=True, slots=True)
 class IdentifyRules:
-    """What a deployment decides: which field is the user id, what an absent field clears, and the source.
+    """What a deployment decides: which field is the user id, what an absent field clears, the mapping, and the source.
 
     `source` is a fingerprint of the write key. It makes the messageIds of staging and production different: Segment
     drops a repeated messageId even across sources. `salt` makes all of them new, to tell Segment everything once more.
@@ -39,21 +34,86 @@ class IdentifyRules:
     clear: ClearTraits = ClearTraits.OWN
     source: str = ""
     salt: str = ""
+    mapping: ShopMapping = field(default_factory=built_in_mapping)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a text that is the same for rules of the same effect, whatever the comments and order in the file."""
+        effective = json.dumps((self.user_id, self.clear, self.mapping.effective), sort_keys=True)
+        return hashlib.sha256(effective.encode()).hexdigest()[:16]
 
 
 _DEFAULT_RULES = IdentifyRules()
 
 
 def customer_events(customer: Customer, rules: IdentifyRules, project_key: str) -> Events:
-    """Return what Segment is told of a customer: one identify, or none for a customer without a user id.
+    """Return what Segment is told of a customer: an identify, none without a user id or the consent that is demanded.
 
     The identify has no timestamp, so its time is that of its arrival: "Newest last" in docs/decisions.md.
     """
-    payload = transform_customer_to_segment(customer, rules, project_key=project_key)
+    said = _said(customer, rules, project_key)
+    payload, consent = said.payload, rules.mapping.consent
     payload.pop("timestamp", None)
     if not payload["user_id"]:
         return Events(reason=f"the customer has no {rules.user_id}, which is to be the userId", warn=True)
+    identify = SegmentEvent("identify", payload)
+    if consent is None:
+        return Events((identify,), unreadable=said.unreadable)
+    if not said.preferences:
+        return Events(reason="no consent could be read, and the mapping file names no category", warn=True)
+    missing = consent.missing(said.preferences)
+    if missing:
+        return _without_consent(customer, rules, project_key, said, missing)
+    events: tuple[SegmentEvent, ...] = (identify,)
+    if consent.event:
+        events = (identify, _preference_event(customer, rules, project_key, payload))
+    suppressed = consent.withdrawn is Withdrawn.SUPPRESS and customer.version > _FIRST_VERSION
+    unsuppress = Suppression(payload["user_id"], wanted=False) if suppressed else None
+    return Events(events, unreadable=said.unreadable, suppression=unsuppress)
+
+
+def _without_consent(
+    customer: Customer, rules: IdentifyRules, project_key: str, said: "_Said", missing: Sequence[str]
+) -> Events:
+    """Return what Segment is told of a customer who has not consented, and may have before: docs/mapping.md."""
+    reason = f"no consent for {', '.join(missing)}"
+    consent, user_id = rules.mapping.consent, said.payload["user_id"]
+    if consent is None or customer.version == _FIRST_VERSION or consent.withdrawn is Withdrawn.NOTHING:
+        return Events(reason=reason)
+    if consent.withdrawn is Withdrawn.SUPPRESS:
+        return Events(reason=reason, suppression=Suppression(user_id, wanted=True))
+    refused = dict.fromkeys(said.preferences, False)
+    payload = SegmentIdentifyPayload(user_id=user_id, traits={}, context={"active": False} | _consent(refused))
+    payload["message_id"] = _message_id("identify", payload, customer, rules, project_key)
     return Events((SegmentEvent("identify", payload),))
+
+
+def _preference_event(
+    customer: Customer, rules: IdentifyRules, project_key: str, identify: SegmentIdentifyPayload
+) -> SegmentEvent:
+    """Return the event by which Unify learns of a preference: nothing but ids and consent is in it.
+
+    Its messageId names the customer and the preferences, so that Segment drops it while they stay as they are.
+    https://www.twilio.com/docs/segment/privacy/consent-management/consent-in-unify
+    """
+    consent = identify["context"]["consent"]
+    payload = SegmentTrackPayload(
+        event=_PREFERENCES_UPDATED,
+        user_id=identify["user_id"],
+        properties={},
+        context={"active": False, "consent": consent},
+    )
+    payload["message_id"] = fact_message_id(
+        "consent",
+        (identify["user_id"], consent),
+        source=rules.source,
+        project_key=project_key,
+        resource_id=customer.id,
+        salt=rules.salt,
+    )
+    if "anonymous_id" in identify:
+        payload["anonymous_id"] = identify["anonymous_id"]
+    return SegmentEvent("track", payload)
 
 
 def transform_customer_to_segment(
@@ -65,14 +125,49 @@ def transform_customer_to_segment(
     instead of a Customer; it is read first, and raises Malformed if it is not valid.
     """
     if not isinstance(customer, Customer):
-        customer = read_customer(customer)
-    payload = SegmentIdentifyPayload(
-        user_id=_user_id(customer, rules.user_id),
-        traits=_without_absent(_traits(customer), customer.version, rules),
-        context={"active": False, **({"locale": customer.locale} if customer.locale else {})},
-    )
-    payload["message_id"] = state_message_id(
-        "identify",
+        customer = read_customer(customer, rules.mapping.named)
+    return _said(customer, rules, project_key).payload
+
+
+class _Said(NamedTuple):
+    payload: SegmentIdentifyPayload
+    unreadable: tuple[str, ...]
+    preferences: Mapping[str, bool]
+
+
+def _said(customer: Customer, rules: IdentifyRules, project_key: str) -> _Said:
+    identify, consent = rules.mapping.identify, rules.mapping.consent
+    view = View(customer)
+    traits, unreadable = identify.traits_of(view, cleared_traits(customer, rules))
+    preferences = consent.preferences(view) if consent is not None else {}
+    context: dict[str, Any] = {"active": False}
+    if customer.locale:
+        context["locale"] = customer.locale
+    if identify.external_ids:
+        external_ids = identify.external_ids_of(view)
+        if external_ids:
+            context["externalIds"] = external_ids
+    if preferences:
+        context |= _consent(preferences)
+    payload = SegmentIdentifyPayload(user_id=_user_id(customer, rules.user_id), traits=traits, context=context)
+    anonymous_id = identify.anonymous_id_of(view)
+    if anonymous_id is not None:
+        payload["anonymous_id"] = anonymous_id
+    payload["message_id"] = _message_id("identify", payload, customer, rules, project_key)
+    if customer.last_modified_at:
+        payload["timestamp"] = customer.last_modified_at
+    return _Said(payload, unreadable, preferences)
+
+
+def _consent(preferences: Mapping[str, bool]) -> dict[str, Any]:
+    return {"consent": {"categoryPreferences": dict(preferences)}}
+
+
+def _message_id(
+    call: str, payload: SegmentIdentifyPayload, customer: Customer, rules: IdentifyRules, project_key: str
+) -> str:
+    return state_message_id(
+        call,
         payload,
         source=rules.source,
         project_key=project_key,
@@ -80,56 +175,20 @@ def transform_customer_to_segment(
         version=customer.version,
         salt=rules.salt,
     )
-    if customer.last_modified_at:
-        payload["timestamp"] = customer.last_modified_at
-    return payload
 
 
-# Of the fields that can be unknown. What is unknown is not cleared.
-_TRAITS_BY_FIELD = {
-    "customer_group": "customerGroup",
-    "customer_groups": "customerGroups",
-    "date_of_birth": "birthday",
-    "stores": "stores",
-}
-
-
-def _traits(customer: Customer) -> dict[str, Any]:
-    address = chosen_address(customer)
-    company = customer.company_name or address.company
-    # Readers of `name` split it where a part is missing: "von Stein" alone would get the first name "von".
-    name = f"{customer.first_name} {customer.last_name}" if customer.first_name and customer.last_name else None
-    traits = {
-        "email": customer.email,
-        "firstName": customer.first_name,
-        "lastName": customer.last_name,
-        "name": name,
-        "phone": address.mobile or address.phone,
-        "address": segment_address(address),
-        "company": {"name": company} if company else None,
-        "birthday": customer.date_of_birth,
-        "createdAt": customer.created_at,
-        "customerNumber": customer.customer_number,
-        "externalId": customer.external_id,
-        "commercetoolsId": customer.id,
-        "isEmailVerified": customer.is_email_verified,
-        "customerGroup": customer.customer_group,
-        "customerGroups": list(customer.customer_groups) or None,
-        "stores": list(customer.stores) or None,
-    }
-    for field in customer.unknown:
-        del traits[_TRAITS_BY_FIELD[field]]
-    return traits
-
-
-def _without_absent(traits: dict[str, Any], version: int, rules: IdentifyRules) -> dict[str, Any]:
-    """Remove absent traits, except those to be cleared: None clears a trait, and a missing trait stays as it is.
+def cleared_traits(customer: Customer, rules: IdentifyRules) -> frozenset[str]:
+    """Return the traits for which null is sent where they are absent: None clears a trait, a missing one stays.
 
     A new customer has nothing to clear, unless it may have the user id of a former one, and would inherit its traits.
     """
     may_inherit = rules.clear is ClearTraits.ALL and rules.user_id is not UserIdField.ID
-    cleared = _CLEARED[rules.clear] if version > _FIRST_VERSION or may_inherit else frozenset()
-    return {name: trait for name, trait in traits.items() if trait is not None or name in cleared}
+    if customer.version > _FIRST_VERSION or may_inherit:
+        return rules.mapping.identify.cleared_by(rules.clear)
+    return _NOTHING
+
+
+_NOTHING: frozenset[str] = frozenset()
 
 
 def _user_id(customer: Customer, field: UserIdField) -> str:

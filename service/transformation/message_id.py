@@ -5,6 +5,7 @@ https://www.twilio.com/docs/segment/guides/duplicate-data
 
 import hashlib
 import json
+from typing import Any
 
 from service.segment.types import SegmentIdentifyPayload
 
@@ -27,6 +28,16 @@ def state_message_id(
     id at every delivery, and another content, by other rules or another release, never has an id that Segment has seen.
     `source` is a fingerprint of the write key. A `salt` makes the id new for a state that must be sent once more.
     """
-    said = (payload["user_id"], payload["traits"], payload["context"])
+    said: tuple[Any, ...] = (payload["user_id"], payload["traits"], payload["context"])
+    if "anonymous_id" in payload:
+        said = (*said, payload["anonymous_id"])
     name = _to_json((source, project_key, resource_id, version, call, salt, said))
     return f"ct-{call}-{hashlib.sha256(name.encode()).hexdigest()[:40]}"
+
+
+def fact_message_id(
+    kind: str, fact: tuple[Any, ...], *, source: str, project_key: str, resource_id: str, salt: str
+) -> str:
+    """Return the messageId of a fact about a resource, whatever the resource's version is."""
+    name = _to_json((source, project_key, resource_id, kind, salt, fact))
+    return f"ct-{kind}-{hashlib.sha256(name.encode()).hexdigest()[:40]}"

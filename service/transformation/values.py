@@ -1,0 +1,228 @@
+"""What a mapping file's `as` makes of commercetools' JSON.
+
+A conversion returns the value, None if what it reads is absent (missing, null, blank, an empty array), and UNREADABLE
+if it is of another kind than asked for. Nothing is guessed: "5" is no number, and "true" no boolean.
+https://docs.commercetools.com/api/projects/custom-fields#customfields
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from enum import StrEnum
+from math import isfinite
+from typing import Any
+
+from service.commercetools.resource import UNREADABLE
+from service.serving.decoding import json_or
+
+
+class As(StrEnum):
+    """The kinds of value that `as` can ask for. Without `as`, it is a text, a number or a boolean."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    DATETIME = "datetime"
+    LIST = "list"
+    LOCALIZED = "localized"
+    AMOUNT = "amount"
+    CURRENCY = "currency"
+    MONEY = "money"
+    ID = "id"
+    KEY = "key"
+    JSON = "json"
+
+
+OF_CUSTOMER = "customer"
+"""Stands in a list of locales for the customer's own."""
+
+Convert = Callable[[Any, str | None], Any]
+"""Converts JSON; it gets the customer's own locale too."""
+
+
+def conversion(kind: As | None, locales: Sequence[str] = ()) -> Convert:
+    """Return the conversion to a kind. An array is converted element by element and sorted: a Set has no fixed order.
+
+    `locales` are those of LOCALIZED, in the order in which they are preferred.
+    """
+    match kind:
+        case As.LOCALIZED:
+            return _each(_localized(tuple(locales)))
+        case As.LIST:
+            return _of_list
+        case As.JSON:
+            return _json
+    return _each(_ONE[kind])
+
+
+def _each(convert: Convert) -> Convert:
+    def of_any(raw: Any, locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+        return convert(raw, locale) if type(raw) is not list else _array(raw, convert, locale)
+
+    return of_any
+
+
+def _array(raw: Sequence[Any], convert: Convert, locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+    converted = [convert(one, locale) for one in raw]
+    if any(one is UNREADABLE for one in converted):
+        return UNREADABLE
+    there = [one for one in converted if one is not None]
+    types = {type(one) for one in there}
+    if len(types) > 1 and types != {int, float}:
+        return UNREADABLE
+    return sorted(there, key=_money_order if types == {dict} else None) or None
+
+
+def _money_order(money: Mapping[str, Any]) -> tuple[Any, Any]:
+    return money["currency"], money["amount"]
+
+
+def _text(raw: str) -> str | None:
+    return raw.replace("\0", "").strip() or None
+
+
+def _scalar(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+    if type(raw) is str:
+        return _text(raw)
+    return raw if raw is None or type(raw) is bool else _number(raw, _locale)
+
+
+def _as_text(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+    if type(raw) is str:
+        return _text(raw)
+    number = _number(raw, _locale)
+    return number if number is None or number is UNREADABLE else str(number)
+
+
+def _number(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+    if raw is None or (type(raw) is int and abs(raw) <= _LARGEST):
+        return raw
+    return raw if type(raw) is float and isfinite(raw) else UNREADABLE
+
+
+def _boolean(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+    return raw if type(raw) is bool or raw is None else UNREADABLE
+
+
+_DATE = re.compile(r"(?!0001)[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T.*)?", re.DOTALL)  # year 1: a date that was never set
+_DATETIME = re.compile(
+    r"(?!0001)[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})"
+)
+
+
+def _matching(pattern: re.Pattern[str], length: int | None) -> Convert:
+    def convert(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+        if raw is None:
+            return None
+        if type(raw) is not str:
+            return UNREADABLE
+        text = _text(raw)
+        return text if text is None else text[:length] if pattern.fullmatch(text) else UNREADABLE
+
+    return convert
+
+
+def _localized(locales: Sequence[str]) -> Convert:
+    """Return the text of the first of `locales` that is there, else that of its language alone: de-AT, de."""
+
+    def convert(raw: Any, own: str | None) -> Any:  # noqa: ANN401  # any JSON
+        if raw is None:
+            return None
+        if type(raw) is not dict or not all(type(text) is str for text in raw.values()):
+            return UNREADABLE
+        return next((text for tag in tags_of(locales, own) if (text := _text(raw.get(tag, "")))), None)
+
+    return convert
+
+
+def tags_of(locales: Sequence[str], own: str | None) -> list[str]:
+    """Return the locales that are looked for, in their order: each, and then its language alone."""
+    tags: dict[str, None] = {}
+    for locale in locales:
+        tag = own if locale == OF_CUSTOMER else locale
+        if tag:
+            tags |= dict.fromkeys((tag, tag.partition("-")[0]))
+    return list(tags)
+
+
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_MOST_DIGITS = 20
+_LARGEST = 2**63
+
+
+def _amount_of(raw: Mapping[str, Any]) -> float | int | None:
+    """Return an amount of money in major units: https://docs.commercetools.com/api/types#money."""
+    precise = raw.get("type") == "highPrecision"
+    units, digits = raw.get("preciseAmount" if precise else "centAmount"), raw.get("fractionDigits")
+    if type(units) is not int or abs(units) > _LARGEST or type(digits) is not int or not 0 <= digits <= _MOST_DIGITS:
+        return None
+    return float(Decimal(units).scaleb(-digits)) if digits else units
+
+
+def _money(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+    if raw is None:
+        return None
+    if type(raw) is not dict:
+        return UNREADABLE
+    amount, currency = _amount_of(raw), raw.get("currencyCode")
+    if amount is None or type(currency) is not str or not _CURRENCY.fullmatch(currency):
+        return UNREADABLE
+    return {"amount": amount, "currency": currency}
+
+
+def _of_money(part: str) -> Convert:
+    def convert(raw: Any, locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+        money = _money(raw, locale)
+        return money[part] if type(money) is dict else money
+
+    return convert
+
+
+def _id(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+    if raw is None:
+        return None
+    if type(raw) is not dict or type(raw.get("typeId")) is not str or type(raw.get("id")) is not str:
+        return UNREADABLE
+    return _text(raw["id"])
+
+
+def _key(raw: Any, locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+    """Return the key of an expanded reference. Without `obj` it is not known whether the resource has a key."""
+    if raw is None:
+        return None
+    if _id(raw, locale) is UNREADABLE or type(raw.get("obj")) is not dict:
+        return UNREADABLE
+    key = raw["obj"].get("key")
+    return _scalar(key, locale) if key is None or type(key) is str else UNREADABLE
+
+
+def _of_list(raw: Any, locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+    if raw is None:
+        return None
+    return _array(raw, _scalar, locale) if type(raw) is list else UNREADABLE
+
+
+def _json(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+    if raw is None:
+        return None
+    if type(raw) is not str:
+        return UNREADABLE
+    text = _text(raw)
+    value = None if text is None else json_or(text, UNREADABLE)
+    return None if value in ("", [], {}) else value
+
+
+_ONE: Mapping[As | None, Convert] = {
+    None: _scalar,
+    As.TEXT: _as_text,
+    As.NUMBER: _number,
+    As.BOOLEAN: _boolean,
+    As.DATE: _matching(_DATE, 10),
+    As.DATETIME: _matching(_DATETIME, None),
+    As.AMOUNT: _of_money("amount"),
+    As.CURRENCY: _of_money("currency"),
+    As.MONEY: _money,
+    As.ID: _id,
+    As.KEY: _key,
+}
