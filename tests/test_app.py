@@ -849,7 +849,7 @@ def test_health_answers_ok_and_calls_nobody() -> None:
 
     answer = door.http.get("/health")
 
-    assert (answer.status_code, answer.json) == (200, {"status": "ok"})
+    assert (answer.status_code, answer.json) == (200, {"status": "ok", "rules": ""})
     assert door.lines == []
 
 

@@ -130,7 +130,7 @@ def public_api() -> Iterator[Party]:
             )
 
             def ask(number: int = 1, *, deadline: float = NO_END) -> str | None:
-                error = made.erase(person(number), deadline).error
+                error = made.submit(person(number), deadline).error
                 assert error is None or not error.refused
                 return error.message if error else None
 

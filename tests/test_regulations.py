@@ -76,7 +76,7 @@ def erase_all(
     """Erase all of them at the same moment, as pushes arrive."""
     clock = callers.Clock()
     regulations = Regulations(public_api.token, public_api.url, call_seconds=callers.PATIENCE, clock=clock, sleep=sleep)
-    erasures = [partial(regulations.erase, user_id, NO_END) for user_id in user_ids]
+    erasures = [partial(regulations.submit, user_id, NO_END) for user_id in user_ids]
     return [result.error for result in callers.all_at_once(erasures, clock, public_api)]
 
 
@@ -149,7 +149,7 @@ def test_a_call_names_5000_people_at_most(public_api: SegmentPublicApiStandIn) -
         import gevent, requests
         from service.segment.regulations import Regulations
         regulations = Regulations({TOKEN!r}, {public_api.url!r})
-        calls = [gevent.spawn(regulations.erase, f"user-{{n}}", float("inf")) for n in range(8000)]
+        calls = [gevent.spawn(regulations.submit, f"user-{{n}}", float("inf")) for n in range(8000)]
         gevent.sleep(0)
         requests.get("{public_api.url}/all-submitted")
         gevent.joinall(calls, raise_error=True)

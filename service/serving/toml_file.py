@@ -92,6 +92,7 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
         if header is not None:
             table = _parts(header[2])
             if header[1] == "[[":
+                lines.setdefault(table, number)
                 counted[table] = counted.get(table, -1) + 1
                 table = (*table, str(counted[table]))
             lines.setdefault(table, number)

@@ -350,7 +350,9 @@ class _Reader:
             )
 
     def check_reserved(self, at: At, trait: Trait) -> None:
-        part = next(iter(trait.parts))
+        part, rule = next(iter(trait.parts.items()))
+        if not (rule.paths or rule.expression or rule.value is not None):
+            return  # a mistake in it is told already
         place = (*at, f"{trait.name}.{part}" if part else trait.name)
         if _snake(trait.name) in _SEGMENTS_OWN:
             self.wrong(place, "is a trait that only Segment sets")
