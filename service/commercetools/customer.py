@@ -3,7 +3,7 @@
 https://docs.commercetools.com/api/projects/customers#customer
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -214,22 +214,29 @@ def _group_reference(document: Mapping[str, Any]) -> Any:  # noqa: ANN401  # any
 
 
 def _picked(document: Any, named: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:  # noqa: ANN401  # any JSON
-    return {path: _at(document, keys) for path, keys in named.items()}
+    """Return the fields by path: None for one that is empty, UNREADABLE if the document does not show whether it is."""
+    picked: dict[str, Any] = {}
+    table: Any = document
+    of: Sequence[str] = []
+    for path, (*tables, name) in named.items():
+        if tables != of:
+            table, of = _table(document, tables), tables
+        picked[path] = table.get(name) if type(table) is dict else table
+    return picked
 
 
 _ALWAYS_THERE = frozenset({"fields", "obj"})  # in custom fields; in a reference, if it was expanded
 
 
-def _at(document: Any, keys: tuple[str, ...]) -> Any:  # noqa: ANN401  # any JSON
-    """Return what is at these keys: None if it is empty, UNREADABLE if the document does not show whether it is."""
-    value = document
-    for key in keys:
-        if value is None:
+def _table(document: Any, names: Sequence[str]) -> Any:  # noqa: ANN401  # any JSON
+    table = document
+    for name in names:
+        if table is None:
             return None
-        if type(value) is not dict or (key in _ALWAYS_THERE and key not in value):
+        if type(table) is not dict or (name in _ALWAYS_THERE and name not in table):
             return UNREADABLE
-        value = value.get(key)
-    return value
+        table = table.get(name)
+    return table if table is None or type(table) is dict else UNREADABLE
 
 
 def _group(reference: Mapping[str, Any] | None) -> str | None:

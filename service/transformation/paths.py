@@ -17,10 +17,11 @@ from service.transformation.address import billing_address, chosen_address, ship
 class View:
     """A customer as the paths see it, with the addresses that represent it."""
 
-    __slots__ = ("_billing", "_shipping", "address", "customer")
+    __slots__ = ("_billing", "_shipping", "address", "customer", "more")
 
     def __init__(self, customer: Customer) -> None:
         self.customer = customer
+        self.more = customer.more
         self.address = chosen_address(customer)
         self._billing: Address | None = None
         self._shipping: Address | None = None
@@ -48,7 +49,8 @@ class Path:
 
     `typed` tells that it reads what a trait can be as it is, not just any JSON. `own` tells that commercetools is the
     only one who knows the value, so that an absent one is empty. `custom` is the name of the custom field, and `of` is
-    what the path starts at: "customer", "address" or "customer-group".
+    what the path starts at: "customer", "address" or "customer-group". `more` is its
+    key in the customer's `more`, if it is there.
     """
 
     text: str
@@ -58,6 +60,7 @@ class Path:
     own: bool = False
     custom: str | None = None
     of: str = "customer"
+    more: str | None = None
 
 
 class NoSuchPath(NamedTuple):
@@ -182,11 +185,11 @@ def _of_customer(name: str) -> Path:
         return Path(name, attrgetter(f"customer.{_TEXTS[name]}"), typed=True, own=own)
     if name in _COMPUTED:
         return Path(name, _COMPUTED[name], typed=True, own=own)
-    return Path(name, _more(name), Named(of_customer={name: (name,)}), own=own)
+    return Path(name, _more(name), Named(of_customer={name: (name,)}), own=own, more=name)
 
 
 def _more(path: str) -> Get:
-    return lambda view: view.customer.more.get(path)
+    return lambda view: view.more.get(path)
 
 
 def _custom(text: str, rest: list[str], *, expand: bool) -> Path | NoSuchPath:
@@ -196,7 +199,7 @@ def _custom(text: str, rest: list[str], *, expand: bool) -> Path | NoSuchPath:
     named = Named(of_customer={text: ("custom", "fields", name)})
     if expand:
         named = replace(named, expand=_expansions(f"custom.fields.{name}"))
-    return Path(text, _more(text), named, own=True, custom=name)
+    return Path(text, _more(text), named, own=True, custom=name, more=text)
 
 
 def _custom_field(text: str, rest: list[str]) -> str | NoSuchPath:
@@ -249,11 +252,11 @@ def _of_group(text: str, rest: list[str]) -> Path | NoSuchPath:
     match rest:
         case [name] if name in _GROUP:
             named = Named(of_group={text: _GROUP[name]})
-            return Path(text, _more(text), named, own=True, of="customer-group")
+            return Path(text, _more(text), named, own=True, of="customer-group", more=text)
         case ["custom", *inner]:
             field_name = _custom_field(text, inner)
             if isinstance(field_name, NoSuchPath):
                 return field_name
             named = Named(of_group={text: ("obj", "custom", "fields", field_name)})
-            return Path(text, _more(text), named, own=True, custom=field_name, of="customer-group")
+            return Path(text, _more(text), named, own=True, custom=field_name, of="customer-group", more=text)
     return NoSuchPath(f"reads {text}, which is no field of a customer group", ".".join(rest), (*_GROUP, "custom"))

@@ -70,18 +70,23 @@ class Rule:
             return lambda _view: self.value
         if self.expression is not None:
             return self._finished(self._of_expression(self.expression))
-        bare = not self.values and self.longest is None and self.default is None
-        if len(self.paths) == 1 and bare and self.kind is None and self.paths[0].typed:
-            return self.paths[0].get
-        return self._finished(self._of_paths())
+        if len(self.paths) != 1:
+            return self._finished(self._of_paths())
+        path = self.paths[0]
+        return self._finished(path.get if path.typed and self.kind is None else self._of_path(path))
+
+    def _of_path(self, path: Path) -> Read:
+        convert, get, more = conversion(self.kind, self.locales), path.get, path.more
+        if more is None:
+            return lambda view: convert(get(view), view)
+        return lambda view: convert(view.more.get(more), view)
 
     def _of_paths(self) -> Read:
-        gets = [path.get for path in self.paths]
-        convert = conversion(self.kind, self.locales)
+        reads = [self._of_path(path) for path in self.paths]
 
         def first_there(view: View) -> Any:  # noqa: ANN401  # any JSON
-            for get in gets:
-                value = convert(get(view), view.customer.locale)
+            for read in reads:
+                value = read(view)
                 if value is not None:
                     return value
             return None
@@ -102,18 +107,23 @@ class Rule:
                 for name in names[:-1]:
                     inner = inner.setdefault(name, {})
                 inner[names[-1]] = value
-            return convert(expression.evaluate(seen), view.customer.locale)
+            return convert(expression.evaluate(seen), view)
 
         return evaluated
 
     def _finished(self, read: Read) -> Read:
-        if not self.values and self.longest is None and self.default is None:
-            return read
+        default, values = self.default, self.values
+        if not values and self.longest is None:
+            if default is None:
+                return read
+            return lambda view: default if (value := read(view)) is None else value
 
         def finished(view: View) -> Any:  # noqa: ANN401  # any JSON
             value = read(view)
+            if type(value) is str and self.longest is None:
+                return values.get(value, value)
             if value is None:
-                return self.default
+                return default
             if value is UNREADABLE:
                 return value
             return [self._finish(one) for one in value] if type(value) is list else self._finish(value)

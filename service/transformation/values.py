@@ -7,13 +7,13 @@ https://docs.commercetools.com/api/projects/custom-fields#customfields
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from enum import StrEnum
 from math import isfinite
 from typing import Any
 
-from service.commercetools.resource import UNREADABLE
+from service.commercetools.resource import UNREADABLE, Unreadable
 from service.serving.decoding import json_or
+from service.transformation.paths import View
 
 
 class As(StrEnum):
@@ -37,8 +37,8 @@ class As(StrEnum):
 OF_CUSTOMER = "customer"
 """Stands in a list of locales for the customer's own."""
 
-Convert = Callable[[Any, str | None], Any]
-"""Converts JSON; it gets the customer's own locale too."""
+Convert = Callable[[Any, View], Any]
+"""Converts JSON of a customer."""
 
 
 def conversion(kind: As | None, locales: Sequence[str] = ()) -> Convert:
@@ -57,21 +57,28 @@ def conversion(kind: As | None, locales: Sequence[str] = ()) -> Convert:
 
 
 def _each(convert: Convert) -> Convert:
-    def of_any(raw: Any, locale: str | None) -> Any:  # noqa: ANN401  # any JSON
-        return convert(raw, locale) if type(raw) is not list else _array(raw, convert, locale)
+    def of_any(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
+        return convert(raw, view) if type(raw) is not list else _array(raw, convert, view)
 
     return of_any
 
 
-def _array(raw: Sequence[Any], convert: Convert, locale: str | None) -> Any:  # noqa: ANN401  # any JSON
-    converted = [convert(one, locale) for one in raw]
-    if any(one is UNREADABLE for one in converted):
+def _array(raw: Sequence[Any], convert: Convert, view: View) -> Any:  # noqa: ANN401  # any JSON
+    converted = [convert(one, view) for one in raw]
+    types = {type(one) for one in converted}
+    if _NONE in types:
+        converted = [one for one in converted if one is not None]
+        types.remove(_NONE)
+    if len(types) > 1 and types != _NUMBERS:
         return UNREADABLE
-    there = [one for one in converted if one is not None]
-    types = {type(one) for one in there}
-    if len(types) > 1 and types != {int, float}:
+    if Unreadable in types:
         return UNREADABLE
-    return sorted(there, key=_money_order if types == {dict} else None) or None
+    converted.sort(key=_money_order if dict in types else None)
+    return converted or None
+
+
+_NONE = type(None)
+_NUMBERS = {int, float}
 
 
 def _money_order(money: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -82,26 +89,26 @@ def _text(raw: str) -> str | None:
     return raw.replace("\0", "").strip() or None
 
 
-def _scalar(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+def _scalar(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if type(raw) is str:
         return _text(raw)
-    return raw if raw is None or type(raw) is bool else _number(raw, _locale)
+    return raw if raw is None or type(raw) is bool else _number(raw, _view)
 
 
-def _as_text(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+def _as_text(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if type(raw) is str:
         return _text(raw)
-    number = _number(raw, _locale)
+    number = _number(raw, _view)
     return number if number is None or number is UNREADABLE else str(number)
 
 
-def _number(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+def _number(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None or (type(raw) is int and abs(raw) <= _LARGEST):
         return raw
     return raw if type(raw) is float and isfinite(raw) else UNREADABLE
 
 
-def _boolean(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+def _boolean(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     return raw if type(raw) is bool or raw is None else UNREADABLE
 
 
@@ -112,7 +119,7 @@ _DATETIME = re.compile(
 
 
 def _matching(pattern: re.Pattern[str], length: int | None) -> Convert:
-    def convert(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+    def convert(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
         if raw is None:
             return None
         if type(raw) is not str:
@@ -125,13 +132,23 @@ def _matching(pattern: re.Pattern[str], length: int | None) -> Convert:
 
 def _localized(locales: Sequence[str]) -> Convert:
     """Return the text of the first of `locales` that is there, else that of its language alone: de-AT, de."""
+    of_everyone = None if OF_CUSTOMER in locales else tags_of(locales, None)
 
-    def convert(raw: Any, own: str | None) -> Any:  # noqa: ANN401  # any JSON
+    def convert(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
         if raw is None:
             return None
-        if type(raw) is not dict or not all(type(text) is str for text in raw.values()):
+        if type(raw) is not dict:
             return UNREADABLE
-        return next((text for tag in tags_of(locales, own) if (text := _text(raw.get(tag, "")))), None)
+        for tag in of_everyone or tags_of(locales, view.customer.locale):
+            text = raw.get(tag)
+            if text is None:
+                continue
+            if type(text) is not str:
+                return UNREADABLE
+            stripped = _text(text)
+            if stripped is not None:
+                return stripped
+        return UNREADABLE if any(type(text) is not str for text in raw.values()) else None
 
     return convert
 
@@ -157,10 +174,10 @@ def _amount_of(raw: Mapping[str, Any]) -> float | int | None:
     units, digits = raw.get("preciseAmount" if precise else "centAmount"), raw.get("fractionDigits")
     if type(units) is not int or abs(units) > _LARGEST or type(digits) is not int or not 0 <= digits <= _MOST_DIGITS:
         return None
-    return float(Decimal(units).scaleb(-digits)) if digits else units
+    return units / 10**digits if digits else units  # the nearest float: both are integers
 
 
-def _money(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+def _money(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None:
         return None
     if type(raw) is not dict:
@@ -171,15 +188,17 @@ def _money(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
     return {"amount": amount, "currency": currency}
 
 
-def _of_money(part: str) -> Convert:
-    def convert(raw: Any, locale: str | None) -> Any:  # noqa: ANN401  # any JSON
-        money = _money(raw, locale)
-        return money[part] if type(money) is dict else money
-
-    return convert
+def _amount(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
+    money = _money(raw, view)
+    return money["amount"] if type(money) is dict else money
 
 
-def _id(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+def _currency(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
+    money = _money(raw, view)
+    return money["currency"] if type(money) is dict else money
+
+
+def _id(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None:
         return None
     if type(raw) is not dict or type(raw.get("typeId")) is not str or type(raw.get("id")) is not str:
@@ -187,23 +206,23 @@ def _id(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
     return _text(raw["id"])
 
 
-def _key(raw: Any, locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+def _key(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
     """Return the key of an expanded reference. Without `obj` it is not known whether the resource has a key."""
     if raw is None:
         return None
-    if _id(raw, locale) is UNREADABLE or type(raw.get("obj")) is not dict:
+    if _id(raw, view) is UNREADABLE or type(raw.get("obj")) is not dict:
         return UNREADABLE
     key = raw["obj"].get("key")
-    return _scalar(key, locale) if key is None or type(key) is str else UNREADABLE
+    return _scalar(key, view) if key is None or type(key) is str else UNREADABLE
 
 
-def _of_list(raw: Any, locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+def _of_list(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None:
         return None
-    return _array(raw, _scalar, locale) if type(raw) is list else UNREADABLE
+    return _array(raw, _scalar, view) if type(raw) is list else UNREADABLE
 
 
-def _json(raw: Any, _locale: str | None) -> Any:  # noqa: ANN401  # any JSON
+def _json(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None:
         return None
     if type(raw) is not str:
@@ -220,8 +239,8 @@ _ONE: Mapping[As | None, Convert] = {
     As.BOOLEAN: _boolean,
     As.DATE: _matching(_DATE, 10),
     As.DATETIME: _matching(_DATETIME, None),
-    As.AMOUNT: _of_money("amount"),
-    As.CURRENCY: _of_money("currency"),
+    As.AMOUNT: _amount,
+    As.CURRENCY: _currency,
     As.MONEY: _money,
     As.ID: _id,
     As.KEY: _key,
