@@ -4,7 +4,6 @@ https://docs.commercetools.com/api/general-concepts#query-features
 https://docs.commercetools.com/api/authorization#client-credentials-flow
 """
 
-import json
 import re
 import threading
 import time
@@ -161,14 +160,16 @@ class Resources(Generic[AnyResource]):
             raise CannotRead("commercetools shows an older version than the notification's")
         return None if document is None else self._of.parse(document)
 
-    def has_other(self, field: str, value: str, resource_id: str, deadline: float) -> bool:
-        """Tell whether a resource other than this one has the value in a field. It is a query, which may lag behind.
+    def has_other(self, field: str, values: Sequence[str], resource_id: str, deadline: float) -> bool:
+        """Tell whether a resource other than this one has one of the values in a field. It is a query, which may lag.
 
-        https://docs.commercetools.com/api/predicates/query. Raises CannotRead.
+        https://docs.commercetools.com/api/predicates/query#input-variables. Raises CannotRead.
         """
-        where = {"where": f"{field} = {json.dumps(value)}", "limit": "2", "withTotal": "false"}
+        variables = {f"var.value{number}": _as_utf8(value) for number, value in enumerate(values)}
+        where = " or ".join(f"{field} = :value{number}" for number in range(len(values)))
+        query = {"where": where, "limit": "2", "withTotal": "false", **variables}
         deadline = min(deadline, self._clock() + self._call_seconds)
-        found = _results(self._client.get(self._of.path, where, deadline))
+        found = _results(self._client.get(self._of.path, query, deadline))
         return any(isinstance(document, dict) and document.get("id") != resource_id for document in found)
 
     def _checked(self, resource_id: str) -> str:
@@ -411,6 +412,11 @@ def _error_codes(answer: requests.Response) -> list[str]:
     except (ValueError, RecursionError, KeyError, TypeError):
         return []
     return list(dict.fromkeys(code for code in codes if isinstance(code, str) and _CODE.fullmatch(code)))
+
+
+def _as_utf8(text: str) -> str:
+    """Return the text as an address can have it: JSON can also bring half of a surrogate pair."""
+    return text.encode(errors="replace").decode()
 
 
 def _in_order(page: Sequence[object], after: str) -> bool:
