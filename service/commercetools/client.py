@@ -36,8 +36,10 @@ PAGE = 500
 # resource that is missing or older than the notification is read again by id, which does not lag.
 
 
-_QUERY_TIMED_OUT = "QueryTimedOut"  # a 400: https://docs.commercetools.com/api/errors#400-bad-request
-_CODE = re.compile(r"[A-Za-z]{1,40}")
+# Of these, commercetools' codes say more than the status: https://docs.commercetools.com/api/errors
+_TOO_MUCH = frozenset({"QueryTimedOut", "ContentTooLarge"})
+_PASSING = frozenset({"General", "BadGateway", "OverCapacity", "PendingOperation"})
+_CODE = re.compile(r"[A-Za-z_]{1,40}")
 _MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
@@ -62,10 +64,14 @@ class RequestRefused(CannotRead):
 
 
 class TooSlow(CannotRead):
-    """commercetools did not answer a query in time; it may answer one for fewer resources."""
+    """commercetools did not answer a query in time or in one answer; it may answer one for fewer resources."""
 
 
-class ScopesRefused(RequestRefused):
+class TokenRefused(RequestRefused):
+    """The token endpoint gave that answer."""
+
+
+class ScopesRefused(TokenRefused):
     """The token endpoint answered invalid_scope: the API client does not have one of the requested scopes."""
 
 
@@ -333,8 +339,8 @@ class _Token:
             auth=(self._settings.client_id, self._settings.client_secret),
         )
         if answer.status_code == HTTPStatus.BAD_REQUEST and _oauth_error(answer) == "invalid_scope":
-            raise ScopesRefused("commercetools' token endpoint answered 400 invalid_scope", answer.status_code)
-        document = _answered(answer, "commercetools' token endpoint")
+            raise ScopesRefused(f"{_TOKENS} answered 400 invalid_scope", answer.status_code)
+        document = _answered(answer, _TOKENS)
         token, seconds = document.get("access_token"), document.get("expires_in")
         if not (isinstance(token, str) and token and isinstance(seconds, int)):
             raise CannotRead("what answered for a token is not commercetools")
@@ -361,13 +367,20 @@ def _call(
     return answer
 
 
+_TOKENS = "commercetools' token endpoint"
+
+
 def _answered(answer: requests.Response, party: str = "commercetools") -> dict[str, Any]:
     status = answer.status_code
     codes = [] if status == HTTPStatus.OK else _error_codes(answer)
-    if _QUERY_TIMED_OUT in codes:
-        raise TooSlow(f"{party} answered {status} {_QUERY_TIMED_OUT}")
+    for code in codes:
+        if code in _TOO_MUCH:
+            raise TooSlow(f"{party} answered {status} {code}")
+        if code in _PASSING:
+            raise CannotRead(f"{party} answered {status} {code}")
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS:
-        raise RequestRefused(f"{party} answered {status}", status, codes)
+        kind = TokenRefused if party == _TOKENS else RequestRefused
+        raise kind(f"{party} answered {status}", status, codes)
     if status != HTTPStatus.OK:
         raise CannotRead(f"{party} answered {status}")
     return _json_object(answer)
