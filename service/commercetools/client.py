@@ -38,7 +38,7 @@ PAGE = 500
 
 # Of these, commercetools' codes say more than the status: https://docs.commercetools.com/api/errors
 _TOO_MUCH = frozenset({"QueryTimedOut", "ContentTooLarge"})
-_PASSING = frozenset({"General", "BadGateway", "OverCapacity", "PendingOperation"})
+_PASSING = frozenset({"BadGateway", "OverCapacity", "PendingOperation"})
 _CODE = re.compile(r"[A-Za-z_]{1,40}")
 _MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
@@ -373,12 +373,11 @@ _TOKENS = "commercetools' token endpoint"
 def _answered(answer: requests.Response, party: str = "commercetools") -> dict[str, Any]:
     status = answer.status_code
     codes = [] if status == HTTPStatus.OK else _error_codes(answer)
-    for code in codes:
-        if code in _TOO_MUCH:
-            raise TooSlow(f"{party} answered {status} {code}")
-        if code in _PASSING:
-            raise CannotRead(f"{party} answered {status} {code}")
+    for code in _TOO_MUCH.intersection(codes):
+        raise TooSlow(f"{party} answered {status} {code}")
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS:
+        for code in _PASSING.intersection(codes):
+            raise CannotRead(f"{party} answered {status} {code}")
         kind = TokenRefused if party == _TOKENS else RequestRefused
         raise kind(f"{party} answered {status}", status, codes)
     if status != HTTPStatus.OK:
