@@ -226,18 +226,20 @@ class CommercetoolsStandIn(StandIn):
     def _found(self, predicates: Sequence[Predicate], sort: "Sequence[_Order]") -> Iterator[Document]:
         """The customers that fulfil all predicates, in order; lazily where the shop has them in that order."""
         comparisons = list(comparisons_of(predicates))
+        moments = [one.values[0] for one in comparisons if one.field == "lastModifiedAt" and one.test in (">", ">=")]
+        since = max(moments, default=_LONG_AGO)
         exact = [one.values for one in comparisons if one.field == "id" and one.test in ("=", "in")]
         if exact:
             ids: Iterable[str] = sorted({str(value) for value in exact[0]})
             sorted_already = not sort
         elif not sort or sort[0] == ("id", False):
-            bounds = [str(one.values[0]) for one in comparisons if one.field == "id" and one.test == ">"]
-            ids, sorted_already = self.shop.ids(max(bounds, default="")), True
+            after = max(
+                [str(one.values[0]) for one in comparisons if one.field == "id" and one.test == ">"], default=""
+            )
+            everyone = self._query_lag or not moments
+            ids = self.shop.ids(after) if everyone else self.shop.ids_after_modified_since(after, since)
+            sorted_already = True
         elif sort[0] == ("lastModifiedAt", False) and not self._query_lag:  # which no two share
-            moments = [
-                one.values[0] for one in comparisons if one.field == "lastModifiedAt" and one.test in (">", ">=")
-            ]
-            since = max(moments, default=_LONG_AGO)
             ids, sorted_already = self.shop.ids_modified_since(since), True
         else:
             ids, sorted_already = self.shop.ids(), False

@@ -132,15 +132,27 @@ class Shop:
 
     def ids_modified_since(self, moment: datetime) -> Iterator[str]:
         """The ids of living customers whose lastModifiedAt is `moment` or later, in that order."""
-        first = max(0, -((self._born(0) - moment) // _STEP))
+        yield from self._originals_since(moment)
+        yield from self._changed_since(moment)
+
+    def ids_after_modified_since(self, after: str, moment: datetime) -> Iterator[str]:
+        """Those of them beyond `after`, in the order of the ids."""
+        merged = merge(self._originals_since(moment, after), sorted(self._changed_since(moment)))
+        return (found for found in merged if found > after)
+
+    def _originals_since(self, moment: datetime, after: str = "") -> Iterator[str]:
+        """The ids of the initial population, as far as it is unchanged, in the order of lastModifiedAt and of ids."""
+        first = max(0, -((self._born(0) - moment) // _STEP), self._first_beyond(after) if self._population else 0)
         originals = (self._id(index) for index in range(first, self._population))
-        yield from (customer_id for customer_id in originals if customer_id not in self._histories)
+        return (customer_id for customer_id in originals if customer_id not in self._histories)
+
+    def _changed_since(self, moment: datetime) -> list[str]:
         changed = []
         for customer_id in reversed(self._modified):
             if self._modified[customer_id] < moment:
                 break
             changed.append(customer_id)
-        yield from reversed(changed)
+        return changed[::-1]
 
     def exists(self, customer_id: str) -> bool:
         with self.lock:
@@ -158,7 +170,9 @@ class Shop:
         with self.lock:
             now = self._tick()
             self._serial += 1
-            customer = _customer(self._uuid(), now, {"email": f"customer.{self._serial}@example.com", **fields})
+            customer = _customer(
+                self._uuid(), now, {"email": f"customer.{self._serial}@example.com", **copy.deepcopy(fields)}
+            )
             for address in customer["addresses"]:
                 address.setdefault("id", self._address_id())
             self._remember(customer)
@@ -475,7 +489,7 @@ def _customer(customer_id: str, now: datetime, fields: Mapping[str, object]) -> 
         "stores": [],
         "authenticationMode": "Password",
     }
-    customer |= {name: copy.deepcopy(value) for name, value in fields.items() if value is not None}
+    customer |= {name: value for name, value in fields.items() if value is not None}
     if customer["authenticationMode"] != "Password":
         del customer["password"]
     return customer

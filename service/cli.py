@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -357,29 +357,26 @@ def _output(*, as_json: bool) -> "Iterator[Output]":
         raise typer.Exit(Exit.INTERRUPTED) from None
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """End quietly when the reader of a pipe has gone: rich does so with exit code 1, which has a meaning here."""
-        from service.operations import Exit
-
-        with suppress(SystemExit):
-            super().on_broken_pipe()
-        raise SystemExit(Exit.STOPPED)
-
-
 def _console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH
-    return _Console(stderr=stderr, width=width)
+    return Console(stderr=stderr, width=width)
 
 
 def main(command: "Callable[[], object]" = app) -> None:
     """Run the command. Whatever happens, stderr says it in one sentence and the exit code is one of Exit's."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller; else the next file to be opened would be in its place
+            setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), mode, closefd=False))  # noqa: SIM115  # until the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for what the terminal's encoding cannot show
     try:
         command()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # rich and typer then end with 1, which has a meaning here
+            _end(ended.__context__)
+        raise
     except Exception as error:  # noqa: BLE001  # a bug too ends with its own exit code
         _end(error)
 
@@ -391,15 +388,19 @@ def _end(error: Exception) -> NoReturn:
     match error:
         case ConfigError():
             problem, code = str(error), Exit.UNUSABLE
+        case BrokenPipeError():
+            problem, code = "", Exit.STOPPED  # its reader has seen enough
         case OSError():
             problem, code = f"{error.strerror or type(error).__name__}.", Exit.STOPPED
         case _:  # without its text, which may quote a customer
             problem, code = f"This is a bug: {place(type(error), error)}", Exit.BUG
-    try:
-        sys.stdout.flush()
-    except OSError:  # Python would try again at its exit, and end with a code of its own
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    _console(stderr=True).print(Text(f"Error: {problem}", "red"), soft_wrap=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # Python would try again at its exit, and end with a code of its own
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if problem:
+        _console(stderr=True).print(Text(f"Error: {problem}", "red"), soft_wrap=True)
     raise SystemExit(code)
 
 

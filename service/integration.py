@@ -92,14 +92,14 @@ Raises CannotRead if it cannot be read by the deadline, and Malformed if it cann
 class Reads(NamedTuple, Generic[AnyResource]):
     """How resources of a type are read: `now` by calls that many share, `by_id` as each is at that very moment.
 
-    `has_other` tells whether another resource than this one has a value in a field: it gets the field, the value, the
-    id and a deadline. Without an API client there is neither, so no second look at a resource whose event was confirmed
-    late, and none before an erasure.
+    `has_other` tells whether another resource than this one has one of some values in a field: it gets the field, the
+    values, the id and a deadline. Without an API client there is neither, so no second look at a resource whose event
+    was confirmed late, and none before an erasure.
     """
 
     now: Now[AnyResource]
     by_id: Now[AnyResource] | None = None
-    has_other: Callable[[str, str, str, float], bool] | None = None
+    has_other: Callable[[str, Sequence[str], str, float], bool] | None = None
 
 
 class Read(Protocol):
@@ -196,8 +196,12 @@ class EraseCustomer:
             return Outcome(Ending.IGNORED, "commercetools still has the customer: nothing is erased", warn=True)
         if self.user_id is UserIdField.ID or self.reads.has_other is None:
             return None
-        field = "lowercaseEmail" if self.user_id is UserIdField.EMAIL else self.user_id
-        if not self.reads.has_other(field, user_id, notification.resource_id, deadline):
+        is_email = self.user_id is UserIdField.EMAIL
+        written = notification.email.lower() if is_email else str(notification.identifiers.get(self.user_id))
+        field = "lowercaseEmail" if is_email else self.user_id
+        # Another may have it as it is written, or as the user id: without the blanks around it, and so on.
+        values = tuple(dict.fromkeys((user_id, written)))
+        if not self.reads.has_other(field, values, notification.resource_id, deadline):
             return None
         reason = (
             f"erasure is due, but a living customer has the same {self.user_id}, which is the userId: nothing is "

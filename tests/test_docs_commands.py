@@ -11,7 +11,9 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -40,12 +42,18 @@ def page(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def typed(page: str, tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
-    return type_out(page, tmp_path_factory.mktemp(page))
+def typed(page: str) -> list[list[str]]:
+    return type_out(page)
 
 
-def type_out(page: str, folder: Path) -> list[list[str]]:
+@cache
+def type_out(page: str) -> list[list[str]]:
     """Type a page's commands in a folder like the repository's; return what the programs were called with."""
+    with TemporaryDirectory() as folder:
+        return _type_out_in(Path(folder), page)
+
+
+def _type_out_in(folder: Path, page: str) -> list[list[str]]:
     shutil.copytree(ROOT / "infra", folder / "infra", ignore=shutil.ignore_patterns(".terraform*", "tests"))
     programs = folder / "programs"
     programs.mkdir(parents=True)
@@ -91,7 +99,7 @@ def test_a_page_uses_no_secret_as_an_argument(typed: list[list[str]]) -> None:
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="there is no gcloud")
 def test_gcloud_knows_every_command_and_every_flag(tmp_path: Path) -> None:
     commands = tmp_path / "commands.json"
-    typed = [call for page in PAGES for call in type_out(page, tmp_path / page)]
+    typed = [call for page in PAGES for call in type_out(page)]
     calls = [" ".join(["gcloud", *map(_quoted, arguments)]) for arguments in of("gcloud", typed)]
     quoted = list(dict.fromkeys(calls))
     commands.write_text(json.dumps([{"command_string": command} for command in quoted]))

@@ -663,6 +663,36 @@ class TestErasureAsksCommercetools:
             assert public_api.regulations == []
 
     @pytest.mark.parametrize(
+        ("gones", "livings"),
+        [
+            pytest.param('crm "é" \\ 1', 'crm "é" \\ 1', id="quotes and letters outside ASCII"),
+            pytest.param(" crm-1", " crm-1", id="blanks around both"),
+            pytest.param("crm-1 ", "crm-1", id="blanks around one"),
+        ],
+    )
+    def test_an_external_id_that_a_living_customer_has_is_not_erased(self, gones: str, livings: str) -> None:
+        with self.a_world("externalId") as (shop, published, public_api, integration):
+            gone = shop.create(externalId=gones)["id"]
+            shop.delete(gone)
+            living = shop.create(externalId=livings)["id"]
+
+            outcomes = [handle(integration, data) for data in published if b"Deleted" in data]
+
+            assert {outcome.ending for outcome in outcomes} == {Ending.REFUSED}
+            assert public_api.regulations == []
+            shop.delete(living)
+            assert handle(integration, published[-1]).ending is Ending.DELIVERED
+
+    def test_half_a_character_in_an_external_id_stops_no_erasure(self) -> None:
+        with self.a_world("externalId") as (shop, _published, public_api, integration):
+            identifiers = {"externalId": "crm-\ud83d"}
+            gone = a_deletion(resourceUserProvidedIdentifiers=identifiers, projectKey=shop.project_key)
+
+            assert handle(integration, gone).ending is Ending.DELIVERED
+
+            assert [each["subjectIds"] for each in public_api.regulations] == [["crm-\ud83d"]]
+
+    @pytest.mark.parametrize(
         ("user_id", "regulation"),
         [("email", "DELETE_ONLY"), ("customerNumber", "DELETE_ONLY"), ("id", "SUPPRESS_WITH_DELETE")],
     )

@@ -4,7 +4,6 @@ https://docs.commercetools.com/api/general-concepts#query-features
 https://docs.commercetools.com/api/authorization#client-credentials-flow
 """
 
-import json
 import re
 import threading
 import time
@@ -37,8 +36,10 @@ PAGE = 500
 # resource that is missing or older than the notification is read again by id, which does not lag.
 
 
-_QUERY_TIMED_OUT = "QueryTimedOut"  # a 400: https://docs.commercetools.com/api/errors#400-bad-request
-_CODE = re.compile(r"[A-Za-z]{1,40}")
+# Of these, commercetools' codes say more than the status: https://docs.commercetools.com/api/errors
+_TOO_MUCH = frozenset({"QueryTimedOut", "ContentTooLarge"})
+_PASSING = frozenset({"BadGateway", "OverCapacity", "PendingOperation"})
+_CODE = re.compile(r"[A-Za-z_]{1,40}")
 _MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
@@ -63,10 +64,14 @@ class RequestRefused(CannotRead):
 
 
 class TooSlow(CannotRead):
-    """commercetools did not answer a query in time; it may answer one for fewer resources."""
+    """commercetools did not answer a query in time or in one answer; it may answer one for fewer resources."""
 
 
-class ScopesRefused(RequestRefused):
+class TokenRefused(RequestRefused):
+    """The token endpoint gave that answer."""
+
+
+class ScopesRefused(TokenRefused):
     """The token endpoint answered invalid_scope: the API client does not have one of the requested scopes."""
 
 
@@ -161,14 +166,16 @@ class Resources(Generic[AnyResource]):
             raise CannotRead("commercetools shows an older version than the notification's")
         return None if document is None else self._of.parse(document)
 
-    def has_other(self, field: str, value: str, resource_id: str, deadline: float) -> bool:
-        """Tell whether a resource other than this one has the value in a field. It is a query, which may lag behind.
+    def has_other(self, field: str, values: Sequence[str], resource_id: str, deadline: float) -> bool:
+        """Tell whether a resource other than this one has one of the values in a field. It is a query, which may lag.
 
-        https://docs.commercetools.com/api/predicates/query. Raises CannotRead.
+        https://docs.commercetools.com/api/predicates/query#input-variables. Raises CannotRead.
         """
-        where = {"where": f"{field} = {json.dumps(value)}", "limit": "2", "withTotal": "false"}
+        variables = {f"var.value{number}": _as_utf8(value) for number, value in enumerate(values)}
+        where = " or ".join(f"{field} = :value{number}" for number in range(len(values)))
+        query = {"where": where, "limit": "2", "withTotal": "false", **variables}
         deadline = min(deadline, self._clock() + self._call_seconds)
-        found = _results(self._client.get(self._of.path, where, deadline))
+        found = _results(self._client.get(self._of.path, query, deadline))
         return any(isinstance(document, dict) and document.get("id") != resource_id for document in found)
 
     def _checked(self, resource_id: str) -> str:
@@ -332,8 +339,8 @@ class _Token:
             auth=(self._settings.client_id, self._settings.client_secret),
         )
         if answer.status_code == HTTPStatus.BAD_REQUEST and _oauth_error(answer) == "invalid_scope":
-            raise ScopesRefused("commercetools' token endpoint answered 400 invalid_scope", answer.status_code)
-        document = _answered(answer, "commercetools' token endpoint")
+            raise ScopesRefused(f"{_TOKENS} answered 400 invalid_scope", answer.status_code)
+        document = _answered(answer, _TOKENS)
         token, seconds = document.get("access_token"), document.get("expires_in")
         if not (isinstance(token, str) and token and isinstance(seconds, int)):
             raise CannotRead("what answered for a token is not commercetools")
@@ -360,13 +367,19 @@ def _call(
     return answer
 
 
+_TOKENS = "commercetools' token endpoint"
+
+
 def _answered(answer: requests.Response, party: str = "commercetools") -> dict[str, Any]:
     status = answer.status_code
     codes = [] if status == HTTPStatus.OK else _error_codes(answer)
-    if _QUERY_TIMED_OUT in codes:
-        raise TooSlow(f"{party} answered {status} {_QUERY_TIMED_OUT}")
+    for code in _TOO_MUCH.intersection(codes):
+        raise TooSlow(f"{party} answered {status} {code}")
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS:
-        raise RequestRefused(f"{party} answered {status}", status, codes)
+        for code in _PASSING.intersection(codes):
+            raise CannotRead(f"{party} answered {status} {code}")
+        kind = TokenRefused if party == _TOKENS else RequestRefused
+        raise kind(f"{party} answered {status}", status, codes)
     if status != HTTPStatus.OK:
         raise CannotRead(f"{party} answered {status}")
     return _json_object(answer)
@@ -411,6 +424,11 @@ def _error_codes(answer: requests.Response) -> list[str]:
     except (ValueError, RecursionError, KeyError, TypeError):
         return []
     return list(dict.fromkeys(code for code in codes if isinstance(code, str) and _CODE.fullmatch(code)))
+
+
+def _as_utf8(text: str) -> str:
+    """Return the text as an address can have it: JSON can also bring half of a surrogate pair."""
+    return text.encode(errors="replace").decode()
 
 
 def _in_order(page: Sequence[object], after: str) -> bool:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from rich.console import Console
 from rich.text import Text
 
-from service.commercetools.client import RequestRefused, ScopesRefused
+from service.commercetools.client import RequestRefused, ScopesRefused, TokenRefused
 from service.commercetools.resource import CannotRead
 from service.config import CommercetoolsSettings, ConfigError, Settings, settings_from
 
@@ -82,28 +82,42 @@ def command_settings(environment: Mapping[str, str] | None = None, **instead: st
     return settings_from({"PUSH_AUTH": "none", **instead, **present})
 
 
-def cannot_read(problem: CannotRead) -> Trouble:
+def cannot_read(problem: CannotRead, *, predicate: bool = False) -> Trouble:
     """Return the Trouble for a read that failed, with commercetools' error codes and what to do."""
     codes = problem.codes if isinstance(problem, RequestRefused) else ()
-    return Trouble(f"{' '.join([str(problem), *codes])}. {what_to_do(problem)}")
+    return Trouble(f"{' '.join([str(problem), *codes])}. {what_to_do(problem, predicate=predicate)}")
 
 
-def what_to_do(problem: CannotRead) -> str:
-    """Return one sentence: what may be wrong, if a retry is of no use."""
+def what_to_do(problem: CannotRead, *, predicate: bool = False) -> str:
+    """Return one sentence: what may be wrong, if a retry is of no use. `predicate`: the request had one of --where."""
     if isinstance(problem, ScopesRefused):
         return "The API client does not have all scopes of CTP_SCOPES: commercetools-segment check shows which it has."
-    if isinstance(problem, RequestRefused):
-        if "InvalidInput" in problem.codes or "MalformedParameter" in problem.codes:
-            return "It may be the predicate of --where."
-        return _TODO.get(problem.status, _TODO[HTTPStatus.UNAUTHORIZED])
-    return "The same command may go through later."
+    if isinstance(problem, TokenRefused):
+        return _OF_A_TOKEN.get(problem.status, _CREDENTIALS)
+    if not isinstance(problem, RequestRefused):
+        return "The same command may go through later."
+    for code in problem.codes:
+        if code in _BY_CODE:
+            return _BY_CODE[code]
+    if problem.status == HTTPStatus.BAD_REQUEST and predicate:
+        return "It may be the predicate of --where."
+    return _BY_STATUS.get(problem.status, "Look at CTP_API_URL: it may be another party's address.")
 
 
-_TODO: Mapping[int, str] = {
+_CREDENTIALS = "It may be CTP_CLIENT_ID, CTP_CLIENT_SECRET, or an address in CTP_AUTH_URL, CTP_API_URL."
+_OF_A_TOKEN: Mapping[int, str] = {
     HTTPStatus.BAD_REQUEST: "It may be CTP_SCOPES, if an entry is no scope such as view_customers:PROJECT_KEY.",
-    HTTPStatus.UNAUTHORIZED: "It may be CTP_CLIENT_ID, CTP_CLIENT_SECRET, or an address in CTP_AUTH_URL, CTP_API_URL.",
+    HTTPStatus.NOT_FOUND: "It may be the address in CTP_AUTH_URL.",
+}
+_BY_STATUS: Mapping[int, str] = {
+    HTTPStatus.UNAUTHORIZED: _CREDENTIALS,
     HTTPStatus.FORBIDDEN: "CTP_SCOPES must have view_customers:PROJECT_KEY.",
-    HTTPStatus.NOT_FOUND: "It may be CTP_PROJECT_KEY, or an address in CTP_AUTH_URL, CTP_API_URL.",
+    HTTPStatus.NOT_FOUND: "It may be CTP_PROJECT_KEY, or the address in CTP_API_URL.",
+}
+_BY_CODE: Mapping[str, str] = {
+    "invalid_token": _CREDENTIALS,
+    "insufficient_scope": _BY_STATUS[HTTPStatus.FORBIDDEN],
+    "ResourceNotFound": _BY_STATUS[HTTPStatus.NOT_FOUND],
 }
 
 

@@ -337,6 +337,7 @@ class Backfill:
         self._stopped = threading.Event()
         self._trouble: BaseException | None = None
         self._refused_alone = 0
+        self._has_sent = False  # whether or not Segment has confirmed it
         self._bytes_each: float | None = None  # of a customer in a page, as seen last
         self._sizing = threading.Lock()  # held while a page of unknown size is read
         self._selected: set[str] | None = set() if self._predicates else None  # the ids that were sent; None: all
@@ -444,6 +445,8 @@ class Backfill:
             for worker in workers:
                 worker.join()
         if self._trouble is not None:
+            if isinstance(self._trouble, Trouble) and (self.resumed or self._has_sent):
+                self._trouble.exit_code = Exit.STOPPED  # UNUSABLE means that nothing was done
             raise self._trouble
 
     # One lane
@@ -615,8 +618,9 @@ class Backfill:
             try:
                 page = self._project.page_after(self._of, customer_id, predicates, limit)
             except RequestRefused as refused:
-                trouble = cannot_read(refused)
-                if refused.status == HTTPStatus.BAD_REQUEST and self._plan.where and not self._has_sent:
+                has_where = self._plan.where in predicates
+                trouble = cannot_read(refused, predicate=has_where)
+                if refused.status == HTTPStatus.BAD_REQUEST and has_where:
                     trouble.exit_code = Exit.UNUSABLE
                 raise trouble from None
             except TooSlow as slow:
@@ -654,14 +658,11 @@ class Backfill:
                 ahead = date - _now()
                 self._state.began = min(self._state.began, asked) + ahead - timedelta(seconds=1)
 
-    @property
-    def _has_sent(self) -> bool:
-        return self.resumed or self._segment.believes_refusals
-
     def _deliver(self, batch: _Batch) -> None:
         """Send until all is confirmed. An event that Segment refuses alone is written to the rejects."""
         parts = [batch.events] if batch.events else []
         while parts:
+            self._has_sent = True
             part = parts.pop()
             reason = self._post(part)
             if reason is None:

@@ -175,6 +175,13 @@ def _of_the_settings(settings: Settings) -> Findings:
             "none: only notifications that bring the customer can be delivered, and they may be stale",
             "Set CTP_PROJECT_KEY, CTP_CLIENT_ID, CTP_CLIENT_SECRET, CTP_AUTH_URL, CTP_API_URL and CTP_SCOPES.",
         )
+    if settings.commercetools is None and settings.erasure is not Erasure.OFF:
+        yield Finding(
+            "ERASURE",
+            Status.WARNING,
+            f"{settings.erasure}, without CTP_ settings: a notification alone erases, also a mistaken or forged one",
+            "Set the CTP_ settings: commercetools is then asked first whether the customer is gone.",
+        )
     if settings.dead_letter_topic is None:
         yield Finding(
             "DEAD_LETTER_TOPIC",

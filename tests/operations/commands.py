@@ -6,10 +6,12 @@
 import atexit
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -78,9 +80,19 @@ def run(
 
 def _forked(request: Mapping[str, Any], *files: int) -> int:
     """Have the request carried out with these files as stdin, stdout and stderr; return the exit code."""
-    server = _forkserver()
-    socket.send_fds(server, [json.dumps(request).encode()], files)
-    return int(json.loads(server.recv(1024)))
+    reader, writer = os.pipe()
+    with open(reader, "rb") as answer:  # noqa: PTH123  # no path
+        try:
+            with _STARTING:
+                server = _forkserver()
+            socket.send_fds(server, [json.dumps(request).encode()], [*files, writer])
+        finally:
+            os.close(writer)
+        assert select.select([answer], [], [], SECONDS)[0], "the command does not end"
+        return int(json.loads(answer.read()))
+
+
+_STARTING = threading.Lock()
 
 
 @cache

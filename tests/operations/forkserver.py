@@ -2,9 +2,9 @@
 
 python -W error -m tests.operations.forkserver FD
 
-Serves requests on the socket FD, one after the other. A request is one JSON message (arguments, environment, folder)
-with three file descriptors (stdin, stdout, stderr); the answer is the exit code. The process that forks has one thread,
-runs no command itself, and makes no gRPC channel.
+Serves requests on the socket FD, also several at once. A request is one JSON message (arguments, environment, folder)
+with four file descriptors (stdin, stdout, stderr, and a pipe for the answer); the answer is the exit code. The process
+that forks has one thread, runs no command itself, and makes no gRPC channel.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import gc
 import io
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -38,23 +39,29 @@ def preload() -> None:
 
 
 def serve(server: socket.socket) -> dict[str, Any] | None:
-    """Fork a child for each request. Return None when there are no more, and in a child its request."""
+    """Fork a child for each request, and one that waits for it. Return None at the end, and in a child its request."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait
     while True:
-        message, descriptors, _, _ = socket.recv_fds(server, _LONGEST_REQUEST, 3)
+        message, descriptors, _, _ = socket.recv_fds(server, _LONGEST_REQUEST, 4)
         if not message:
             return None
-        child = os.fork()
-        if child == 0:
+        if os.fork() == 0:
             server.close()
-            for number, descriptor in enumerate(descriptors):
-                os.dup2(descriptor, number)
-                os.close(descriptor)
-            request: dict[str, Any] = json.loads(message)
-            return request
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            *files, answer = descriptors
+            child = os.fork()
+            if child == 0:
+                os.close(answer)
+                for number, descriptor in enumerate(files):
+                    os.dup2(descriptor, number)
+                    os.close(descriptor)
+                request: dict[str, Any] = json.loads(message)
+                return request
+            _, status = os.waitpid(child, 0)
+            os.write(answer, json.dumps(os.waitstatus_to_exitcode(status)).encode())
+            os._exit(0)
         for descriptor in descriptors:
             os.close(descriptor)
-        _, status = os.waitpid(child, 0)
-        server.sendall(json.dumps(os.waitstatus_to_exitcode(status)).encode())
 
 
 def become(request: dict[str, Any]) -> None:
@@ -65,10 +72,13 @@ def become(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     sys.argv[1:] = request["arguments"]
     encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
-    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0)), encoding=encoding)
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w")), encoding=encoding)
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding=encoding)
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding=encoding)
     sys.stderr = io.TextIOWrapper(
-        io.BufferedWriter(io.FileIO(2, "w")), encoding=encoding, errors="backslashreplace", line_buffering=True
+        io.BufferedWriter(io.FileIO(2, "w", closefd=False)),
+        encoding=encoding,
+        errors="backslashreplace",
+        line_buffering=True,
     )
 
 

@@ -195,7 +195,7 @@ def test_batches_are_full_but_for_the_last_of_each_lane(tmp_path: Path) -> None:
 def test_ctrl_c_leaves_it_resumable(tmp_path: Path) -> None:
     with a_world(tmp_path, 4_000, latency=0.02) as world:
         with world.segment.hold(after=2) as held, world.begun("--lanes", "2") as process:
-            assert held.wait_for(2, LONG)
+            assert held.wait_for(1, LONG)  # and nothing slow until it is let go: a call that is held has 10 s
             process.send_signal(signal.SIGINT)
             out = said_up_to(b"Stopping", process)
             held.let_go()
@@ -308,9 +308,10 @@ def test_other_rules_reach_segment_on_the_same_day(world: World) -> None:
     assert (world.segment.accepted, world.segment.duplicates) == (40, 0)
 
 
-def test_a_query_that_times_out_is_asked_again_for_fewer_customers(world: World) -> None:
+@pytest.mark.parametrize(("status", "code"), [(400, "QueryTimedOut"), (504, "QueryTimedOut"), (400, "ContentTooLarge")])
+def test_a_query_that_is_too_much_is_asked_again_for_fewer_customers(world: World, status: int, code: str) -> None:
     peopled(world, 30)
-    timed_out = answer(400, body=json.dumps({"errors": [{"code": "QueryTimedOut"}]}).encode())
+    timed_out = answer(status, body=json.dumps({"errors": [{"code": code}]}).encode())
     world.commercetools.fail_next(timed_out, times=2, on=f"/{world.shop.project_key}/customers")
 
     ended = world.run("--lanes", "1", "--where", 'createdAt > "2020-01-01T00:00:00.000Z"')
@@ -318,7 +319,67 @@ def test_a_query_that_times_out_is_asked_again_for_fewer_customers(world: World)
     assert (ended.code, ended.document["sent"]) == (Exit.DONE, 30)
     limits = [call.query["limit"] for call in world.commercetools.calls if call.path.endswith("/customers")]
     assert limits == [["500"], ["250"], ["125"], ["500"]], "the last is the sweep's"
-    assert "commercetools answered 400 QueryTimedOut; trying again" in ended.said
+    assert f"commercetools answered {status} {code}; trying again" in ended.said
+
+
+@pytest.mark.parametrize("code", ["BadGateway", "OverCapacity", "PendingOperation"])
+def test_an_error_that_passes_is_retried_whatever_its_status(world: World, code: str) -> None:
+    peopled(world, 3)
+    passing = answer(400, body=json.dumps({"errors": [{"code": code}]}).encode())
+    world.commercetools.fail_next(passing, on=f"/{world.shop.project_key}/customers")
+
+    ended = world.run("--lanes", "1", "--where", "version > 0")
+
+    assert (ended.code, ended.document["sent"]) == (Exit.DONE, 3)
+    assert f"commercetools answered 400 {code}; trying again" in ended.said
+
+
+@pytest.mark.parametrize("where", [True, False])
+@pytest.mark.parametrize(
+    ("place", "status", "code", "advice"),
+    [
+        ("/demo-shop/customers", 400, "InvalidInput", ("It may be the predicate of --where.", "Look at CTP_API_URL")),
+        ("/demo-shop/customers", 403, "insufficient_scope", ("CTP_SCOPES must have view_customers",) * 2),
+        ("/demo-shop/customers", 400, "insufficient_scope", ("CTP_SCOPES must have view_customers",) * 2),
+        ("/demo-shop/customers", 404, "ResourceNotFound", ("It may be CTP_PROJECT_KEY",) * 2),
+        ("/demo-shop/customers", 401, "invalid_token", ("It may be CTP_CLIENT_ID",) * 2),
+        ("/demo-shop/customers", 410, "Gone", ("Look at CTP_API_URL",) * 2),
+        ("/oauth", 400, "invalid_request", ("It may be CTP_SCOPES",) * 2),
+        ("/oauth", 401, "invalid_client", ("It may be CTP_CLIENT_ID",) * 2),
+        ("/oauth", 404, "ResourceNotFound", ("It may be the address in CTP_AUTH_URL.",) * 2),
+    ],
+)
+def test_the_advice_names_the_cause_that_the_answer_has(
+    world: World, place: str, status: int, code: str, advice: tuple[str, str], *, where: bool
+) -> None:
+    peopled(world, 3)
+    world.commercetools.fail(answer(status, body=json.dumps({"errors": [{"code": code}]}).encode()), on=place)
+
+    ended = world.run(*(["--where", "version > 0"] if where else []))
+
+    assert ended.code in {Exit.STOPPED, Exit.UNUSABLE}
+    assert f"answered {status} {code}. {advice[0 if where else 1]}" in ended.said
+
+
+def test_a_predicate_that_is_refused_while_a_batch_is_in_flight_does_not_end_as_if_nothing_was_done(
+    world: World,
+) -> None:
+    peopled(world, 30)
+    refused = answer(400, body=json.dumps({"errors": [{"code": "InvalidInput"}]}).encode())
+    with (
+        world.segment.hold(is_of_a_backfill) as sending,
+        world.commercetools.hold(is_a_page, after=1, before_effect=True) as reading,
+        world.begun("--lanes", "2", "--where", "version > 0") as process,
+    ):
+        assert sending.wait_for(1, LONG)
+        assert reading.wait_for(1, LONG)
+        world.commercetools.fail(refused, on=f"/{world.shop.project_key}/customers")
+        reading.let_go()
+        assert world.commercetools.wait_for_calls(3, LONG)  # for the token, and two pages
+        sending.let_go()
+        out, _ = process.communicate(timeout=LONG)
+
+    assert process.returncode == Exit.STOPPED, out
 
 
 def test_a_predicate_that_is_refused_after_something_was_sent_does_not_end_as_if_nothing_was_done(

@@ -228,6 +228,16 @@ def test_without_an_api_client_it_warns_of_stale_data(world: World) -> None:
     assert ended.code == Exit.DONE
     assert "may be stale" in lines(ended, "warning")["CTP_ settings"]
     assert "push subscription" in lines(ended, "ok")
+    assert "ERASURE" not in lines(ended)
+
+
+def test_without_an_api_client_it_warns_that_nothing_is_asked_before_an_erasure(world: World) -> None:
+    settings = {name: value for name, value in world.settings().items() if not name.startswith("CTP_")}
+    erasing = {"ERASURE": "every", "SEGMENT_USER_ID": "id", "SEGMENT_PUBLIC_API_TOKEN": "x"}
+
+    ended = run("check", "--json", "--topic", TOPIC, settings=settings | erasing)
+
+    assert "a notification alone erases" in lines(ended, "warning")["ERASURE"]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable
-from typing import IO
+from collections.abc import Callable, Iterator
+from typing import IO, Any
 
 import pytest
 
@@ -92,10 +92,46 @@ def test_a_full_disk_is_no_finding() -> None:
     assert (ended.returncode, ended.stderr) == (Exit.STOPPED, b"Error: No space left on device.\n")
 
 
-def test_a_reader_that_has_gone_is_no_finding() -> None:
+@pytest.fixture
+def pipe_without_reader() -> Iterator[IO[bytes]]:
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "wb") as pipe:  # noqa: PTH123  # a file descriptor
-        ended = explain_to(pipe)
+        yield pipe
+
+
+def test_a_reader_that_has_gone_is_no_finding(pipe_without_reader: IO[bytes]) -> None:
+    ended = explain_to(pipe_without_reader)
 
     assert (ended.returncode, ended.stderr) == (Exit.STOPPED, b"")
+
+
+@pytest.mark.parametrize(("arguments", "stream"), [(["--help"], "stdout"), (["backfill", "--unknown"], "stderr")])
+def test_a_reader_of_help_or_errors_that_has_gone_is_no_finding(
+    arguments: list[str], stream: str, pipe_without_reader: IO[bytes]
+) -> None:
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: pipe_without_reader}
+
+    ended = subprocess.run(  # noqa: S603  # our own command
+        command(*arguments), check=False, env=environment_of(settings_for()), timeout=SECONDS, **streams
+    )
+
+    assert (ended.returncode, ended.stdout or b"", ended.stderr or b"") == (Exit.STOPPED, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("closed", "code"), [("<&-", Exit.ATTENTION), (">&-", Exit.DONE), ("2>&-", Exit.DONE), (">&- 2>&-", Exit.DONE)]
+)
+def test_a_closed_stream_reads_as_empty_and_takes_everything(closed: str, code: Exit) -> None:
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command("explain")]
+
+    ended = subprocess.run(  # noqa: S603  # our own command
+        shell,
+        check=False,
+        input=json.dumps(a_customer()).encode(),
+        capture_output=True,
+        env=environment_of(settings_for()),
+        timeout=SECONDS,
+    )
+
+    assert (ended.returncode, ended.stderr) == (code, b"")

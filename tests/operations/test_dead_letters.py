@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from google.pubsub_v1 import types
 from playground.pubsub import PubSubEmulator
 from service.operations import Exit
 from tests.builders import a_message
-from tests.operations.commands import SECONDS, Ended, command, environment_of, run
+from tests.operations.commands import SECONDS, Ended, run
 from tests.playground.pubsub_services import Service, clients_of, googles_emulator
 
 # The only way to look into a subscription without waiting.
@@ -434,22 +433,23 @@ def test_a_pubsub_that_does_not_answer_has_not_said_that_there_are_none() -> Non
 
     with pubsub_that_pulls(pull) as hanging, socket.create_server(("127.0.0.1", 0)) as silent:
         hosts = {"hanging": hanging, "silent": f"127.0.0.1:{silent.getsockname()[1]}"}
-        started = {
-            (name, *arguments): subprocess.Popen(  # noqa: S603  # our own command
-                command("dead-letters", *arguments, "--subscription", "projects/demo/subscriptions/dead"),
-                env=environment_of({"PUBSUB_EMULATOR_HOST": host, "PUBSUB_TOPIC": "projects/demo/topics/customers"}),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for name, host in hosts.items()
-            for arguments in (["list", "--json"], ["show"], ["replay", "--json"], ["drop", "--yes"])
-        }  # all at once, since each waits for ten seconds
-        ended = {of: (*process.communicate(timeout=SECONDS), process.returncode) for of, process in started.items()}
+        with ThreadPoolExecutor(8) as pool:  # all at once, since each waits for ten seconds
+            started = {
+                (name, *arguments): pool.submit(
+                    run,
+                    "dead-letters",
+                    *arguments,
+                    *("--subscription", "projects/demo/subscriptions/dead"),
+                    settings={"PUBSUB_EMULATOR_HOST": host, "PUBSUB_TOPIC": "projects/demo/topics/customers"},
+                )
+                for name, host in hosts.items()
+                for arguments in (["list", "--json"], ["show"], ["replay", "--json"], ["drop", "--yes"])
+            }
+        ended = {of: one.result() for of, one in started.items()}
         held.set()
 
     said = "Error: projects/demo/subscriptions/dead: Pub/Sub did not answer in 10 s.\n"
-    assert ended == dict.fromkeys(started, ("", said, Exit.STOPPED))
+    assert ended == dict.fromkeys(started, Ended(Exit.STOPPED, "", said))
 
 
 @pytest.mark.parametrize(

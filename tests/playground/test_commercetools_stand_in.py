@@ -320,6 +320,16 @@ def test_paging_by_time_meets_what_changed_in_its_order(population: int) -> None
             assert found(
                 commercetools, where=f'lastModifiedAt > "{since}"', sort="lastModifiedAt asc", limit="500"
             ) == [customer["id"] for customer in everyone[start + 1 :]]
+            those = sorted(customer["id"] for customer in everyone[start:])
+            assert (
+                found(
+                    commercetools,
+                    where=[f'lastModifiedAt >= "{since}"', f'id > "{those[1]}"'],
+                    sort="id asc",
+                    limit="500",
+                )
+                == those[2:]
+            )
 
 
 def test_a_million_customers_cost_nothing_until_they_are_looked_at() -> None:
