@@ -423,6 +423,7 @@ def integration_by(
     read: Read | None = None,
     erase: Erase | None = None,
     set_aside: SetAside | None = None,
+    suppress: Suppress | None = None,
 ) -> Integration:
     """Return the integration that the settings describe; what is given replaces what the settings would make."""
     if send is None:
@@ -442,7 +443,7 @@ def integration_by(
         kinds_by(settings, rules, read, erase),
         project_key=settings.commercetools.project_key if settings.commercetools else None,
         set_aside=set_aside,
-        suppress=_suppressing(settings),
+        suppress=suppress or _suppressing(settings),
         fingerprint=rules.fingerprint,
     )
 

@@ -20,37 +20,18 @@ from service.commercetools.resource import AnyResource, Resource, ResourceType
 from service.config import ClearTraits, Settings, UserIdField
 from service.integration import Ending, Now, Outcome, Reads, included, integration_by
 from service.operations import Exit, Output, command_settings, commercetools_of, plain
+from service.operations.origins import Origin, consents, origins
 from service.pubsub.envelope import PushMessage, open_envelope
 from service.segment.client import create_segment_client
-from service.segment.types import NotDelivered, SegmentEvent, SegmentIntegrationResult
+from service.segment.library import MAX_MSG_SIZE
+from service.segment.types import NotDelivered, SegmentEvent, SegmentIntegrationResult, Suppression
 from service.serving.decoding import Malformed, json_object
-from service.transformation import transform_customer_to_segment
-from service.transformation.address import chosen_address
+from service.transformation import IdentifyRules, transform_customer_to_segment
 from service.transformation.rules import identify_rules_by
 
 _READ_SECONDS = 28.0  # as long as the service gives a push
+_KIB = 1024
 _NO_KEY = "explain-without-a-write-key"
-
-# Where each trait comes from, in words. The rules are in service.transformation.
-SOURCES = {
-    "email": "email",
-    "firstName": "firstName",
-    "lastName": "lastName",
-    "name": "firstName and lastName",
-    "phone": "mobile, else phone, of the chosen address",
-    "address": "the chosen address",
-    "company": "companyName, else the chosen address's company",
-    "birthday": "dateOfBirth",
-    "createdAt": "createdAt",
-    "customerNumber": "customerNumber",
-    "externalId": "externalId",
-    "commercetoolsId": "id",
-    "isEmailVerified": "isEmailVerified",
-    "customerGroup": "customerGroup, else the first of customerGroupAssignments; its key, else its id",
-    "customerGroups": "customerGroupAssignments, their keys where they were read, else their ids",
-    "stores": "stores, their keys",
-}
-
 
 # Fields that no customer has: of a reference, a message, an order or cart, a business unit, a Subscription, a payment.
 _OF_OTHERS = frozenset({"typeId", "resource", "lineItems", "unitType", "destination", "amountPlanned"})
@@ -67,11 +48,17 @@ class Explanation:
     what: list[tuple[str, str]]
     ending: Ending | None
     reason: str
-    event: Mapping[str, Any] | None
-    traits: list[tuple[str, object, str]]  # name, value, where it comes from or why it is not there
+    events: Sequence[Mapping[str, Any]]
+    traits: list[Origin]
+    size: int
     erased: str | None
     how: str
     notes: list[str]
+
+    @property
+    def event(self) -> Mapping[str, Any] | None:
+        """The identify, None if there is none."""
+        return self.events[0] if self.events else None
 
     @property
     def exit_code(self) -> Exit:
@@ -89,16 +76,17 @@ def run(body: bytes, output: Output, *, read: bool) -> Exit:
         commercetools_of(settings)
     explanation = explained(body, settings, read=read, write_key_is_set=write_key_is_set)
     if output.as_json:
-        sent = explanation.event["traits"] if explanation.event else {}
         output.document(
             {
                 "what": dict(explanation.what),
                 "outcome": str(explanation.ending or "Unknown").lower(),
                 "reason": explanation.reason,
                 "event": explanation.event,
+                "events": explanation.events,
+                "size": explanation.size,
                 "traits": [
-                    {"trait": name, "value": value, "why": why, "sent": name in sent}
-                    for name, value, why in explanation.traits
+                    {"trait": one.name, "value": one.value, "why": one.why, "sent": one.sent, "line": one.line or None}
+                    for one in explanation.traits
                 ],
                 "erased": explanation.erased,
                 "notes": explanation.notes,
@@ -118,6 +106,7 @@ def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: 
         send=noted.send,
         read=noted.read,
         erase=noted.erase,
+        suppress=noted.suppress,
         set_aside=noted.set_aside if settings.dead_letter_topic else None,
     )
     given = body if customer is None else _as_notification(customer, integration.project_key)
@@ -127,16 +116,19 @@ def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: 
         ending, reason = outcome.ending, outcome.reason
     except _NotRead as not_read:
         ending, reason, outcome = None, str(not_read), _opened(given)
-    if noted.event is not None:
+    if noted.events:
         noted.notes += _doubts_about_the_message_id(settings, customer, write_key_is_set=write_key_is_set)
     what = [("given", given_as)] if given_as else _what(given, outcome)
-    traits: list[tuple[str, object, str]] = []
-    if isinstance(noted.resource, Customer) and noted.event is not None:
-        traits = _traits(noted.resource, noted.event["traits"])
-        noted.notes += _what_could_be_cleared(noted.resource, noted.event["traits"], settings)
-        noted.notes += _what_destinations_misread(noted.event["traits"])
+    traits: list[Origin] = []
+    if isinstance(noted.resource, Customer):
+        rules = identify_rules_by(settings)
+        traits = origins(noted.resource, rules) if noted.events else consents(noted.resource, rules)
+        if noted.events:
+            sent = noted.events[0].get("traits", {})
+            noted.notes += _what_could_be_cleared(noted.resource, sent, rules)
+            noted.notes += _what_destinations_misread(sent)
     how = "deleted and suppressed" if settings.segment_user_id is UserIdField.ID else "deleted"
-    return Explanation(what, ending, reason, noted.event, traits, noted.erased, how, noted.notes)
+    return Explanation(what, ending, reason, noted.events, traits, noted.size, noted.erased, how, noted.notes)
 
 
 def _opened(body: bytes) -> Outcome:
@@ -154,21 +146,28 @@ class _Noting:
         self._read = read
         self._customer_given = customer_given
         self.resource: Resource | None = None
-        self.event: dict[str, Any] | None = None
+        self.events: list[dict[str, Any]] = []
+        self.size = 0  # of the largest event, in bytes
         self.erased: str | None = None
         self.notes: list[str] = []
 
     def send(self, events: Sequence[SegmentEvent], _deadline: float) -> SegmentIntegrationResult:
         for event in events:
             try:
-                built, _ = self._builder.event_for(event)
+                built, size = self._builder.event_for(event)
             except NotDelivered as refused:
                 return SegmentIntegrationResult(refused.error)
-            self.event = json.loads(json.dumps(built, default=str))
+            self.events.append(json.loads(json.dumps(built, default=str)))
+            self.size = max(self.size, size)
         return SegmentIntegrationResult()
 
     def erase(self, user_id: str, _deadline: float) -> SegmentIntegrationResult:
         self.erased = user_id
+        return SegmentIntegrationResult()
+
+    def suppress(self, suppression: Suppression, _deadline: float) -> SegmentIntegrationResult:
+        what = "be suppressed in Segment" if suppression.wanted else "not be suppressed in Segment any more"
+        self.notes.append(f"The user would {what} (consent.withdrawn is suppress).")
         return SegmentIntegrationResult()
 
     def set_aside(self, _message: PushMessage, _reason: str, _deadline: float) -> None:
@@ -271,8 +270,8 @@ def _what(body: bytes, outcome: Outcome) -> list[tuple[str, str]]:
     return what
 
 
-def _what_could_be_cleared(customer: Customer, sent: Mapping[str, object], settings: Settings) -> list[str]:
-    everything = replace(identify_rules_by(settings), clear=ClearTraits.ALL)
+def _what_could_be_cleared(customer: Customer, sent: Mapping[str, object], rules: IdentifyRules) -> list[str]:
+    everything = replace(rules, clear=ClearTraits.ALL)
     names = [name for name in transform_customer_to_segment(customer, everything)["traits"] if name not in sent]
     return [f"SEGMENT_CLEAR_TRAITS=all would clear what is not sent: {', '.join(names)}."] if names else []
 
@@ -290,22 +289,6 @@ def _what_destinations_misread(sent: Mapping[str, Any]) -> list[str]:
     if camel_case:
         faults.append(f"Salesforce, Pardot and others do not find {', '.join(camel_case)}")
     return [f"With their default mapping, {'; '.join(faults)}: see docs/destinations.md."] if faults else []
-
-
-def _traits(customer: Customer, sent: Mapping[str, object]) -> list[tuple[str, object, str]]:
-    """Return each possible trait, in README's order, with its value and its origin, or why it is missing."""
-    address = chosen_address(customer)
-    chosen = f" ({address.id or 'it has no id'})" if customer.addresses else " (there is no address)"
-    rows: list[tuple[str, object, str]] = []
-    for name, source in SOURCES.items():
-        origin = source.replace("the chosen address", f"the chosen address{chosen}", 1)
-        if name not in sent:
-            rows.append((name, None, f"{origin}: absent; not sent, Segment keeps its own"))
-        elif sent[name] is None:
-            rows.append((name, None, f"{origin}: absent; null, Segment clears it"))
-        else:
-            rows.append((name, sent[name], origin))
-    return rows
 
 
 def _doubts_about_the_message_id(
@@ -338,18 +321,26 @@ def _print(explanation: Explanation, output: Output) -> None:
         table.add_column("trait", no_wrap=True)
         table.add_column("value", overflow="fold")
         table.add_column("commercetools' field", overflow="fold")
-        for name, trait, why in explanation.traits:
-            dim = "dim" if trait is None else ""
-            table.add_row(Text(name, dim), Text(plain(_shown(trait)), dim), Text(plain(why), "dim"))
+        with_lines = any(one.line for one in explanation.traits)
+        if with_lines:
+            table.add_column("file", no_wrap=True)
+        for one in explanation.traits:
+            dim = "dim" if one.value is None else ""
+            row = [Text(one.name, dim), Text(plain(_shown(one)), dim), Text(plain(one.why), "dim")]
+            table.add_row(*row, *([Text(plain(one.line), "dim")] if with_lines else []))
+        if explanation.size:
+            shown = f"{explanation.size / _KIB:.1f} of {MAX_MSG_SIZE // _KIB} KiB"
+            table.add_row(Text("size"), Text(shown), Text("of the event, as it is sent", "dim"))
         output.results.print()
         output.results.print(table)
-    if explanation.event is not None:
+    if explanation.events:
         output.results.print()
         output.results.print(Text("What Segment gets", "bold"))
-        output.document(explanation.event)
+    for event in explanation.events:
+        output.document(event)
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    return "·" if value is None else json.dumps(value, ensure_ascii=False)
+def _shown(one: Origin) -> str:
+    if isinstance(one.value, str):
+        return one.value
+    return "·" if one.value is None and not one.sent else json.dumps(one.value, ensure_ascii=False)

@@ -13,7 +13,8 @@ from playground.shop import Shop
 from service.config import UserIdField
 from service.integration import Ending, integration_by
 from service.operations import Exit, command_settings
-from service.operations.explain import SOURCES, Explanation, explained
+from service.operations.explain import Explanation, explained
+from service.operations.origins import SOURCES
 from service.segment.types import SegmentEvent, SegmentIntegrationResult
 from service.transformation import transform_customer_to_segment
 from tests.builders import (
