@@ -65,7 +65,7 @@ class Origin(NamedTuple):
 
 
 def origins(customer: Customer, rules: IdentifyRules) -> list[Origin]:
-    """Return every trait that there could be, in the order of the event, and then the other parts that the file rules."""
+    """Return every trait that there could be, in the event's order, and then the other parts that the file rules."""
     view = View(customer)
     return [*_traits(customer, rules, view), *_ids(rules, view), *consents(customer, rules)]
 
@@ -107,7 +107,7 @@ def _of_trait(trait: Trait, rules: IdentifyRules, view: View, cleared: frozenset
 
 
 def _is_built_in(name: str, part: str, rule: Rule) -> bool:
-    built_in = {trait.name: trait for trait in built_in_mapping().identify.traits}.get(name)
+    built_in = next((trait for trait in built_in_mapping().identify.traits if trait.name == name), None)
     return built_in is not None and built_in.parts.get(part) is rule
 
 

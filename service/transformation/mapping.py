@@ -19,7 +19,10 @@ CHANGES = frozenset({"created", "updated"})
 
 @dataclass(frozen=True)
 class Trait:
-    """One trait: by one rule, or an object whose parts have a rule each. `parts` has "" for a trait of one rule."""
+    """One trait: by one rule, or an object whose parts have a rule each. `parts` has "" for a trait of one rule.
+
+    `built_in` tells that no rule of it is from a file.
+    """
 
     name: str
     parts: Mapping[str, Rule]
@@ -59,7 +62,10 @@ class Trait:
 
 
 class Traits(NamedTuple):
-    """A customer's traits, a None for each that is to be cleared, and the names of those that could not be read."""
+    """A customer's traits, a None for each that is to be cleared.
+
+    `unreadable` are the traits with a rule of the file that were left out, because the field is of another kind.
+    """
 
     traits: dict[str, Any]
     unreadable: tuple[str, ...] = ()
@@ -97,22 +103,22 @@ class IdentifyMapping:
         }
 
     @cached_property
-    def _reads(self) -> Sequence[tuple[str, Read]]:
-        return [(trait.name, trait.read) for trait in self.traits]
+    def _reads(self) -> Sequence[tuple[str, Read, bool]]:
+        return [(trait.name, trait.read, trait.built_in) for trait in self.traits]
 
     def traits_of(self, view: View, cleared: frozenset[str]) -> Traits:
         """Return the traits of a customer. Those in `cleared` are None where they are absent."""
         traits: dict[str, Any] = {}
         unreadable: tuple[str, ...] = ()
-        for name, read in self._reads:
+        for name, read, built_in in self._reads:
             value = read(view)
             if value is None:
                 if name in cleared:
                     traits[name] = None
-            elif value is UNREADABLE:
-                unreadable = (*unreadable, name)
-            else:
+            elif value is not UNREADABLE:
                 traits[name] = value
+            elif not built_in:
+                unreadable = (*unreadable, name)
         for name in self.retired:
             traits[name] = None
         return Traits(traits, unreadable)

@@ -72,7 +72,9 @@ def mapping_of(file: TomlFile, compile_expression: Compile, built_in: ShopMappin
 def built_in_mapping() -> ShopMapping:
     """Return the mapping of defaults.toml, which is in force without a file, and below one."""
     defaults = files("service.transformation").joinpath("defaults.toml")
-    return replace(mapping_of(toml_of(defaults.read_bytes(), "defaults.toml"), _no_expressions), name="")
+    read = mapping_of(toml_of(defaults.read_bytes(), "defaults.toml"), _no_expressions)
+    traits = tuple(replace(trait, built_in=True) for trait in read.identify.traits)
+    return ShopMapping(replace(read.identify, traits=traits))
 
 
 def _no_expressions(_text: str) -> BadExpression:
@@ -434,11 +436,11 @@ def _merged(built_in: Sequence[Trait], mapped: Sequence[Trait], excluded: Sequen
             if trait.name not in excluded and f"{trait.name}.{part}" not in excluded
         }
         if parts:
-            merged[trait.name] = replace(trait, parts=parts, built_in=True)
+            merged[trait.name] = replace(trait, parts=parts)
     for trait in mapped:
         before = merged.get(trait.name)
-        whole = "" in trait.parts or before is None
-        merged[trait.name] = trait if whole or before is None else replace(trait, parts={**before.parts, **trait.parts})
+        inherited = before.parts if before is not None and "" not in trait.parts and "" not in before.parts else {}
+        merged[trait.name] = replace(trait, parts={**inherited, **trait.parts})
     return tuple(merged.values())
 
 

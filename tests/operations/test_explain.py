@@ -177,7 +177,7 @@ def test_what_would_become_a_dead_letter_is_said_to_and_is_not_published() -> No
 
 def test_each_missing_trait_has_the_field_that_it_would_come_from() -> None:
     explanation = explanation_of(a_customer(firstName=None, lastName=None, customerNumber=None, addresses=[]))
-    traits = {name: (value, why) for name, value, why in explanation.traits}
+    traits = {one.name: (one.value, one.why) for one in explanation.traits}
 
     assert traits["firstName"] == (None, "firstName: absent; not sent, Segment keeps its own")
     assert traits["customerNumber"] == (None, "customerNumber: absent; null, Segment clears it")
@@ -277,7 +277,7 @@ def test_what_destinations_are_known_to_refuse_or_misread_is_a_note() -> None:
 
 
 def test_a_trait_from_an_address_names_the_address() -> None:
-    traits = {name: why for name, _, why in explanation_of(a_customer()).traits}
+    traits = {one.name: one.why for one in explanation_of(a_customer()).traits}
 
     assert traits["phone"] == "mobile, else phone, of the chosen address (home)"
 
