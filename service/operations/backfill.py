@@ -367,6 +367,7 @@ class Backfill:
         self.resumed = False
         self.swept = 0
         """Customers that changed while it ran, and were sent once more."""
+        self._rejected_in_sweeps = 0
 
     @property
     def lanes(self) -> list[Lane]:
@@ -375,7 +376,7 @@ class Backfill:
     @property
     def counts(self) -> Counts:
         with self._lock:
-            total = Counts()
+            total = Counts(rejected=self._rejected_in_sweeps)
             for lane in self.lanes:
                 total.add(lane.counts)
             return total
@@ -552,6 +553,7 @@ class Backfill:
         with self._lock:
             try:
                 self._rejects.write(batch.rejects)
+                self._rejected_in_sweeps += len(batch.rejects)
             except OSError as error:
                 raise self._cannot_write(self._plan.rejects, error) from None
 

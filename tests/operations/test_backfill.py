@@ -268,6 +268,20 @@ def test_who_changed_while_it_ran_has_its_newest_state_in_segment_last(tmp_path:
         assert world.segment.accepted == 30 + 2 + 2, "and nobody else is sent twice"
 
 
+def test_who_can_no_longer_be_sent_after_a_change_meanwhile_is_a_reject(tmp_path: Path) -> None:
+    with a_world(tmp_path, 30) as world:
+        one = next(iter(world.shop.customers))
+        with world.segment.hold(is_of_a_backfill, before_effect=True) as held, world.begun("--lanes", "1") as process:
+            assert held.wait_for(1, LONG)
+            world.shop.change(one, {"action": "setCompanyName", "companyName": "Large " * 6_000})
+            held.let_go()
+            out, _ = process.communicate(timeout=LONG)
+
+        assert process.returncode == Exit.ATTENTION
+        assert b"see backfill.rejects.jsonl" in out
+        assert [json.loads(line)["id"] for line in world.rejects.read_text().splitlines()] == [one]
+
+
 def test_a_resumed_run_sends_who_changed_since_the_first_one_began_under_new_message_ids(tmp_path: Path) -> None:
     with a_world(tmp_path, 30) as world:
         live = integration_by(command_settings(world.settings()))
