@@ -515,8 +515,10 @@ def _none(choice: Choice) -> str:
 
 def _table(letters: Sequence[DeadLetter]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column, justify in (("message", "left"), ("age", "right"), ("attempts", "right"), ("kind", "left")):
-        table.add_column(column, justify="right" if justify == "right" else "left", no_wrap=True)
+    table.add_column("message", no_wrap=True)
+    table.add_column("age", justify="right", no_wrap=True)
+    table.add_column("attempts", justify="right", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
     table.add_column("reason", overflow="fold")
     for letter in letters:
         reason = letter.reason if len(letter.reason) <= _LONGEST_REASON else f"{letter.reason[:_LONGEST_REASON]}…"

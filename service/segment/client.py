@@ -188,9 +188,8 @@ class SegmentClient(_Calls):
             raise NotDelivered(SegmentError("the messageId has not 1 to 100 characters", refused=True))
         try:
             _, built = self._build[call](**payload)
-            size = len(
-                _to_json(built)
-            )  # raises ValueError for NaN, which the library would write and no parser accepts
+            # A NaN raises ValueError: the library would write it, and no parser accepts it.
+            size = len(_to_json(built))
         except (AssertionError, TypeError, ValueError, RecursionError) as error:
             reason = f"the event cannot be built: {type(error).__name__}"
             raise NotDelivered(SegmentError(reason, refused=True)) from None
