@@ -9,6 +9,7 @@ next batch is sent. So after a kill the next run repeats at most one batch of ea
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import hmac
@@ -135,9 +136,32 @@ def lanes_for(number: int) -> list[Lane]:
 
 
 def _private(path: Path, flag: int) -> TextIO:
-    """Open a file to write, created readable by its owner alone: it may have personal data."""
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | flag, 0o600)
-    return io.TextIOWrapper(io.BufferedWriter(io.FileIO(descriptor, "w")), encoding="utf-8")
+    """Open a regular file to write, readable by its owner alone: it may have personal data. Raises OSError."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a symbolic link")
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | flag, 0o600)
+    file = io.TextIOWrapper(io.BufferedWriter(io.FileIO(descriptor, "w")), encoding="utf-8")
+    try:
+        os.fchmod(descriptor, 0o600)  # it may have been there, and the umask may deny the owner too
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _locked(path: Path, flag: int = 0) -> TextIO:
+    """Open it as `_private` does, for this run alone. Raises OSError: BlockingIOError if another run has it."""
+    file = _private(path, flag)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(file.fileno()).st_nlink:
+            raise BlockingIOError  # another run removed it at its end, after it was opened here
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 @dataclass(slots=True)
@@ -241,11 +265,9 @@ class _Rejects:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: TextIO = _private(path, os.O_APPEND)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
+            self._file: TextIO = _locked(path, os.O_APPEND)
+        except BlockingIOError:
             raise Trouble(f"Another backfill is writing {path}.", Exit.UNUSABLE) from None
 
     def cut(self, size: int) -> None:
@@ -346,6 +368,7 @@ class Backfill:
         self.resumed = False
         self.swept = 0
         """Customers that changed while it ran, and were sent once more."""
+        self._rejected_in_sweeps = 0
 
     @property
     def lanes(self) -> list[Lane]:
@@ -354,7 +377,7 @@ class Backfill:
     @property
     def counts(self) -> Counts:
         with self._lock:
-            total = Counts()
+            total = Counts(rejected=self._rejected_in_sweeps)
             for lane in self.lanes:
                 total.add(lane.counts)
             return total
@@ -367,23 +390,18 @@ class Backfill:
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
-        """Open the files, and read the checkpoint or create it. Raises Trouble before anything is sent."""
-        with self._alone():
-            yield
+        """Open the files, and read the checkpoint or create it. Raises Trouble before anything is sent.
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Lock the checkpoint's folder entry beside it, so that no other run uses the same checkpoint."""
+        The checkpoint is replaced at each save, so what is locked against other runs is a file beside it.
+        """
         path = self._plan.checkpoint.with_name(f"{self._plan.checkpoint.name}.lock")
         try:
-            lock = _private(path, 0)
+            lock = _locked(path)
+        except BlockingIOError:
+            raise Trouble(f"Another backfill is using {self._plan.checkpoint}.", Exit.UNUSABLE) from None
         except OSError as error:
             raise self._cannot_write(self._plan.checkpoint, error, Exit.UNUSABLE) from None
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise Trouble(f"Another backfill is using {self._plan.checkpoint}.", Exit.UNUSABLE) from None
             try:
                 with self._opened():
                     yield
@@ -401,7 +419,7 @@ class Backfill:
             self.resumed = found is not None
             began = _now()
             salt = uuid.uuid4().hex if self._plan.again else ""
-            self._state = found or State(lanes_for(self._plan.lanes), 0, began, salt)
+            self._state = found or State(lanes_for(self._plan.lanes), self._rejects.size, began, salt)
             self._rules = replace(self._rules, salt=self._state.salt)
             try:
                 self._rejects.cut(self._state.rejects_bytes)
@@ -538,6 +556,7 @@ class Backfill:
         with self._lock:
             try:
                 self._rejects.write(batch.rejects)
+                self._rejected_in_sweeps += len(batch.rejects)
             except OSError as error:
                 raise self._cannot_write(self._plan.rejects, error) from None
 
