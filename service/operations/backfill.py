@@ -366,9 +366,8 @@ class Backfill:
         self._state = State([], 0, datetime.now(UTC))
         self._is_clock_adjusted = False
         self.resumed = False
-        self.swept = 0
-        """Customers that changed while it ran, and were sent once more."""
-        self._rejected_in_sweeps = 0
+        self.swept = Counts()
+        """Of customers that changed while it ran, and were read and sent once more."""
 
     @property
     def lanes(self) -> list[Lane]:
@@ -377,10 +376,15 @@ class Backfill:
     @property
     def counts(self) -> Counts:
         with self._lock:
-            total = Counts(rejected=self._rejected_in_sweeps)
+            total = Counts()
             for lane in self.lanes:
                 total.add(lane.counts)
             return total
+
+    @property
+    def rejected(self) -> int:
+        """The number of rejects: a customer who was rejected, changed while it ran, and was rejected again, is two."""
+        return self.counts.rejected + self.swept.rejected
 
     @property
     def share_done(self) -> float:
@@ -479,18 +483,18 @@ class Backfill:
             self._stopped.set()
 
     def _work(self, lane: Lane) -> None:
-        batch = _Batch(lane.after)
+        batch, settle = _Batch(lane.after), partial(self._settle, lane=lane)
         while True:
             page, is_last = self._page_after(batch.after, self._predicates)
             for document in page:
                 if lane.upto and document["id"] > lane.upto:
                     is_last = True
                     break
-                batch = self._take(document, batch, lane)
+                batch = self._take(document, batch, self._rules, settle)
                 self._note_told(document)
             if is_last:
                 break
-        self._settle(batch, lane, finished=True)
+        settle(batch, finished=True)
 
     def _note_told(self, document: Mapping[str, Any]) -> None:
         with self._lock:
@@ -522,11 +526,9 @@ class Backfill:
                     found = True
                     newest = self._one(document["id"])
                     if newest is not None:
-                        self._add(newest, batch, rules)
+                        batch = self._take(newest, batch, rules, self._settle_swept)
                     self._told[document["id"]] = _version(newest or document)
-                self._deliver(batch)
-                self.swept += batch.counts.sent
-                self._write_rejects(batch)
+                self._settle_swept(batch)
                 batch = _Batch(batch.after)
 
     def _is_overtaken(self, document: Mapping[str, Any]) -> bool:
@@ -538,38 +540,31 @@ class Backfill:
         was_sent = self._selected is None or document["id"] in self._selected
         return was_sent and _created(document) < self._state.began
 
-    def _add(self, document: Mapping[str, Any], batch: _Batch, rules: IdentifyRules) -> None:
-        try:
-            made = self._event_of(document, rules)
-        except (Malformed, NotDelivered) as refused:
-            batch.rejects.append(self._reject(document["id"], _version(document), str(refused), self._kept(document)))
-            return
-        if made is not None and not batch.has_room(made[1]):
-            self._deliver(batch)
-            self.swept += batch.counts.sent
-            batch.counts, batch.events, batch.size = Counts(), [], 0
-        if made is not None:
-            batch.events.append(_Prepared(made[0], document["id"], _version(document), self._kept(document)))
-            batch.size += made[1]
-
-    def _write_rejects(self, batch: _Batch) -> None:
+    def _settle_swept(self, batch: _Batch) -> None:
+        """Send the batch until it is confirmed. No progress is saved: a run that stops here sweeps anew."""
+        self._deliver(batch)
         with self._lock:
             try:
                 self._rejects.write(batch.rejects)
-                self._rejected_in_sweeps += len(batch.rejects)
             except OSError as error:
                 raise self._cannot_write(self._plan.rejects, error) from None
+            batch.counts.rejected = len(batch.rejects)
+            self.swept.add(batch.counts)
 
-    def _take(self, document: Mapping[str, Any], batch: _Batch, lane: Lane) -> _Batch:
-        """Add a customer to the batch. If the batch is full, have it confirmed first and begin a new one."""
+    # Batches, of lanes and sweeps
+
+    def _take(
+        self, document: Mapping[str, Any], batch: _Batch, rules: IdentifyRules, settle: Callable[[_Batch], None]
+    ) -> _Batch:
+        """Add a customer to the batch. If the batch is full, have it settled first and begin a new one."""
         made: tuple[dict[str, Any], int] | None = None
         reason = ""
         try:
-            made = self._event_of(document, self._rules)
+            made = self._event_of(document, rules)
         except (Malformed, NotDelivered) as refused:
             reason = str(refused)
         if (made is not None and not batch.has_room(made[1])) or batch.counts.read >= _NOTED_AT_LEAST_EACH:
-            self._settle(batch, lane)
+            settle(batch)
             batch = _Batch(batch.after)
         batch.after = document["id"]
         batch.counts.read += 1
@@ -596,7 +591,7 @@ class Backfill:
         about = {"id": customer_id, "version": version, "reason": reason}
         return {**about, "customer": document} if self._plan.rejects_with_data else about
 
-    def _settle(self, batch: _Batch, lane: Lane, *, finished: bool = False) -> None:
+    def _settle(self, batch: _Batch, *, lane: Lane, finished: bool = False) -> None:
         """Send the batch until it is confirmed, and save the progress."""
         self._deliver(batch)
         batch.counts.rejected = len(batch.rejects)
@@ -789,7 +784,7 @@ def run(plan: Plan, output: Output) -> Exit:
             finished = True
         finally:
             _summarize(backfill, plan, output, time.monotonic() - began, before, finished=finished)
-    return Exit.ATTENTION if backfill.counts.rejected else Exit.DONE
+    return Exit.ATTENTION if backfill.rejected else Exit.DONE
 
 
 class _Progress:
@@ -850,11 +845,12 @@ _CONFIRMED = "each confirmed by Segment"
 
 def _summarize(backfill: Backfill, plan: Plan, output: Output, seconds: float, before: int, *, finished: bool) -> None:
     counts = backfill.counts
-    rejects = str(plan.rejects) if counts.rejected else None
+    rejects = str(plan.rejects) if backfill.rejected else None
     if output.as_json:
         document = {
             **asdict(counts),
-            "sent_again": backfill.swept,
+            "rejected": backfill.rejected,
+            "sent_again": backfill.swept.sent,
             "finished": finished,
             "seconds": round(seconds, 1),
             "rejects": rejects,
@@ -865,8 +861,8 @@ def _summarize(backfill: Backfill, plan: Plan, output: Output, seconds: float, b
     for name, count, meaning in (
         ("read", counts.read, ""),
         ("sent", counts.sent, _CONFIRMED if plan.again else f"{_CONFIRMED}; it drops what it was told within a day"),
-        *([("sent again", backfill.swept, "changed while it ran")] if backfill.swept else []),
-        ("rejected", counts.rejected, f"see {rejects}" if rejects else ""),
+        *([("sent again", backfill.swept.sent, "changed while it ran")] if backfill.swept.sent else []),
+        ("rejected", backfill.rejected, f"see {rejects}" if rejects else ""),
         ("skipped", counts.skipped, "without the field that SEGMENT_USER_ID chooses"),
     ):
         table.add_row(name, f"{count:>9,}", meaning)

@@ -282,6 +282,23 @@ def test_who_can_no_longer_be_sent_after_a_change_meanwhile_is_a_reject(tmp_path
         assert [json.loads(line)["id"] for line in world.rejects.read_text().splitlines()] == [one]
 
 
+def test_who_changed_while_it_ran_to_what_cannot_be_sent_needs_attention(tmp_path: Path) -> None:
+    with a_world(tmp_path, 30) as world:
+        one = next(iter(world.shop.customers))
+        arguments = ("--json", "--lanes", "1")
+        with world.segment.hold(is_of_a_backfill, before_effect=True) as held, world.begun(*arguments) as process:
+            assert held.wait_for(1, LONG)
+            world.shop.change(one, {"action": "setFirstName", "firstName": 7})
+            held.let_go()
+            out, _ = process.communicate(timeout=LONG)
+
+        assert process.returncode == Exit.ATTENTION
+        counts = json.loads(out[out.index(b"{") :])
+        assert (counts["sent"], counts["sent_again"], counts["rejected"]) == (30, 0, 1)
+        assert counts["rejects"] == world.rejects.name
+        assert json.loads(world.rejects.read_text())["id"] == one
+
+
 def test_a_resumed_run_sends_who_changed_since_the_first_one_began_under_new_message_ids(tmp_path: Path) -> None:
     with a_world(tmp_path, 30) as world:
         live = integration_by(command_settings(world.settings()))
