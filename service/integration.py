@@ -291,8 +291,7 @@ class Integration:
             return Outcome(Ending.IGNORED, _of_no_kind(notification))
         if self.project_key is not None and notification.project_key != self.project_key:
             raise Malformed(f"about {_a(kind.name)} of another project than CTP_PROJECT_KEY")
-        deleted = notification.is_deletion
-        if deleted:
+        if notification.is_deletion:
             attempt = partial(self._delete, kind, notification, deadline)
             version: float | None = self._version_of_deletion(kind, notification)
             since = NEVER

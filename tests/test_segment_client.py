@@ -192,6 +192,25 @@ def test_a_refusal_beside_a_confirmation_is_believed_for_ten_minutes(segment: Se
     assert not refused()
 
 
+def test_twenty_refusals_in_a_row_are_believed_and_no_more_until_the_next_confirmation(
+    segment: SegmentStandIn,
+) -> None:
+    client = client_of(segment)
+    client.identify(**an_identify(0))
+    segment.fail(answer(400))
+
+    def refused() -> bool:
+        error = client.send([SegmentEvent("identify", an_identify(1))], float("inf")).error
+        assert error is not None
+        return error.refused
+
+    assert [refused() for _ in range(22)] == [True] * 20 + [False] * 2
+    segment.fail(None)
+    client.identify(**an_identify(2))
+    segment.fail(answer(400))
+    assert refused()
+
+
 @pytest.mark.parametrize("not_json", [float("nan"), float("inf"), [1, {"deep": float("-inf")}]])
 def test_nan_in_one_event_is_refused_before_it_can_spoil_its_neighbours(
     segment: SegmentStandIn, not_json: object

@@ -124,6 +124,15 @@ def test_no_netrc_entry_becomes_an_authorization(
     assert echo.calls[0].headers.get("Authorization") == own.get("Authorization")
 
 
+def test_certificates_that_are_not_there_are_an_error_of_the_call(
+    client: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file")
+
+    with pytest.raises(requests.exceptions.SSLError):
+        client.get("https://127.0.0.1:9", timeout=timeout())
+
+
 def test_credentials_that_are_given_are_sent(echo: Echo, client: requests.Session) -> None:
     client.get(echo.url, auth=("an-id", "a-secret"), timeout=timeout())
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from http import HTTPStatus
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -80,6 +81,17 @@ def command_settings(environment: Mapping[str, str] | None = None, **instead: st
     found = os.environ if environment is None else environment
     present = {name: value for name, value in found.items() if value.strip()}
     return settings_from({"PUSH_AUTH": "none", **instead, **present})
+
+
+def pubsub_clients() -> tuple[Any, Any]:
+    """Return Pub/Sub's publisher and subscriber, which come without types. Raises GoogleAuthError."""
+    from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415  # 0.4 s, for two of the commands alone
+    from google.cloud import pubsub_v1  # noqa: PLC0415  # as above
+
+    try:
+        return pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
+    except Exception:  # noqa: BLE001  # the file that GOOGLE_APPLICATION_CREDENTIALS names may hold anything
+        raise DefaultCredentialsError from None
 
 
 def cannot_read(problem: CannotRead, *, predicate: bool = False) -> Trouble:

@@ -9,6 +9,7 @@ next batch is sent. So after a kill the next run repeats at most one batch of ea
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import hmac
@@ -135,9 +136,32 @@ def lanes_for(number: int) -> list[Lane]:
 
 
 def _private(path: Path, flag: int) -> TextIO:
-    """Open a file to write, created readable by its owner alone: it may have personal data."""
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | flag, 0o600)
-    return io.TextIOWrapper(io.BufferedWriter(io.FileIO(descriptor, "w")), encoding="utf-8")
+    """Open a regular file to write, readable by its owner alone: it may have personal data. Raises OSError."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a symbolic link")
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | flag, 0o600)
+    file = io.TextIOWrapper(io.BufferedWriter(io.FileIO(descriptor, "w")), encoding="utf-8")
+    try:
+        os.fchmod(descriptor, 0o600)  # it may have been there, and the umask may deny the owner too
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _locked(path: Path, flag: int = 0) -> TextIO:
+    """Open it as `_private` does, for this run alone. Raises OSError: BlockingIOError if another run has it."""
+    file = _private(path, flag)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(file.fileno()).st_nlink:
+            raise BlockingIOError  # another run removed it at its end, after it was opened here
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 @dataclass(slots=True)
@@ -241,11 +265,9 @@ class _Rejects:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: TextIO = _private(path, os.O_APPEND)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
+            self._file: TextIO = _locked(path, os.O_APPEND)
+        except BlockingIOError:
             raise Trouble(f"Another backfill is writing {path}.", Exit.UNUSABLE) from None
 
     def cut(self, size: int) -> None:
@@ -345,8 +367,8 @@ class Backfill:
         self._state = State([], 0, datetime.now(UTC))
         self._is_clock_adjusted = False
         self.resumed = False
-        self.swept = 0
-        """Customers that changed while it ran, and were sent once more."""
+        self.swept = Counts()
+        """Of customers that changed while it ran, and were read and sent once more."""
 
     @property
     def lanes(self) -> list[Lane]:
@@ -361,6 +383,11 @@ class Backfill:
             return total
 
     @property
+    def rejected(self) -> int:
+        """The number of rejects: a customer who was rejected, changed while it ran, and was rejected again, is two."""
+        return self.counts.rejected + self.swept.rejected
+
+    @property
     def share_done(self) -> float:
         """The share that is done, from 0 to 1, estimated from the ids."""
         with self._lock:
@@ -368,23 +395,18 @@ class Backfill:
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
-        """Open the files, and read the checkpoint or create it. Raises Trouble before anything is sent."""
-        with self._alone():
-            yield
+        """Open the files, and read the checkpoint or create it. Raises Trouble before anything is sent.
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Lock the checkpoint's folder entry beside it, so that no other run uses the same checkpoint."""
+        The checkpoint is replaced at each save, so what is locked against other runs is a file beside it.
+        """
         path = self._plan.checkpoint.with_name(f"{self._plan.checkpoint.name}.lock")
         try:
-            lock = _private(path, 0)
+            lock = _locked(path)
+        except BlockingIOError:
+            raise Trouble(f"Another backfill is using {self._plan.checkpoint}.", Exit.UNUSABLE) from None
         except OSError as error:
             raise self._cannot_write(self._plan.checkpoint, error, Exit.UNUSABLE) from None
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise Trouble(f"Another backfill is using {self._plan.checkpoint}.", Exit.UNUSABLE) from None
             try:
                 with self._opened():
                     yield
@@ -402,7 +424,7 @@ class Backfill:
             self.resumed = found is not None
             began = _now()
             salt = uuid.uuid4().hex if self._plan.again else ""
-            self._state = found or State(lanes_for(self._plan.lanes), 0, began, salt)
+            self._state = found or State(lanes_for(self._plan.lanes), self._rejects.size, began, salt)
             self._rules = replace(self._rules, salt=self._state.salt)
             try:
                 self._rejects.cut(self._state.rejects_bytes)
@@ -462,18 +484,18 @@ class Backfill:
             self._stopped.set()
 
     def _work(self, lane: Lane) -> None:
-        batch = _Batch(lane.after)
+        batch, settle = _Batch(lane.after), partial(self._settle, lane=lane)
         while True:
             page, is_last = self._page_after(batch.after, self._predicates)
             for document in page:
                 if lane.upto and document["id"] > lane.upto:
                     is_last = True
                     break
-                batch = self._take(document, batch, lane)
+                batch = self._take(document, batch, self._rules, settle)
                 self._note_told(document)
             if is_last:
                 break
-        self._settle(batch, lane, finished=True)
+        settle(batch, finished=True)
 
     def _note_told(self, document: Mapping[str, Any]) -> None:
         with self._lock:
@@ -505,11 +527,9 @@ class Backfill:
                     found = True
                     newest = self._one(document["id"])
                     if newest is not None:
-                        self._add(newest, batch, rules)
+                        batch = self._take(newest, batch, rules, self._settle_swept)
                     self._told[document["id"]] = _version(newest or document)
-                self._deliver(batch)
-                self.swept += batch.counts.sent
-                self._write_rejects(batch)
+                self._settle_swept(batch)
                 batch = _Batch(batch.after)
 
     def _is_overtaken(self, document: Mapping[str, Any]) -> bool:
@@ -521,37 +541,31 @@ class Backfill:
         was_sent = self._selected is None or document["id"] in self._selected
         return was_sent and _created(document) < self._state.began
 
-    def _add(self, document: Mapping[str, Any], batch: _Batch, rules: IdentifyRules) -> None:
-        try:
-            made = self._event_of(document, rules)
-        except (Malformed, NotDelivered) as refused:
-            batch.rejects.append(self._reject(document["id"], _version(document), str(refused), self._kept(document)))
-            return
-        if made is not None and not batch.has_room(made[1]):
-            self._deliver(batch)
-            self.swept += batch.counts.sent
-            batch.counts, batch.events, batch.size = Counts(), [], 0
-        if made is not None:
-            batch.events.append(_Prepared(made[0], document["id"], _version(document), self._kept(document)))
-            batch.size += made[1]
-
-    def _write_rejects(self, batch: _Batch) -> None:
+    def _settle_swept(self, batch: _Batch) -> None:
+        """Send the batch until it is confirmed. No progress is saved: a run that stops here sweeps anew."""
+        self._deliver(batch)
         with self._lock:
             try:
                 self._rejects.write(batch.rejects)
             except OSError as error:
                 raise self._cannot_write(self._plan.rejects, error) from None
+            batch.counts.rejected = len(batch.rejects)
+            self.swept.add(batch.counts)
 
-    def _take(self, document: Mapping[str, Any], batch: _Batch, lane: Lane) -> _Batch:
-        """Add a customer to the batch. If the batch is full, have it confirmed first and begin a new one."""
+    # Batches, of lanes and sweeps
+
+    def _take(
+        self, document: Mapping[str, Any], batch: _Batch, rules: IdentifyRules, settle: Callable[[_Batch], None]
+    ) -> _Batch:
+        """Add a customer to the batch. If the batch is full, have it settled first and begin a new one."""
         made: tuple[dict[str, Any], int] | None = None
         reason = ""
         try:
-            made = self._event_of(document, self._rules)
+            made = self._event_of(document, rules)
         except (Malformed, NotDelivered) as refused:
             reason = str(refused)
         if (made is not None and not batch.has_room(made[1])) or batch.counts.read >= _NOTED_AT_LEAST_EACH:
-            self._settle(batch, lane)
+            settle(batch)
             batch = _Batch(batch.after)
         batch.after = document["id"]
         batch.counts.read += 1
@@ -578,7 +592,7 @@ class Backfill:
         about = {"id": customer_id, "version": version, "reason": reason}
         return {**about, "customer": document} if self._plan.rejects_with_data else about
 
-    def _settle(self, batch: _Batch, lane: Lane, *, finished: bool = False) -> None:
+    def _settle(self, batch: _Batch, *, lane: Lane, finished: bool = False) -> None:
         """Send the batch until it is confirmed, and save the progress."""
         self._deliver(batch)
         batch.counts.rejected = len(batch.rejects)
@@ -771,7 +785,7 @@ def run(plan: Plan, output: Output) -> Exit:
             finished = True
         finally:
             _summarize(backfill, plan, output, time.monotonic() - began, before, finished=finished)
-    return Exit.ATTENTION if backfill.counts.rejected else Exit.DONE
+    return Exit.ATTENTION if backfill.rejected else Exit.DONE
 
 
 class _Progress:
@@ -832,11 +846,12 @@ _CONFIRMED = "each confirmed by Segment"
 
 def _summarize(backfill: Backfill, plan: Plan, output: Output, seconds: float, before: int, *, finished: bool) -> None:
     counts = backfill.counts
-    rejects = str(plan.rejects) if counts.rejected else None
+    rejects = str(plan.rejects) if backfill.rejected else None
     if output.as_json:
         document = {
             **asdict(counts),
-            "sent_again": backfill.swept,
+            "rejected": backfill.rejected,
+            "sent_again": backfill.swept.sent,
             "finished": finished,
             "seconds": round(seconds, 1),
             "rejects": rejects,
@@ -847,8 +862,8 @@ def _summarize(backfill: Backfill, plan: Plan, output: Output, seconds: float, b
     for name, count, meaning in (
         ("read", counts.read, ""),
         ("sent", counts.sent, _CONFIRMED if plan.again else f"{_CONFIRMED}; it drops what it was told within a day"),
-        *([("sent again", backfill.swept, "changed while it ran")] if backfill.swept else []),
-        ("rejected", counts.rejected, f"see {rejects}" if rejects else ""),
+        *([("sent again", backfill.swept.sent, "changed while it ran")] if backfill.swept.sent else []),
+        ("rejected", backfill.rejected, f"see {rejects}" if rejects else ""),
         ("skipped", counts.skipped, "without the field that SEGMENT_USER_ID chooses"),
     ):
         table.add_row(name, f"{count:>9,}", meaning)

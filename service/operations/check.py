@@ -28,7 +28,7 @@ from service.config import (
     settings_from,
     value_of,
 )
-from service.operations import Exit, Output, Trouble, command_settings, plain, what_to_do
+from service.operations import Exit, Output, Trouble, command_settings, plain, pubsub_clients, what_to_do
 from service.operations.subscription import (
     PUBLISHER,
     NotAllowed,
@@ -397,9 +397,7 @@ class _Google:
             return
         try:
             with _reasons_shown():
-                from google.cloud import pubsub_v1  # noqa: PLC0415  # 0.4 s, which no other command needs to wait for
-
-                publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
+                publisher, subscriber = pubsub_clients()
         except _CannotTell as reason:
             yield Finding("Google Pub/Sub", Status.UNKNOWN, str(reason))
             return
@@ -685,7 +683,9 @@ def _reasons_shown() -> Iterator[None]:
     try:
         yield
     except GoogleAuthError:
-        raise _CannotTell("there are no Google credentials here: gcloud auth application-default login") from None
+        raise _CannotTell(
+            "there are no usable Google credentials here: gcloud auth application-default login"
+        ) from None
     except GoogleAPICallError as error:
         raise _CannotTell(_REASONS.get(type(error).__name__, type(error).__name__)) from None
 

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from service.commercetools.notification import Notification, read_notification
 from service.config import ConfigError, value_of
-from service.operations import Exit, Output, Trouble, plain
+from service.operations import Exit, Output, Trouble, plain, pubsub_clients
 from service.pubsub.dead_letter import is_given_up, is_publishable, is_set_aside, original_attributes
 from service.serving.decoding import Malformed
 from service.serving.publisher import publish_rpc_of
@@ -155,10 +155,7 @@ class Mailbox:
             raise ConfigError("The subscription must have the form projects/PROJECT/subscriptions/SUBSCRIPTION.")
         self._subscription = subscription
         with _explained("Pub/Sub"):
-            from google.cloud import pubsub_v1  # noqa: PLC0415  # the import takes 0.4 s, and no other command needs it
-
-            self._subscriber = pubsub_v1.SubscriberClient()
-            self._publisher = pubsub_v1.PublisherClient()
+            self._publisher, self._subscriber = pubsub_clients()
         self._publish = publish_rpc_of(self._publisher)
         self._held: set[str] = set()  # ack ids
         self._held_since = time.monotonic()
@@ -302,7 +299,7 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except GoogleAuthError:
         raise Trouble(
-            "There are no Google credentials here. Run: gcloud auth application-default login "
+            "There are no usable Google credentials here. Run: gcloud auth application-default login "
             "(or set PUBSUB_EMULATOR_HOST for an emulator)."
         ) from None
     except GoogleAPICallError as error:
@@ -518,8 +515,10 @@ def _none(choice: Choice) -> str:
 
 def _table(letters: Sequence[DeadLetter]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column, justify in (("message", "left"), ("age", "right"), ("attempts", "right"), ("kind", "left")):
-        table.add_column(column, justify="right" if justify == "right" else "left", no_wrap=True)
+    table.add_column("message", no_wrap=True)
+    table.add_column("age", justify="right", no_wrap=True)
+    table.add_column("attempts", justify="right", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
     table.add_column("reason", overflow="fold")
     for letter in letters:
         reason = letter.reason if len(letter.reason) <= _LONGEST_REASON else f"{letter.reason[:_LONGEST_REASON]}…"

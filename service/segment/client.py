@@ -44,6 +44,7 @@ _SLOTS = 2  # one batch fills while the other is in flight; measured: docs/decis
 _PATIENCE_SECONDS = 15.0  # how long an event may wait for a call to start, where no deadline is given
 
 _BELIEVED_SECONDS = 600.0
+_BELIEVED_IN_A_ROW = 20
 _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class SegmentClient(_Calls):
         self._build = {"identify": builder.identify, "track": builder.track, "group": builder.group}
         self._pause = Pause("Segment", clock)
         self._confirmed_at = float("-inf")
+        self._refused_in_a_row = 0  # events that were refused alone, since the last confirmation
         self._events: GroupCommit[_Together, SegmentError | None] = GroupCommit(
             self._post,
             max_items=_MAX_EVENTS,
@@ -151,11 +153,13 @@ class SegmentClient(_Calls):
 
     @property
     def believes_refusals(self) -> bool:
-        """Whether a refusal is the event's own fault: Segment has confirmed another one in the last ten minutes.
+        """Whether a refusal is the event's own fault.
 
-        Else it may be the write key, the host or a proxy, and every event would be refused.
+        It is if Segment has confirmed another event in the last ten minutes, and refused at most twenty since. Else it
+        may be the write key, the host or a proxy, and every event would be refused.
         """
-        return self._clock() - self._confirmed_at < _BELIEVED_SECONDS
+        recent = self._clock() - self._confirmed_at < _BELIEVED_SECONDS
+        return recent and self._refused_in_a_row <= _BELIEVED_IN_A_ROW
 
     @property
     def is_paused(self) -> bool:
@@ -184,9 +188,8 @@ class SegmentClient(_Calls):
             raise NotDelivered(SegmentError("the messageId has not 1 to 100 characters", refused=True))
         try:
             _, built = self._build[call](**payload)
-            size = len(
-                _to_json(built)
-            )  # raises ValueError for NaN, which the library would write and no parser accepts
+            # A NaN raises ValueError: the library would write it, and no parser accepts it.
+            size = len(_to_json(built))
         except (AssertionError, TypeError, ValueError, RecursionError) as error:
             reason = f"the event cannot be built: {type(error).__name__}"
             raise NotDelivered(SegmentError(reason, refused=True)) from None
@@ -215,12 +218,14 @@ class SegmentClient(_Calls):
             return SegmentError(str(not_called))
         except library.APIError as error:
             self._pause.heed(error.response)
-            return SegmentError(f"Segment answered {error.status}", refused=error.status in _REFUSALS)
+            refused = error.status in _REFUSALS
+            self._refused_in_a_row += refused and len(events) == 1
+            return SegmentError(f"Segment answered {error.status}", refused=refused)
         except requests.RequestException as error:
             return SegmentError(f"Segment was not reached: {type(error).__name__}")
         if not _says_success(response):
             return SegmentError(f"what answered {response.status_code} is not Segment")
-        self._confirmed_at = self._clock()
+        self._confirmed_at, self._refused_in_a_row = self._clock(), 0
         return None
 
 

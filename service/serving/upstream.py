@@ -232,7 +232,17 @@ class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
 
 
+class NoCertificates(requests.exceptions.SSLError):
+    """The file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names is not there; requests raises a bare OSError."""
+
+
 class _Adapter(HTTPAdapter):
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # handed through
+        try:
+            super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]  # types-requests leaves it so
+        except OSError:
+            raise NoCertificates from None
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # handed through
         super().init_poolmanager(*args, **kwargs)
         _use_bounded_connections(self.poolmanager)

@@ -1,6 +1,7 @@
 """backfill: exactly the shop's state in Segment, whatever happens on the way, and nothing counted twice."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -267,6 +268,37 @@ def test_who_changed_while_it_ran_has_its_newest_state_in_segment_last(tmp_path:
         assert world.segment.accepted == 30 + 2 + 2, "and nobody else is sent twice"
 
 
+def test_who_can_no_longer_be_sent_after_a_change_meanwhile_is_a_reject(tmp_path: Path) -> None:
+    with a_world(tmp_path, 30) as world:
+        one = next(iter(world.shop.customers))
+        with world.segment.hold(is_of_a_backfill, before_effect=True) as held, world.begun("--lanes", "1") as process:
+            assert held.wait_for(1, LONG)
+            world.shop.change(one, {"action": "setCompanyName", "companyName": "Large " * 6_000})
+            held.let_go()
+            out, _ = process.communicate(timeout=LONG)
+
+        assert process.returncode == Exit.ATTENTION
+        assert b"see backfill.rejects.jsonl" in out
+        assert [json.loads(line)["id"] for line in world.rejects.read_text().splitlines()] == [one]
+
+
+def test_who_changed_while_it_ran_to_what_cannot_be_sent_needs_attention(tmp_path: Path) -> None:
+    with a_world(tmp_path, 30) as world:
+        one = next(iter(world.shop.customers))
+        arguments = ("--json", "--lanes", "1")
+        with world.segment.hold(is_of_a_backfill, before_effect=True) as held, world.begun(*arguments) as process:
+            assert held.wait_for(1, LONG)
+            world.shop.change(one, {"action": "setFirstName", "firstName": 7})
+            held.let_go()
+            out, _ = process.communicate(timeout=LONG)
+
+        assert process.returncode == Exit.ATTENTION
+        counts = json.loads(out[out.index(b"{") :])
+        assert (counts["sent"], counts["sent_again"], counts["rejected"]) == (30, 0, 1)
+        assert counts["rejects"] == world.rejects.name
+        assert json.loads(world.rejects.read_text())["id"] == one
+
+
 def test_a_resumed_run_sends_who_changed_since_the_first_one_began_under_new_message_ids(tmp_path: Path) -> None:
     with a_world(tmp_path, 30) as world:
         live = integration_by(command_settings(world.settings()))
@@ -412,6 +444,62 @@ def test_the_files_of_a_run_are_readable_by_their_owner_alone(world: World) -> N
     assert world.run("--rejects-with-data").code == Exit.ATTENTION
     assert world.rejects.stat().st_mode & 0o777 == 0o600
     assert json.loads(world.rejects.read_text())["customer"]["lastName"] == "Zo\ud83d"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+def test_a_file_that_others_could_read_is_closed_to_them(world: World, umask: int) -> None:
+    world.shop.create(firstName=7)
+    world.rejects.touch(0o644)
+
+    ended = subprocess.run(  # noqa: S603  # our own command
+        command("backfill", *AT_ONCE, "--rejects-with-data"),
+        env=environment_of(world.settings()),
+        cwd=world.folder,
+        capture_output=True,
+        check=False,
+        umask=umask,
+    )
+
+    assert ended.returncode == Exit.ATTENTION
+    assert world.rejects.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["rejects.jsonl", "backfill.checkpoint.json.tmp", "backfill.checkpoint.json.lock"])
+def test_no_file_is_written_through_a_link(world: World, name: str) -> None:
+    peopled(world, 1)
+    elsewhere = world.folder / "elsewhere"
+    elsewhere.write_text("of somebody else")
+    elsewhere.chmod(0o644)
+    (world.folder / name).symlink_to(elsewhere)
+
+    ended = world.run("--rejects", "rejects.jsonl")
+
+    assert ended.code == Exit.UNUSABLE
+    assert "cannot be written: it is a symbolic link" in ended.said
+    assert (elsewhere.read_text(), elsewhere.stat().st_mode & 0o777) == ("of somebody else", 0o644)
+    assert world.segment.call_count == 0
+
+
+def test_what_is_no_regular_file_is_not_written_and_not_removed(world: World) -> None:
+    pipe = world.folder / "pipe"
+    os.mkfifo(pipe)
+
+    ended = world.run("--rejects", "pipe")
+
+    assert ended.code == Exit.UNUSABLE
+    assert "cannot be written: it is not a regular file" in ended.said
+    assert pipe.is_fifo()
+
+
+def test_a_new_run_keeps_what_is_in_the_file_of_the_rejects(world: World) -> None:
+    bad = world.shop.create(firstName=7)["id"]
+    world.rejects.write_text("of another run\n")
+
+    assert world.run().code == Exit.ATTENTION
+
+    first, *others = world.rejects.read_text().splitlines()
+    assert first == "of another run"
+    assert [json.loads(line)["id"] for line in others] == [bad]
 
 
 def test_a_bad_customer_goes_to_the_rejects_with_its_reason_and_the_run_goes_on(world: World) -> None:
@@ -623,6 +711,25 @@ def test_two_backfills_do_not_share_a_checkpoint(tmp_path: Path) -> None:
 
     assert ended.code == Exit.UNUSABLE
     assert "Another backfill is using" in ended.said
+
+
+def test_a_lock_that_another_run_removes_as_it_ends_is_no_lock(world: World) -> None:
+    peopled(world, 1)
+    hook = "lambda event, _: event == 'fcntl.flock' and os.unlink('backfill.checkpoint.json.lock')"
+    with_hook = f"import os, sys; sys.addaudithook({hook}); from service.cli import main; main()"
+
+    ended = subprocess.run(  # noqa: S603  # our own command
+        [sys.executable, "-c", with_hook, "backfill"],
+        env=environment_of(world.settings()),
+        cwd=world.folder,
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+    assert ended.returncode == Exit.UNUSABLE
+    assert "Another backfill is using" in ended.stderr
+    assert world.segment.call_count == 0
 
 
 def test_a_pause_that_segment_asks_for_is_kept(world: World) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -465,6 +466,28 @@ def test_it_ends_with_its_lines_whatever_a_setting_holds(world: World, name: str
 )
 def test_a_value_of_any_kind_leaves_lines(world: World, name: str, value: str) -> None:
     assert lines(world.check(settings={name: value}))["settings"]
+
+
+def test_certificates_that_are_not_there_leave_lines(world: World) -> None:
+    settings = world.settings(SEGMENT_HOST="https://127.0.0.1:9", REQUESTS_CA_BUNDLE="/no/such/file")
+
+    ended = run("check", "--json", settings=settings)
+
+    assert "Segment was not reached: NoCertificates" in lines(ended, "failed")["Segment (us)"]
+
+
+@pytest.mark.parametrize("held", ["[]", "null", '{"type": "impersonated_service_account"}', None])
+def test_credentials_of_any_kind_leave_lines(tmp_path: Path, world: World, held: str | None) -> None:
+    file = tmp_path / "credentials.json"
+    if held is None:
+        file.mkdir()
+    else:
+        file.write_text(held)
+
+    settings = world.settings(PUBSUB_EMULATOR_HOST="", GOOGLE_APPLICATION_CREDENTIALS=str(file))
+    ended = run("check", "--json", "--topic", TOPIC, settings=settings)
+
+    assert "no usable Google credentials" in lines(ended, "cannot tell")["Google Pub/Sub"]
 
 
 @pytest.mark.parametrize("option", ["--topic", "--subscription", "--subscription-key"])
