@@ -139,17 +139,21 @@ _CUSTOMER = _CustomerSchema()
 _YEAR_1 = "0001-"  # what .NET and Go write for a date that was never set
 
 
+Fields = Mapping[tuple[str, ...], Mapping[str, str]]
+"""Fields to read: the tables in the JSON that lead to them, and their names there by the paths of the mapping."""
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Fields that are read only because the mapping names them: their paths there, and their keys in the JSON.
+    """Fields that are read only because the mapping names them.
 
     `of_customer` start at the customer, `of_address` at an address, `of_group` at the reference to the customer group.
     `expand` are the references that must be read along.
     """
 
-    of_customer: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    of_address: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    of_group: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    of_customer: Fields = field(default_factory=dict)
+    of_address: Fields = field(default_factory=dict)
+    of_group: Fields = field(default_factory=dict)
     expand: tuple[str, ...] = ()
 
 
@@ -213,15 +217,16 @@ def _group_reference(document: Mapping[str, Any]) -> Any:  # noqa: ANN401  # any
     return document.get("customerGroup") or first
 
 
-def _picked(document: Any, named: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+def _picked(document: Any, named: Fields) -> dict[str, Any]:  # noqa: ANN401  # any JSON
     """Return the fields by path: None for one that is empty, UNREADABLE if the document does not show whether it is."""
     picked: dict[str, Any] = {}
-    table: Any = document
-    of: Sequence[str] = []
-    for path, (*tables, name) in named.items():
-        if tables != of:
-            table, of = _table(document, tables), tables
-        picked[path] = table.get(name) if type(table) is dict else table
+    for tables, names in named.items():
+        table = _table(document, tables)
+        if type(table) is dict:
+            for path, name in names.items():
+                picked[path] = table.get(name)
+        else:
+            picked |= dict.fromkeys(names, table)
     return picked
 
 

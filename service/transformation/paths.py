@@ -4,12 +4,12 @@ A path that is not in the table here is not read, so a customer's password canno
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from service.commercetools.customer import Address, Customer, Named
+from service.commercetools.customer import Address, Customer, Fields, Named
 from service.commercetools.resource import UNREADABLE
 from service.transformation.address import billing_address, chosen_address, shipping_address, street
 
@@ -112,7 +112,8 @@ _ADDRESS_NAMED = (
     *("additionalAddressInfo", "externalId"),
 )
 _ADDRESSES = {"address": "address", "billingAddress": "billing", "shippingAddress": "shipping"}
-_GROUP = {"id": ("id",), "key": ("obj", "key"), "name": ("obj", "name")}
+_GROUP: Mapping[str, tuple[str, ...]] = {"id": (), "key": ("obj",), "name": ("obj",)}
+_CUSTOM = ("custom", "fields")
 
 
 def _name(view: View) -> str | None:
@@ -167,16 +168,21 @@ def longest_path(names: tuple[str, ...]) -> Path | NoSuchPath:
 
 def named_by(paths: Iterable[Path]) -> Named:
     """Return all that these paths need to be read."""
-    of_customer: dict[str, tuple[str, ...]] = {}
-    of_address: dict[str, tuple[str, ...]] = {}
-    of_group: dict[str, tuple[str, ...]] = {}
-    expand: dict[str, None] = {}
-    for path in paths:
-        of_customer |= path.named.of_customer
-        of_address |= path.named.of_address
-        of_group |= path.named.of_group
-        expand |= dict.fromkeys(path.named.expand)
-    return Named(of_customer, of_address, of_group, tuple(expand))
+    named = [path.named for path in paths]
+    return Named(
+        _together(one.of_customer for one in named),
+        _together(one.of_address for one in named),
+        _together(one.of_group for one in named),
+        tuple(dict.fromkeys(path for one in named for path in one.expand)),
+    )
+
+
+def _together(several: Iterable[Fields]) -> Fields:
+    together: dict[tuple[str, ...], dict[str, str]] = {}
+    for fields in several:
+        for tables, names in fields.items():
+            together.setdefault(tables, {}).update(names)
+    return together
 
 
 def _of_customer(name: str) -> Path:
@@ -185,7 +191,7 @@ def _of_customer(name: str) -> Path:
         return Path(name, attrgetter(f"customer.{_TEXTS[name]}"), typed=True, own=own)
     if name in _COMPUTED:
         return Path(name, _COMPUTED[name], typed=True, own=own)
-    return Path(name, _more(name), Named(of_customer={name: (name,)}), own=own, more=name)
+    return Path(name, _more(name), Named(of_customer={(): {name: name}}), own=own, more=name)
 
 
 def _more(path: str) -> Get:
@@ -196,7 +202,7 @@ def _custom(text: str, rest: list[str], *, expand: bool) -> Path | NoSuchPath:
     name = _custom_field(text, rest)
     if isinstance(name, NoSuchPath):
         return name
-    named = Named(of_customer={text: ("custom", "fields", name)})
+    named = Named(of_customer={_CUSTOM: {text: name}})
     if expand:
         named = replace(named, expand=_expansions(f"custom.fields.{name}"))
     return Path(text, _more(text), named, own=True, custom=name, more=text)
@@ -224,12 +230,12 @@ def _of_address(text: str, which: str, rest: list[str], *, expand: bool) -> Path
         case [name] if name in _ADDRESS_TEXTS:
             return Path(text, attrgetter(f"{attribute}.{_ADDRESS_TEXTS[name]}"), typed=True, of="address")
         case [name] if name in _ADDRESS_NAMED:
-            return Path(text, _more_of(attribute, name), Named(of_address={name: (name,)}), of="address")
+            return Path(text, _more_of(attribute, name), Named(of_address={(): {name: name}}), of="address")
         case ["custom", *inner]:
             field_name = _custom_field(text, inner)
             if isinstance(field_name, NoSuchPath):
                 return field_name
-            named = Named(of_address={f"custom.{field_name}": ("custom", "fields", field_name)})
+            named = Named(of_address={_CUSTOM: {f"custom.{field_name}": field_name}})
             if expand:
                 named = replace(named, expand=_expansions(f"addresses[*].custom.fields.{field_name}"))
             get = _more_of(attribute, f"custom.{field_name}")
@@ -251,12 +257,12 @@ def _more_of(attribute: str, path: str) -> Get:
 def _of_group(text: str, rest: list[str]) -> Path | NoSuchPath:
     match rest:
         case [name] if name in _GROUP:
-            named = Named(of_group={text: _GROUP[name]})
+            named = Named(of_group={_GROUP[name]: {text: name}})
             return Path(text, _more(text), named, own=True, of="customer-group", more=text)
         case ["custom", *inner]:
             field_name = _custom_field(text, inner)
             if isinstance(field_name, NoSuchPath):
                 return field_name
-            named = Named(of_group={text: ("obj", "custom", "fields", field_name)})
+            named = Named(of_group={("obj", *_CUSTOM): {text: field_name}})
             return Path(text, _more(text), named, own=True, custom=field_name, of="customer-group", more=text)
     return NoSuchPath(f"reads {text}, which is no field of a customer group", ".".join(rest), (*_GROUP, "custom"))

@@ -163,39 +163,39 @@ def tags_of(locales: Sequence[str], own: str | None) -> list[str]:
     return list(tags)
 
 
-_CURRENCY = re.compile(r"[A-Z]{3}")
 _MOST_DIGITS = 20
 _LARGEST = 2**63
 
 
-def _amount_of(raw: Mapping[str, Any]) -> float | int | None:
+def _amount(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     """Return an amount of money in major units: https://docs.commercetools.com/api/types#money."""
-    precise = raw.get("type") == "highPrecision"
-    units, digits = raw.get("preciseAmount" if precise else "centAmount"), raw.get("fractionDigits")
-    if type(units) is not int or abs(units) > _LARGEST or type(digits) is not int or not 0 <= digits <= _MOST_DIGITS:
-        return None
-    return units / 10**digits if digits else units  # the nearest float: both are integers
-
-
-def _money(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None:
         return None
     if type(raw) is not dict:
         return UNREADABLE
-    amount, currency = _amount_of(raw), raw.get("currencyCode")
-    if amount is None or type(currency) is not str or not _CURRENCY.fullmatch(currency):
+    units, digits = raw.get("centAmount"), raw.get("fractionDigits")
+    if raw.get("type") == "highPrecision":
+        units = raw.get("preciseAmount")
+    if type(units) is not int or abs(units) > _LARGEST or type(digits) is not int or not 0 <= digits <= _MOST_DIGITS:
         return UNREADABLE
-    return {"amount": amount, "currency": currency}
+    return units / 10**digits if digits else units  # the nearest float: both are integers
 
 
-def _amount(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
-    money = _money(raw, view)
-    return money["amount"] if type(money) is dict else money
+def _currency(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
+    if raw is None:
+        return None
+    code = raw.get("currencyCode") if type(raw) is dict else None
+    return code if type(code) is str and len(code) == _LETTERS and code.isascii() and code.isupper() else UNREADABLE
 
 
-def _currency(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
-    money = _money(raw, view)
-    return money["currency"] if type(money) is dict else money
+_LETTERS = 3  # of a currency: ISO 4217
+
+
+def _money(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
+    amount, currency = _amount(raw, view), _currency(raw, view)
+    if amount is UNREADABLE or currency is UNREADABLE:
+        return UNREADABLE
+    return None if raw is None else {"amount": amount, "currency": currency}
 
 
 def _id(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
