@@ -65,7 +65,10 @@ def _each(convert: Convert) -> Convert:
 
 def _array(raw: Sequence[Any], convert: Convert, view: View) -> Any:  # noqa: ANN401  # any JSON
     converted = [convert(one, view) for one in raw]
-    types = {type(one) for one in converted}
+    types = set(map(type, converted))
+    if types == _TEXTS:
+        converted.sort()
+        return converted
     if _NONE in types:
         converted = [one for one in converted if one is not None]
         types.remove(_NONE)
@@ -78,6 +81,7 @@ def _array(raw: Sequence[Any], convert: Convert, view: View) -> Any:  # noqa: AN
 
 
 _NONE = type(None)
+_TEXTS = {str}
 _NUMBERS = {int, float}
 
 
