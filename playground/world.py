@@ -71,6 +71,12 @@ class Service:
             raise RuntimeError("the service is not running")
         return self._process.pid
 
+    @property
+    def peak(self) -> int:
+        """MiB that its processes have had at the most: VmHWM in https://docs.kernel.org/filesystems/proc.html."""
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in (self.pid, *_children(self.pid))]
+        return sum(int(status.partition("VmHWM:")[2].split()[0]) for status in statuses) // 1024
+
     def start(self) -> Self:
         """Start it, and return when it answers. Raises RuntimeError with its last lines if it ends instead."""
         if self._process is not None:

@@ -49,6 +49,7 @@ PATIENCE_SECONDS = 600.0
 SETTLE_SECONDS = 2.0
 
 _PAGE_BYTES = 1_000_000  # about ten times as much in memory, in each lane
+_FIRST_PAGE = 20  # customers, while it is not known how large one is
 _SMALLEST_PAGE = 5
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # between attempts; it doubles each time
 _PAUSE_STEP = 0.2  # how often it is checked whether a pause is over
@@ -626,7 +627,7 @@ class Backfill:
 
         def sized_call() -> tuple[Sequence[Mapping[str, Any]], bool]:
             nonlocal most
-            fitting = PAGE if self._bytes_each is None else int(_PAGE_BYTES / self._bytes_each)
+            fitting = _FIRST_PAGE if self._bytes_each is None else int(_PAGE_BYTES / self._bytes_each)
             limit = min(most, max(_SMALLEST_PAGE, fitting))
             asked = _now()
             try:

@@ -115,6 +115,23 @@ def test_what_is_too_large_is_answered_and_leaves_the_service_alive(service: Ser
     assert a_post(service, a_new_customer()) == 200
 
 
+# Each would take some 500 MiB more, parsed. An instance has 512 MiB (infra/service.tf); seen: 92 and 120 MiB.
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(a_push(b"[" + b",".join([b"[]"] * 3_300_000) + b"]"), id="a notification of 10 MB of brackets"),
+        pytest.param(b'{"message": [' + b",".join([b"{}"] * 4_800_000) + b"]}", id="an envelope of 14 MB of brackets"),
+    ],
+)
+def test_a_document_of_brackets_is_refused_in_bounded_memory(segment: SegmentStandIn, body: bytes) -> None:
+    environment = {"SEGMENT_WRITE_KEY": segment.write_key, "SEGMENT_HOST": segment.url, "PUSH_AUTH": "none"}
+    with Service(environment) as alone:
+        statuses = [a_post(alone, body) for _ in range(3)]
+
+        assert statuses == [400] * 3
+        assert alone.peak < 192
+
+
 def test_a_thousand_at_once_are_all_delivered(service: Service, segment: SegmentStandIn) -> None:
     segment.forget()
     ids = [str(uuid.uuid4()) for _ in range(1000)]

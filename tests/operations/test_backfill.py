@@ -16,12 +16,12 @@ import pytest
 from playground.commercetools import CommercetoolsStandIn
 from playground.oracle import differences, profiles_of_customers, rules_of
 from playground.segment import SegmentStandIn
-from playground.shop import Shop
+from playground.shop import Document, Shop
 from playground.stand_in import RESET_AFTER_READ, Call, answer
 from service.integration import Ending, integration_by
 from service.operations import Exit, command_settings
 from service.operations.backfill import Pace, lanes_for
-from tests.builders import a_change, a_push
+from tests.builders import a_change, a_push, an_address
 from tests.operations.commands import Ended, command, environment_of, run, settings_for
 
 LANES = 8
@@ -166,6 +166,40 @@ def test_a_backfill_killed_in_the_middle_and_begun_again_while_segment_fails_bri
         assert (counts["read"], counts["sent"], counts["rejected"], counts["skipped"]) == (population, population, 0, 0)
 
 
+class FarTravelled(Shop):
+    """A shop whose customers have a hundred addresses each."""
+
+    def view(self, customer_id: str, lag: int = 0) -> Document | None:
+        customer = super().view(customer_id, lag)
+        addresses = [an_address(id=f"address-{number}") for number in range(100)]
+        return None if customer is None else {**customer, "addresses": addresses}
+
+
+# Seen: 135 to 141 MiB; 214 with a first page of 500.
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_large_customers_are_backfilled_in_bounded_memory(tmp_path: Path) -> None:
+    # A process that is forked from a large one, such as this, begins with its peak; so a small one starts the command.
+    small = (
+        "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(code)"
+    )
+    shop = FarTravelled(population=6_000)
+    with SegmentStandIn() as segment, CommercetoolsStandIn(shop, remember=100) as commercetools:
+        ended = subprocess.run(  # noqa: S603  # our own command
+            [sys.executable, "-c", small, *command("backfill", "--json", "--patience", "0", *AT_ONCE)],
+            env=environment_of(settings_for(segment, commercetools)),
+            cwd=tmp_path,
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+
+    assert json.loads(ended.stdout)["sent"] == 6_000
+    *_, kibibytes = ended.stderr.split()
+    assert int(kibibytes) / 1024 < 200
+
+
 def test_a_kill_has_at_most_the_batches_in_flight_sent_again(tmp_path: Path) -> None:
     with a_world(tmp_path, 4_000, latency=0.02) as world:
         with world.segment.hold(after=2) as held, world.begun("--lanes", "2") as process:
@@ -189,8 +223,9 @@ def test_batches_are_full_but_for_the_last_of_each_lane(tmp_path: Path) -> None:
         assert min(sizes[:-1]) > 430_000
         *pages, _sweep = [call for call in world.commercetools.calls if call.path.endswith("/customers")]
         assert len(pages) == 7
-        assert all(call.query["limit"] == ["500"] and call.query["sort"] == ["id asc"] for call in pages)
-        assert pages[1].query["where"] == [f'id > "{list(world.shop.customers)[499]}"']
+        assert [call.query["limit"] for call in pages] == [["20"], *[["500"]] * 6], "the first tells how large one is"
+        assert all(call.query["sort"] == ["id asc"] for call in pages)
+        assert pages[1].query["where"] == [f'id > "{list(world.shop.customers)[19]}"']
 
 
 def test_ctrl_c_leaves_it_resumable(tmp_path: Path) -> None:
@@ -350,7 +385,7 @@ def test_a_query_that_is_too_much_is_asked_again_for_fewer_customers(world: Worl
 
     assert (ended.code, ended.document["sent"]) == (Exit.DONE, 30)
     limits = [call.query["limit"] for call in world.commercetools.calls if call.path.endswith("/customers")]
-    assert limits == [["500"], ["250"], ["125"], ["500"]], "the last is the sweep's"
+    assert limits == [["20"], ["10"], ["5"], ["500"], ["500"]], "the last is the sweep's"
     assert f"commercetools answered {status} {code}; trying again" in ended.said
 
 
