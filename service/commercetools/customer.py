@@ -211,10 +211,14 @@ def _named(document: Mapping[str, Any], named: Named) -> dict[str, Any]:
 
 
 def _group_reference(document: Mapping[str, Any]) -> Any:  # noqa: ANN401  # any JSON
-    """Return the reference to the customer's group, else to the first of its groups, None if there is none."""
-    assignments = document.get("customerGroupAssignments")
-    first = assignments[0].get("customerGroup") if assignments else None
-    return document.get("customerGroup") or first
+    """Return the reference to the customer's group, else to the first of its groups, None if there is none.
+
+    It is UNREADABLE if there is one without an id.
+    """
+    assignments = document.get("customerGroupAssignments") or ()
+    references = [document.get("customerGroup"), *(one.get("customerGroup") for one in assignments)]
+    with_id = (one for one in references if one is not None and one.get("id"))
+    return next(with_id, UNREADABLE if assignments or references[0] is not None else None)
 
 
 def _picked(document: Any, named: Fields) -> dict[str, Any]:  # noqa: ANN401  # any JSON

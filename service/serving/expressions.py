@@ -57,7 +57,7 @@ def _compiled(text: str) -> Expression:
         walk.note(walk.step(compiled.parsed, ()))
     except RecursionError:
         raise BadExpression("is nested too deeply") from None
-    except jmespath.exceptions.JMESPathError as error:
+    except ValueError as error:  # jmespath's own are ValueErrors; an index with too many digits is a bare one
         position = getattr(error, "lex_position", None)
         where = f", at its character {position + 1}" if isinstance(position, int) else ""
         raise BadExpression(f"is no JMESPath expression{where}") from None

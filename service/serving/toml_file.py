@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 _LARGEST = 256 * 1024  # bytes; a file with 300 rules has 30,000
-_HEADER = re.compile(r"\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(?:#.*)?$")
-_KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
-_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
-_ASSIGNMENT = re.compile(rf"\s*({_DOTTED})\s*=")
-_INLINE = re.compile(rf"[{{,]\s*({_DOTTED})\s*=")
+_KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
+_HEADER = re.compile(rf"[ \t]*(\[\[?)[ \t]*({_DOTTED})[ \t]*\]\]?[ \t\r]*(?:#.*)?$")
+_ASSIGNMENT = re.compile(rf"[ \t]*({_DOTTED})[ \t]*=")
+_INLINE = re.compile(rf"[{{,][ \t]*({_DOTTED})[ \t]*=")
+_MANY_DOTS = re.compile(rf"(?:^|[\[{{,])[ \t]*(?:{_KEY}[ \t]*\.[ \t]*){{20}}", re.MULTILINE)
+"""A key of 20,000 parts takes 1.7 GB in tomllib."""
 
 
 class NotToml(Exception):
@@ -35,16 +37,17 @@ class TomlFile:
 
 def read_toml(path: Path) -> TomlFile:
     """Read a file. Raises NotToml."""
+    name = path.name or str(path)
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
     except IsADirectoryError:
-        raise NotToml(f"{path.name} is a folder, not a file.") from None
+        raise NotToml(f"{name} is a folder, not a file.") from None
     except FileNotFoundError:
-        raise NotToml(f"{path.name} does not exist.") from None
+        raise NotToml(f"{name} does not exist.") from None
     except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
-        raise NotToml(f"{path.name} cannot be read: {getattr(error, 'strerror', None) or 'no path'}.") from None
-    return toml_of(data, path.name)
+        raise NotToml(f"{name} cannot be read: {getattr(error, 'strerror', None) or 'no path'}.") from None
+    return toml_of(data, name)
 
 
 def toml_of(data: bytes, name: str) -> TomlFile:
@@ -56,8 +59,12 @@ def toml_of(data: bytes, name: str) -> TomlFile:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise NotToml(f"{name}:{line}: this line is not UTF-8.") from None
+    deep = _MANY_DOTS.search(text)
+    if deep is not None:
+        line = text.count("\n", 0, deep.end()) + 1
+        raise NotToml(f"{name}:{line}: this key has too many dots.")
     try:
-        values = tomllib.loads(text)
+        values = tomllib.loads(f"{text}\n")  # with an end of the last line, tomllib tells the line of a fault there
     except tomllib.TOMLDecodeError as error:
         raise NotToml(_syntax(str(error), name)) from None
     except RecursionError:
@@ -68,7 +75,9 @@ def toml_of(data: bytes, name: str) -> TomlFile:
 
 
 _POSITION = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
-_QUOTED = re.compile(r"'.*'", re.DOTALL)
+_TWICE = re.compile(r"Cannot (?:overwrite|declare|mutate|redefine)|Duplicate")
+_WITHOUT_CONTENT = ("Expected", "Unescaped")  # what these quote is the grammar's
+_QUOTED = re.compile(r"""\s*(['"]).*\1""", re.DOTALL)
 
 
 def _syntax(message: str, name: str) -> str:
@@ -76,7 +85,11 @@ def _syntax(message: str, name: str) -> str:
     found = _POSITION.fullmatch(message)
     if found is None:
         return f"{name} is not TOML."
-    what, line, column = _QUOTED.sub("a character", found[1]), found[2], found[3]
+    what, line, column = found.groups()
+    if _TWICE.match(what):
+        what = "a key or a table is there twice"
+    elif not what.startswith(_WITHOUT_CONTENT):
+        what = _QUOTED.sub("", what)
     if line is None:
         return f"{name} is not TOML: {what}, seen at its end."
     return f"{name}:{line}: this is not TOML: {what} (column {column})."
@@ -87,7 +100,7 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
     lines: dict[tuple[str, ...], int] = {}
     counted: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         header = _HEADER.match(line)
         if header is not None:
             table = _parts(header[2])
@@ -109,4 +122,4 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
 
 
 def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in re.findall(_KEY, dotted))
+    return tuple(part[1:-1] if part[0] in "\"'" else part for part in re.findall(_KEY, dotted))

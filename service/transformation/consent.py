@@ -26,7 +26,8 @@ class Withdrawn(StrEnum):
 class Consent:
     """How consent is read. `unknown` stands for what is unset, or no boolean.
 
-    `categories` have a rule each. With `document`, a rule that gives the whole consent object as JSON, they have none.
+    `categories` have a rule each. With `document`, a rule that gives the whole consent object as JSON, they have none;
+    if there are no `categories` either, those in the document and in `send` count.
     `send` are the categories without which nothing is sent; an empty one sends always. With `event`, the track event
     "Segment Consent Preference Updated" follows each identify.
     """
@@ -56,9 +57,10 @@ class Consent:
         }
 
     def preferences(self, view: View) -> dict[str, bool]:
-        """Return the preference for every category."""
+        """Return the preference for every category; {} if they are all in the document, and it cannot be read."""
         given: Mapping[str, Any] = self._in_document(view) if self.document is not None else {}
-        values = {name: given.get(name) if rule is None else rule.read(view) for name, rule in self.categories.items()}
+        categories = self.categories or (given and dict.fromkeys(sorted({*given, *self.send})))
+        values = {name: given.get(name) if rule is None else rule.read(view) for name, rule in categories.items()}
         return {name: value if type(value) is bool else self.unknown for name, value in values.items()}
 
     def _in_document(self, view: View) -> Mapping[str, Any]:

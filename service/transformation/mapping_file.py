@@ -57,6 +57,7 @@ _TEXTS = frozenset(
     | {"name", "phone", "title", "username", "website"}
 )
 """Traits that are no objects there."""
+_ACADEMIC_TITLES = frozenset({"title", "address.title", "billingAddress.title", "shippingAddress.title"})
 
 
 def mapping_of(file: TomlFile, compile_expression: Compile, built_in: ShopMapping | None = None) -> ShopMapping:
@@ -88,6 +89,7 @@ class _Reader:
         self._file = file
         self._compile = compile_expression
         self._built_in = built_in.traits if built_in is not None else ()
+        self._shop = built_in is not None  # in whose file the order of keys has no effect
         self._locales: tuple[str, ...] = ()
         self.mistakes: list[tuple[int, str]] = []
 
@@ -106,7 +108,7 @@ class _Reader:
         for key in value if known is not None else ():
             if key not in known:  # type: ignore[operator]  # the condition above
                 self.wrong((*at, key), "is no setting", key, known or ())
-        return value
+        return dict(sorted(value.items())) if self._shop else value
 
     def boolean(self, at: At, value: object, *, otherwise: bool) -> bool:
         if not isinstance(value, bool):
@@ -166,7 +168,7 @@ class _Reader:
             traits=traits,
             on=frozenset(on),
             excluded=tuple(excluded),
-            retired=tuple(retired),
+            retired=tuple(sorted(retired)),
             anonymous_id=self.id_rule((*at, "anonymous_id"), table["anonymous_id"])
             if "anonymous_id" in table
             else None,
@@ -304,15 +306,19 @@ class _Reader:
     def expressed(self, at: At, expression: Expression | None) -> tuple[Path, ...]:
         chains = expression.fields if expression is not None else ()
         found = {path.text: path for chain in chains for path in self.found(at, longest_path(chain))}
+        inside = next((text for text in found if text.startswith("customerGroup.")), None)
+        if inside is not None and "customerGroup" in found:
+            self.wrong(at, f"reads customerGroup, which is the group's key or id, and {inside}: only one can be")
         return tuple(found.values())
 
     def scalar(self, at: At, value: object) -> Any:  # noqa: ANN401  # a text, a number or a boolean
-        if isinstance(value, str | bool) or (isinstance(value, int) and abs(value) <= _LARGEST):
-            return value
-        if isinstance(value, float) and isfinite(value):
-            return value
-        self.wrong(at, "must be a text, a number or a boolean; a date is written in quotes")
-        return None
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            self.wrong(at, f"must be a number from -{_LARGEST} to {_LARGEST}, which every reader of JSON keeps")
+        elif isinstance(value, float) and not isfinite(value):
+            self.wrong(at, "must be a number that JSON can write: no inf, no nan")
+        elif not isinstance(value, str | bool | int | float):
+            self.wrong(at, "must be a text, a number or a boolean; a date is written in quotes")
+        return value
 
     def values(self, at: At, value: object) -> Mapping[str, Any]:
         table = self.table(at, value)
@@ -332,14 +338,15 @@ class _Reader:
         for name in retired:
             if not _RETIRED.fullmatch(name):
                 self.wrong((*at, "retired"), f"has {_shown(name)}, which is no name for a trait")
-            if name in _SEGMENTS_OWN:
-                self.wrong((*at, "retired"), f"has {name}, which only Segment sets")
+            if _snake(name) in _SEGMENTS_OWN:
+                self.wrong((*at, "retired"), f"has {_shown(name)}, which only Segment sets")
             if any(trait.name == name for trait in mapped):
                 self.wrong((*at, "retired"), f"has {_shown(name)}, for which there is a rule too")
             elif any(trait.name == name for trait in traits):
                 self.wrong((*at, "retired"), f"has the built-in trait {name}: take it into exclude too")
         by_snake: dict[str, str] = {}
-        for name in (*(trait.name for trait in traits), *retired):
+        parts = (f"{trait.name}.{part}" for trait in traits for part in trait.parts if part)
+        for name in (*(trait.name for trait in traits), *parts, *retired):
             first = by_snake.setdefault(_snake(name), name)
             if first != name:
                 place = (*at, "traits", name) if name not in retired else (*at, "retired")
@@ -362,7 +369,9 @@ class _Reader:
             self.wrong(place, f'is an object at Segment: give its parts, such as "{_OBJECTS[trait.name]}"')
         if trait.name in _TEXTS and part:
             self.wrong(place, f"cannot be: Segment's {trait.name} has no parts")
-        if trait.name == "title" and any(path.text == "title" for rule in trait.rules for path in rule.paths):
+        if trait.name == "title" and any(
+            path.text in _ACADEMIC_TITLES for rule in trait.rules for path in rule.all_paths
+        ):
             self.wrong(
                 place, "is a person's job at Segment, and an academic title at commercetools: choose another name"
             )
@@ -373,10 +382,10 @@ class _Reader:
         at: At = ("consent",)
         table = self.table(at, value, _CONSENT)
         document = self.id_rule((*at, "from"), table["from"]) if "from" in table else None
-        categories = self.categories(
-            (*at, "categories"), table.get("categories", {}), from_document=document is not None
-        )
-        if not categories and document is None and "categories" not in table:
+        categories: Mapping[str, Rule | None] = {}
+        if "categories" in table:
+            categories = self.categories((*at, "categories"), table["categories"], from_document=document is not None)
+        elif document is None:
             self.wrong(at, "must have categories, or from")
         send = self.send((*at, "send"), table.get("send", "always"), categories, closed=document is None)
         withdrawn = self.choice((*at, "withdrawn"), table.get("withdrawn", Withdrawn.NOTHING), Withdrawn)
@@ -392,18 +401,18 @@ class _Reader:
         )
 
     def categories(self, at: At, value: object, *, from_document: bool) -> dict[str, Rule | None]:
-        if from_document and isinstance(value, list):
-            names = self.texts(at, value)
-            categories: dict[str, Rule | None] = dict.fromkeys(names)
-        elif from_document and value:
+        if value in ({}, []):
+            self.wrong(at, "must not be empty")
+        if from_document and not isinstance(value, list):
             self.wrong(at, 'must be an array of names beside from: ["Advertising"]')
             return {}
+        categories: dict[str, Rule | None]
+        if from_document:
+            categories = dict.fromkeys(sorted(self.texts(at, value)))
         else:
             categories = {
                 name: self.rule((*at, name), rule, _OF_A_CATEGORY) for name, rule in self.table(at, value).items()
             }
-        if not categories and value not in ({}, None):
-            self.wrong(at, "must not be empty")
         for name in categories:
             if not _CATEGORY.fullmatch(name):
                 self.wrong(

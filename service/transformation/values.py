@@ -6,7 +6,7 @@ https://docs.commercetools.com/api/projects/custom-fields#customfields
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from math import isfinite
 from typing import Any
@@ -106,7 +106,7 @@ def _as_text(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     return number if number is None or number is UNREADABLE else str(number)
 
 
-def _number(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
+def _number(raw: Any, _view: View | None) -> Any:  # noqa: ANN401  # any JSON
     if raw is None or (type(raw) is int and abs(raw) <= _LARGEST):
         return raw
     return raw if type(raw) is float and isfinite(raw) else UNREADABLE
@@ -233,7 +233,27 @@ def _json(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
         return UNREADABLE
     text = _text(raw)
     value = None if text is None else json_or(text, UNREADABLE)
-    return None if value in ("", [], {}) else value
+    if type(value) is str:
+        return _text(value)
+    return None if value in ([], {}) else value if _can_be_written(value) else UNREADABLE
+
+
+_DEEPEST = 20  # levels; with a thousand, the JSON could be read, and not be written again
+
+
+def _can_be_written(value: Any) -> bool:  # noqa: ANN401  # any JSON
+    """Tell whether everybody can read this as JSON: 1e999 is read as infinity."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        if any(type(one) in _NUMBERS and _number(one, None) is UNREADABLE for one in level):
+            return False
+        level = [one for several in level if type(several) in _INNER for one in _INNER[type(several)](several)]
+        if not level:
+            return True
+    return False
+
+
+_INNER: Mapping[type, Callable[[Any], Iterable[Any]]] = {dict: dict.values, list: iter}
 
 
 _ONE: Mapping[As | None, Convert] = {
