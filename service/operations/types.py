@@ -366,10 +366,13 @@ def toml_key(name: str) -> str:
 
 def toml_text(text: str) -> str:
     """Return a text as TOML has it, on one line: what is not printable is escaped."""
-    return "".join(_escaped(each) if not each.isprintable() else each for each in json.dumps(text, ensure_ascii=False))
+    quoted = json.dumps(text, ensure_ascii=False)
+    if quoted.isprintable():
+        return quoted
+    return "".join(each if each.isprintable() else toml_escape(each) for each in quoted)
 
 
-def _escaped(character: str) -> str:
+def toml_escape(character: str) -> str:
     return f"\\u{ord(character):04X}" if ord(character) <= _LAST_OF_FOUR_DIGITS else f"\\U{ord(character):08X}"
 
 
