@@ -115,6 +115,21 @@ def test_what_is_commented_out_loads_and_agrees_too() -> None:
     assert dict(tier.rules[0].values) == {"gold": "Gold", "silver": "Silver", "bronze": "Bronze"}
 
 
+def test_readme_shows_what_it_prints() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    of_address = a_type(2, "address-fields", ["address"], a_field("floor", simple("Number"), "Floor"))
+    of_customer = a_type(
+        1,
+        "customer-fields",
+        ["customer"],
+        a_field("loyaltyTier", enum(gold="Gold", silver="Silver"), "Loyalty tier"),
+        a_field("points", simple("Number"), "Points"),
+        a_field("consentAdvertising", simple("Boolean"), "Advertising"),
+    )
+
+    assert f"```toml\n{suggested(of_customer, of_address)}```" in readme
+
+
 def test_a_newsletter_is_no_consent() -> None:
     assert "[consent]" not in suggested(of_customer(a_field("newsletter", simple("Boolean"))))
 
