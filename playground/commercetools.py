@@ -1,4 +1,4 @@
-"""commercetools on this machine: tokens, customers, subscriptions and the project, as its HTTP API answers.
+"""commercetools on this machine: tokens, customers, Types, subscriptions and the project, as its HTTP API answers.
 
 It reads from a `Shop`, and can lag behind it as the real one may. What it does not understand it refuses, so that a
 question that only a stand-in would answer is not asked.
@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import parse_qs
 
-from playground.predicates import Predicate, PredicateError, comparisons_of, parsed, value_of
+from playground.commercetools_types import DEMO_TYPES
+from playground.predicates import TYPE, Predicate, PredicateError, comparisons_of, parsed, value_of
 from playground.shop import Document, Shop, iso
 from playground.stand_in import Answer, Call, StandIn, json_answer, phrase, run_until_told
 
@@ -43,7 +44,7 @@ class _Refused(Exception):
 
 
 class CommercetoolsStandIn(StandIn):
-    """`POST /oauth/token` and, under `/{projectKey}`: the project, `customers`, `subscriptions`.
+    """`POST /oauth/token` and, under `/{projectKey}`: the project, `customers`, `types`, `subscriptions`.
 
     Tokens carry the scopes asked for (all of `scopes`, without any), which are enforced, and end after
     `token_seconds`; setting that to 0 makes tokens that have ended already.
@@ -57,8 +58,9 @@ class CommercetoolsStandIn(StandIn):
         *,
         token_seconds: float = 172_800,
         scopes: Sequence[str] = (
-            *("view_customers", "view_customer_groups", "manage_subscriptions", "view_project_settings"),
+            *("view_customers", "view_customer_groups", "view_types", "manage_subscriptions", "view_project_settings"),
         ),
+        types: Sequence[Document] = DEMO_TYPES,
         port: int = 0,
         latency: float = 0,
         remember: int | None = None,
@@ -70,6 +72,8 @@ class CommercetoolsStandIn(StandIn):
         self.token_seconds = token_seconds
         self.scopes = frozenset(f"{scope}:{self.shop.project_key}" for scope in scopes)
         self.subscriptions: dict[str, Document] = {}
+        self.types = list(types)
+        self.languages = ["de", "en"]  # of the project
         self.tokens_issued = 0
         self._tokens: dict[str, tuple[float, frozenset[str]]] = {}  # token -> (its end in monotonic s, its scopes)
         self._numbers = itertools.count(1)  # of subscriptions
@@ -135,12 +139,12 @@ class CommercetoolsStandIn(StandIn):
                 return self._token(call)
             case "GET", project:
                 self._allow(call, project, "view_project_settings")
-                return json_answer(
-                    200, {"key": project, "name": project, "version": 1, "countries": [], "languages": []}
-                )
-            case "GET", project, "customers":
-                self._allow(call, project, "view_customers")
-                return json_answer(200, self._page(call.query))
+                shown = {"key": project, "name": project, "version": 1, "countries": [], "languages": self.languages}
+                return json_answer(200, shown)
+            case "GET", project, "customers" | "types" as resources:
+                self._allow(call, project, f"view_{resources}")
+                page = self._page if resources == "customers" else self._page_of_types
+                return json_answer(200, page(call.query))
             case "GET", project, "customers", name:
                 self._allow(call, project, "view_customers")
                 return json_answer(200, self._expanded(self._customer(name), call.query))
@@ -205,8 +209,7 @@ class CommercetoolsStandIn(StandIn):
     def _page(self, query: Mapping[str, list[str]]) -> Document:
         limit = _number(query, "limit", DEFAULT_LIMIT, 0, MAX_LIMIT)
         offset = _number(query, "offset", 0, 0, MAX_OFFSET)
-        variables = {name.removeprefix("var."): values for name, values in query.items() if name.startswith("var.")}
-        predicates = [_predicate(where, variables) for where in query.get("where", ())]
+        predicates = _predicates(query)
         sort = [_order(text) for text in query.get("sort", ())]
         with_total = query.get("withTotal", ["true"])[-1] != "false"
         with self.shop.lock:
@@ -271,6 +274,19 @@ class CommercetoolsStandIn(StandIn):
     def _with_group(self, reference: Document) -> Document:
         group = self.shop.groups.get(reference["id"])
         return {**reference, "obj": group} if group else reference
+
+    # Types: https://docs.commercetools.com/api/projects/types
+
+    def _page_of_types(self, query: Mapping[str, list[str]]) -> Document:
+        limit = _number(query, "limit", DEFAULT_LIMIT, 0, MAX_LIMIT)
+        offset = _number(query, "offset", 0, 0, MAX_OFFSET)
+        predicates, sort = _predicates(query, TYPE), [_order(text) for text in query.get("sort", ())]
+        found = [each for each in self.types if all(predicate.holds(each) for predicate in predicates)]
+        for field, descending in reversed(sort or [("id", False)]):
+            found.sort(key=partial(value_of, field=field), reverse=descending)
+        results = found[offset : offset + limit]
+        total = {} if query.get("withTotal", ["true"])[-1] == "false" else {"total": len(found)}
+        return {"limit": limit, "offset": offset, "count": len(results)} | total | {"results": results}
 
     def _lag_of(self, lags: Mapping[str | None, int], customer_id: str) -> int:
         return lags.get(customer_id, lags.get(None, 0))
@@ -423,9 +439,14 @@ def _order(text: str) -> _Order:
     return field, direction.strip() == "desc"
 
 
-def _predicate(where: str, variables: Mapping[str, list[str]]) -> Predicate:
+def _predicates(query: Mapping[str, list[str]], fields: Mapping[str, object] | None = None) -> list[Predicate]:
+    variables = {name.removeprefix("var."): values for name, values in query.items() if name.startswith("var.")}
+    return [_predicate(where, variables, fields) for where in query.get("where", ())]
+
+
+def _predicate(where: str, variables: Mapping[str, list[str]], fields: Mapping[str, object] | None) -> Predicate:
     try:
-        return parsed(where, variables)
+        return parsed(where, variables, fields)
     except PredicateError as malformed:
         raise _Refused(400, f"Malformed parameter: where: {malformed}") from None
 

@@ -1,4 +1,4 @@
-"""Query predicates on customers: whom a `where` describes.
+"""Query predicates on customers and Types: what a `where` describes.
 
 https://docs.commercetools.com/api/predicates/query. Not documented there, and so taken as plain logic: for an absent
 field, `<>` and `not in` hold and every other comparison does not; keywords may be written in capitals.
@@ -26,14 +26,15 @@ class Predicate(Protocol):
     def holds(self, document: _Document) -> bool: ...
 
 
-def parsed(where: str, variables: _Variables) -> Predicate:
+def parsed(where: str, variables: _Variables, fields: "Mapping[str, _Shape] | None" = None) -> Predicate:
     """Return the predicate that `where` spells; `variables` are the values of each `var.NAME`, without the `var.`.
 
-    Raises PredicateError, also for a field that no customer has and for a value of another type than its field's.
+    `fields` are those of the resource, by default a customer's. Raises PredicateError, also for a field that is none
+    of them and for a value of another type than its field's.
     """
     parser = _Parser(where, variables)
     try:
-        predicate = parser.predicate(_CUSTOMER)
+        predicate = parser.predicate(_CUSTOMER if fields is None else fields)
     except RecursionError:
         raise PredicateError("The predicate is nested too deeply.") from None
     parser.end()
@@ -100,6 +101,12 @@ _CUSTOMER: Mapping[str, _Shape] = {
     "createdBy": _AUTHOR,
     "lastModifiedBy": _AUTHOR,
 }
+TYPE: Mapping[str, _Shape] = {
+    **dict.fromkeys(("id", "key"), _TEXT),
+    **dict.fromkeys(("createdAt", "lastModifiedAt"), _MOMENT),
+    "version": _Kind.NUMBER,
+}
+"""What can be asked of a Type here; how its resourceTypeIds are asked for is not documented."""
 
 
 # What a predicate is made of

@@ -41,6 +41,8 @@ dead_letters = typer.Typer(
     epilog="Works against an emulator with PUBSUB_EMULATOR_HOST. " + _EXIT_CODES,
 )
 app.add_typer(dead_letters, name="dead-letters")
+mapping = typer.Typer(no_args_is_help=True, help="The shop's mapping file: suggest.", epilog=_EXIT_CODES)
+app.add_typer(mapping, name="mapping")
 
 _WIDTH = 120  # of tables where the output is no terminal, unless COLUMNS is set
 
@@ -227,6 +229,26 @@ def backfill(
             settle=settle,
         )
         raise typer.Exit(operation.run(plan, output))
+
+
+# The mapping file
+
+
+@mapping.command("suggest", epilog=_EXIT_CODES)
+def suggest_mapping(
+    *,
+    path: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write it to this file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of --output if it exists.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print a mapping file with a rule for each custom field of the shop's Types, to be cut down and renamed.
+
+    Needs the CTP_ settings of an API client with view_types, and with view_project_settings for the shop's languages.
+    """
+    from service.operations import mapping_suggest as operation
+
+    with _output(as_json=as_json) as output:
+        raise typer.Exit(operation.run(output, os.environ, path, force=force))
 
 
 # Dead letters

@@ -59,7 +59,7 @@ class Output:
             text.encode(getattr(self.results.file, "encoding", None) or "utf-8")
         except UnicodeEncodeError:
             text = json.dumps(document, indent=2)
-        self.results.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.results.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def remark(self, text: str, style: str = "") -> None:
         self.remarks.print(Text(plain(text), style), soft_wrap=True)

@@ -15,7 +15,7 @@ import requests
 from rich.table import Table
 from rich.text import Text
 
-from service.commercetools.client import CommercetoolsProject, ScopesRefused
+from service.commercetools.client import CommercetoolsProject, RequestRefused, ScopesRefused
 from service.commercetools.customer import CUSTOMER
 from service.commercetools.resource import CannotRead
 from service.config import (
@@ -38,9 +38,13 @@ from service.operations.subscription import (
     topic_of,
     wanted_subscription,
 )
+from service.operations.types import TYPE, Difference, all_types, compare, fields_of
 from service.segment.client import SegmentClient, create_segment_client
 from service.segment.types import NotDelivered
+from service.serving.decoding import Malformed
 from service.serving.upstream import session, timeout
+from service.transformation.mapping import ShopMapping
+from service.transformation.rules import identify_rules_by
 
 TEST_USER_ID = "commercetools-segment-check"
 
@@ -127,19 +131,24 @@ def _print(finding: Finding, output: Output) -> None:
 
 
 def _all(environment: Mapping[str, str], names: Names, *, send_test_event: bool) -> Findings:
-    yield from _of_the_environment(environment)
+    without_file = {**environment, "MAPPING_FILE": ""}
+    yield from _of_the_environment(without_file)
     try:
-        settings = settings_from(environment)
+        settings = settings_from(without_file)
     except ConfigError:
         try:
             # Invalid settings of the push do not prevent the other checks.
-            settings = command_settings({**environment, "PUSH_AUTH": ""})
+            settings = command_settings({**without_file, "PUSH_AUTH": ""})
         except ConfigError:
             return
     yield from _of_the_settings(settings)
+    mapping, finding = _of_the_mapping(environment, settings)
+    yield from finding
     project = CommercetoolsProject(settings.commercetools) if settings.commercetools else None
     if project is not None and settings.commercetools is not None:
         yield from _of_commercetools(project, settings.commercetools)
+    if mapping is not None:
+        yield _of_types(project, mapping, settings)
     yield from _of_segment(settings, send_test_event=send_test_event)
     topic = names.topic
     if project is not None:
@@ -189,6 +198,8 @@ def _of_the_settings(settings: Settings) -> Findings:
             "not set: an unreadable message is redelivered until Pub/Sub gives up",
             "Set it to projects/PROJECT/topics/TOPIC.",
         )
+    if settings.segment_user_id is UserIdField.EMAIL:
+        yield _of_addresses_as_user_ids()
     if settings.segment_user_id is UserIdField.EMAIL and settings.erasure is Erasure.REQUESTED:
         yield Finding(
             "ERASURE",
@@ -203,6 +214,76 @@ def _of_the_settings(settings: Settings) -> Findings:
             f"{settings.erasure}, with {settings.segment_user_id} as userId: what an earlier one left in Segment stays",
             "Delete it in Segment by the trait commercetoolsId, or set SEGMENT_USER_ID to id.",
         )
+
+
+def _of_addresses_as_user_ids() -> Finding:
+    """Print the way from addresses to ids.
+
+    https://www.twilio.com/docs/segment/unify/identity-resolution/identity-resolution-onboarding
+    """
+    return Finding(
+        "SEGMENT_USER_ID",
+        Status.WARNING,
+        "email: a customer with a new address is a second person in Segment, and Unify cannot merge the two by alias",
+        "To switch to id: allow commercetools_id in the space's identity resolution first; then set SEGMENT_USER_ID to "
+        'id, write external_ids = { commercetools_id = "id" } below [identify] of the mapping file, and run '
+        "commercetools-segment backfill. The profiles by address stay: delete or merge them downstream.",
+    )
+
+
+# The mapping file
+
+
+def _of_the_mapping(environment: Mapping[str, str], settings: Settings) -> tuple[ShopMapping | None, Sequence[Finding]]:
+    """Return the mapping file's rules, None if there are none, and a line for the file if there is one."""
+    what = "mapping"
+    if not environment.get("MAPPING_FILE", "").strip():
+        return None, []
+    try:
+        file = command_settings({**environment, "PUSH_AUTH": ""}).mapping_file
+        rules = identify_rules_by(replace(settings, mapping_file=file))
+    except ConfigError as error:
+        return None, [Finding(what, Status.FAILED, str(error), "The service does not start until that is corrected.")]
+    text = f"{rules.mapping.name}: {len(rules.mapping.identify.traits)} traits, rules {rules.fingerprint}"
+    return rules.mapping, [Finding(what, Status.OK, text)]
+
+
+def _of_types(project: CommercetoolsProject | None, mapping: ShopMapping, settings: Settings) -> Finding:
+    """Compare the mapping file with the shop's Types."""
+    what = "types"
+    if project is None or settings.commercetools is None:
+        return Finding(what, Status.UNKNOWN, "the shop's Types are not read without the CTP_ settings", _SET_TYPES)
+    needed = f"view_types:{settings.commercetools.project_key}"
+    try:
+        types = all_types(lambda after: project.page_after(TYPE, after).documents)
+    except ScopesRefused as problem:
+        return Finding(what, Status.UNKNOWN, str(problem), "See the line of the commercetools token.")
+    except (CannotRead, Malformed) as problem:
+        if isinstance(problem, RequestRefused) and problem.status == HTTPStatus.FORBIDDEN:
+            text = "commercetools does not let this API client read the shop's Types"
+            todo = f"Check with an API client whose CTP_SCOPES have {needed} too; the service does not need it."
+            return Finding(what, Status.UNKNOWN, text, todo)
+        todo = what_to_do(problem) if isinstance(problem, CannotRead) else ""
+        return Finding(what, Status.FAILED, str(problem), todo)
+    comparison = compare(mapping, fields_of(types))
+    lines = [f"{mapping.name}:{each.line}: {each.text}" for each in comparison.differences]
+    lines = lines or [f"{comparison.compared} custom fields are read as the shop's Types have them"]
+    if comparison.unmapped:
+        more = len(comparison.unmapped) - _MOST_NAMED
+        named = ", ".join(comparison.unmapped[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        lines.append(f"no rule reads {named}")
+    status, todo = _judged(comparison.differences)
+    return Finding(what, status, "\n".join(lines), todo)
+
+
+_MOST_NAMED = 30
+_SET_TYPES = "Set them, to an API client that has view_types."
+
+
+def _judged(differences: Sequence[Difference]) -> tuple[Status, str]:
+    if any(difference.is_mistake for difference in differences):
+        return Status.FAILED, "Correct the file: such a rule never gives a value."
+    return (Status.WARNING, "Add or correct these keys.") if differences else (Status.OK, "")
 
 
 # commercetools

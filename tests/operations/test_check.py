@@ -12,13 +12,15 @@ from google.pubsub_v1 import types
 from rich.console import Console
 
 from playground.commercetools import CommercetoolsStandIn
+from playground.commercetools_types import a_field, a_type, simple
 from playground.pubsub import PubSubEmulator
 from playground.segment import SegmentStandIn
 from playground.shop import Shop
 from playground.stand_in import FOREIGN, RESET_AFTER_READ, Answer, Call, StandIn, answer
 from playground.world import emulated
-from service.operations import Exit, Output, check
+from service.operations import Exit, Output, check, command_settings
 from service.operations.subscription import PUBLISHER
+from service.transformation.rules import identify_rules_by
 from tests.operations.commands import Ended, run, settings_for
 from tests.operations.google_stand_in import GoogleStandIn
 from tests.playground.pubsub_services import clients_of
@@ -535,6 +537,135 @@ def test_without_the_scope_for_groups_it_says_what_may_come_of_it(world: World) 
     ended = world.check(CTP_SCOPES=scopes("view_customers", "manage_subscriptions"))
 
     assert "view_customer_groups:demo-shop" in lines(ended, "ok")["commercetools token"]
+
+
+# The mapping file
+
+WITH_TYPES = scopes("view_customers", "view_customer_groups", "manage_subscriptions", "view_types")
+
+
+def a_mapping_file(folder: Path, text: str) -> str:
+    path = folder / "mapping.toml"
+    path.write_text(f"version = 1\n[identify.traits]\n{text}")
+    return str(path)
+
+
+def test_without_a_mapping_file_nothing_is_said_of_one(world: World) -> None:
+    assert {"mapping", "types"}.isdisjoint(lines(world.check()))
+
+
+def test_a_mapping_file_that_agrees_with_the_types_is_right(world: World, tmp_path: Path) -> None:
+    path = a_mapping_file(tmp_path, 'points = { from = "custom.points", as = "number" }')
+    rules = identify_rules_by(command_settings(world.settings(MAPPING_FILE=path)))
+
+    ended = world.check(MAPPING_FILE=path, CTP_SCOPES=WITH_TYPES)
+
+    assert ended.code == Exit.DONE
+    found = lines(ended, "ok")
+    assert found["mapping"] == f"mapping.toml: {len(rules.mapping.identify.traits)} traits, rules {rules.fingerprint}"
+    assert found["types"].startswith("1 custom fields are read as the shop's Types have them\nno rule reads custom.")
+    assert "address.custom.floor" in found["types"]
+
+
+def test_a_mapping_file_that_does_not_agree_fails_with_its_lines(world: World, tmp_path: Path) -> None:
+    wrong = 'points = { from = "custom.points", as = "boolean" }\ntier = "custom.loyaltyTeir"'
+    path = a_mapping_file(tmp_path, wrong)
+
+    ended = world.check(MAPPING_FILE=path, CTP_SCOPES=WITH_TYPES)
+
+    assert ended.code == Exit.ATTENTION
+    first, second, *_ = lines(ended, "failed")["types"].splitlines()
+    assert first.startswith("mapping.toml:3: identify.traits.points has as = boolean")
+    assert second.startswith("mapping.toml:4: ")
+    assert second.endswith("did you mean loyaltyTier?")
+
+
+def test_keys_that_values_lacks_are_a_warning(world: World, tmp_path: Path) -> None:
+    path = a_mapping_file(tmp_path, 'tier = { from = "custom.loyaltyTier", values = { gold = "G" } }')
+
+    ended = world.check(MAPPING_FILE=path, CTP_SCOPES=WITH_TYPES)
+
+    assert ended.code == Exit.DONE
+    assert 'To add: silver = "Silver", bronze = "Bronze"' in lines(ended, "warning")["types"]
+
+
+def test_more_types_than_a_page_has_are_all_compared(world: World, tmp_path: Path) -> None:
+    last = a_type(999, "last", ["customer"], a_field("onTheLastPage", simple("String")))
+    world.commercetools.types = [*(a_type(number, f"type-{number}", []) for number in range(600)), last]
+    path = a_mapping_file(tmp_path, 'a = "custom.onTheLastPage"')
+
+    assert lines(world.check(MAPPING_FILE=path, CTP_SCOPES=WITH_TYPES), "ok")["types"].startswith("1 custom fields")
+
+
+def test_many_unmapped_fields_are_counted(world: World, tmp_path: Path) -> None:
+    many = [a_field(f"field{number}", simple("String")) for number in range(400)]
+    world.commercetools.types = [a_type(1, "many", ["customer"], *many)]
+
+    ended = world.check(MAPPING_FILE=a_mapping_file(tmp_path, ""), CTP_SCOPES=WITH_TYPES)
+
+    assert lines(ended, "ok")["types"].endswith("custom.field29 and 370 more")
+
+
+def test_all_mistakes_of_a_mapping_file_are_told_and_the_rest_is_looked_at(world: World, tmp_path: Path) -> None:
+    path = a_mapping_file(tmp_path, 'a = "custm.a"\nb = { from = "custom.bb", as = "numbr" }')
+
+    ended = world.check(MAPPING_FILE=path, CTP_SCOPES=WITH_TYPES)
+
+    assert ended.code == Exit.ATTENTION
+    first, second = lines(ended, "failed")["mapping"].splitlines()
+    assert first.startswith("mapping.toml:3: ")
+    assert second.startswith("mapping.toml:4: ")
+    assert {"commercetools customers", "topic", "settings"} <= set(lines(ended, "ok"))
+    assert "types" not in lines(ended)
+
+
+@pytest.mark.parametrize("change", [{}, {"PUSH_AUTH": "perhaps"}], ids=str)
+def test_a_mapping_file_that_cannot_be_read_is_told_in_its_own_line(world: World, change: dict[str, str]) -> None:
+    ended = world.check(MAPPING_FILE="/nowhere/mapping.toml", settings=change)
+
+    assert "MAPPING_FILE: mapping.toml does not exist." in lines(ended, "failed")["mapping"]
+    assert "topic" in lines(ended, "ok")
+
+
+def test_settings_that_do_not_go_with_the_mapping_file_are_told(world: World, tmp_path: Path) -> None:
+    path = a_mapping_file(
+        tmp_path,
+        '[consent]\nsend = ["A"]\nwithdrawn = "suppress"\n[consent.categories]\nA = "custom.consentAdvertising"',
+    )
+
+    assert "needs SEGMENT_PUBLIC_API_TOKEN" in lines(world.check(MAPPING_FILE=path), "failed")["mapping"]
+
+
+def test_types_that_may_not_be_read_are_not_told(world: World, tmp_path: Path) -> None:
+    path = a_mapping_file(tmp_path, "")
+    ended = world.check(MAPPING_FILE=path)
+
+    assert ended.code == Exit.DONE
+    assert "view_types:demo-shop" in lines(ended, "cannot tell")["types"]
+
+    ended = world.check(MAPPING_FILE=path, CTP_SCOPES=scopes("view_customers", "manage_types"))
+    assert "commercetools token" in lines(ended, "cannot tell")["types"]
+
+    without = {name: "" for name in world.settings() if name.startswith("CTP_")}
+    ended = world.check(MAPPING_FILE=path, settings=without)
+    assert "CTP_ settings" in lines(ended, "cannot tell")["types"]
+
+
+@pytest.mark.parametrize("fault", [answer(503), FOREIGN], ids=["busy", "another server"])
+def test_types_that_cannot_be_read_are_a_failure(world: World, tmp_path: Path, fault: Any) -> None:  # noqa: ANN401  # any fault
+    world.commercetools.fail(fault, on="/demo-shop/types")
+
+    ended = world.check(MAPPING_FILE=a_mapping_file(tmp_path, ""), CTP_SCOPES=WITH_TYPES)
+
+    assert "commercetools" in lines(ended, "failed")["types"]
+
+
+def test_addresses_as_user_ids_are_warned_of_with_the_way_to_ids(world: World) -> None:
+    said = lines(world.check(SEGMENT_USER_ID="email"), "warning")["SEGMENT_USER_ID"]
+
+    assert 'external_ids = { commercetools_id = "id" }' in said
+    assert "commercetools-segment backfill" in said
+    assert "SEGMENT_USER_ID" not in lines(world.check(SEGMENT_USER_ID="key"))
 
 
 @pytest.mark.parametrize("topic", [TOPIC, "customers"])

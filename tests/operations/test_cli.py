@@ -36,6 +36,14 @@ def test_json_stays_json_in_every_encoding(encoding: str) -> None:
     assert ended.document["event"]["traits"]["firstName"] == "Zo\ud83d"
 
 
+def test_json_has_a_text_as_it_is_also_one_that_looks_like_an_emoji_or_markup() -> None:
+    customer = a_customer(firstName=":smile: [bold]x[/bold]")
+
+    ended = run("explain", "--json", given=json.dumps(customer), settings=settings_for())
+
+    assert ended.document["event"]["traits"]["firstName"] == ":smile: [bold]x[/bold]"
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["explain", "--help"], ["backfill", "--since", "ü😀"]], ids=" ".join)
 def test_help_and_errors_can_be_shown_in_ascii(arguments: list[str]) -> None:
     ended = run(*arguments, settings=settings_for(PYTHONIOENCODING="ascii"))

@@ -12,6 +12,7 @@ import requests
 
 from playground import stand_in as faults
 from playground.commercetools import CommercetoolsStandIn
+from playground.commercetools_types import DEMO_TYPES, SIMPLE
 from playground.shop import Shop
 
 SOON = 10  # seconds: far more than anything here takes
@@ -514,6 +515,52 @@ def test_health_is_told_without_a_token(commercetools: CommercetoolsStandIn, sta
     url = f"{commercetools.url}/demo-shop/subscriptions/{subscription_id}/health"
 
     assert requests.get(url, timeout=SOON).status_code == answer
+
+
+# Types
+
+
+def types_found(commercetools: CommercetoolsStandIn, **parameters: str) -> list[dict[str, Any]]:
+    answer = ask(commercetools, "/demo-shop/types", parameters)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["results"])
+
+
+def test_types_are_read_by_page_and_by_cursor(commercetools: CommercetoolsStandIn) -> None:
+    every = types_found(commercetools)
+    met: list[dict[str, Any]] = []
+    while page := types_found(
+        commercetools, where=f'id > "{met[-1]["id"] if met else ""}"', sort="id asc", limit="2", withTotal="false"
+    ):
+        met += page
+
+    assert met == every == list(DEMO_TYPES)
+    assert types_found(commercetools, limit="2", offset="1") == every[1:3]
+    assert types_found(commercetools, where='key = "address-fields"') == [every[2]]
+    assert ask(commercetools, "/demo-shop/types", {"limit": "0"}).json()["total"] == len(every)
+
+
+def test_types_have_fields_of_every_type_for_customers_addresses_and_groups(
+    commercetools: CommercetoolsStandIn,
+) -> None:
+    every = types_found(commercetools)
+    fields = [field["type"] for each in every for field in each["fieldDefinitions"]]
+    kinds = {*SIMPLE, "Enum", "LocalizedEnum", "Reference"}
+
+    assert {field["name"] for field in fields} == {*kinds, "Set"}
+    assert {field["elementType"]["name"] for field in fields if field["name"] == "Set"} == kinds
+    assert {each for one in every for each in one["resourceTypeIds"]} >= {"customer", "address", "customer-group"}
+
+
+def test_types_need_their_scope(shop: Shop) -> None:
+    with CommercetoolsStandIn(shop, "a-client", "a-secret", scopes=["view_customers"]) as commercetools:
+        answer = ask(commercetools, "/demo-shop/types")
+
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (403, "insufficient_scope")
+
+
+def test_a_field_that_a_type_does_not_have_is_refused(commercetools: CommercetoolsStandIn) -> None:
+    assert ask(commercetools, "/demo-shop/types", {"where": 'email = "x"'}).status_code == 400
 
 
 # On its own
