@@ -1,13 +1,17 @@
 """What hypothesis draws: customers, notifications and envelopes, as odd as they may come and still be what they are."""
 
 import base64
+import copy
 import json
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from service.transformation.paths import CUSTOMER_FIELDS
+from service.transformation.values import As
 from tests.builders import CUSTOMER_ID, SUBSCRIPTION, a_cloud_event
 
 # A busy machine is no failure. The door's own property asks for more examples than the others.
@@ -180,3 +184,191 @@ def envelopes_of(data: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
         }
     )
     return st.tuples(data, message, envelope).map(_envelope)
+
+
+# ---- mapping files
+
+
+def toml_text(document: Mapping[str, Any]) -> str:
+    """Return the text of a TOML file with these values: a header for each table down to the second level."""
+    return "\n".join(_toml_lines(document, ()))
+
+
+def _toml_lines(table: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[str]:
+    inside = {key: value for key, value in table.items() if type(value) is dict and len(at) < 2}  # as in [a.b]
+    yield from (f"{_toml_value(key)} = {_toml_value(value)}" for key, value in table.items() if key not in inside)
+    for key, value in inside.items():
+        yield f"[{'.'.join(_toml_value(name) for name in (*at, key))}]"
+        yield from _toml_lines(value, (*at, key))
+
+
+def _toml_value(value: Any) -> str:  # noqa: ANN401  # whatever TOML can say
+    match value:
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case dict():
+            return f"{{ {', '.join(f'{_toml_value(key)} = {_toml_value(one)}' for key, one in value.items())} }}"
+        case list():
+            return f"[{', '.join(map(_toml_value, value))}]"
+        case bool():
+            return str(value).lower()
+    return str(value)  # a number or a date
+
+
+CUSTOM_FIELDS = (
+    "points",
+    "tier",
+    "newsletter",
+    "greeting",
+    "credit",
+    "interests",
+    "rep",
+    "since",
+    "loyalty-tier",
+    "doc",
+)
+paths = st.sampled_from(
+    [
+        *CUSTOMER_FIELDS,
+        *(f"custom.{name}" for name in CUSTOM_FIELDS),
+        *("address.city", "billingAddress.street", "shippingAddress.title", "address.custom.floor"),
+        *("customerGroup.name", "customerGroup.key", "customerGroup.custom.discount"),
+    ]
+)
+expressions = st.sampled_from(
+    [
+        *("custom.points > `10`", "custom.tier || email", "length(custom.interests)", "custom.interests[?@ != 'a']"),
+        *("customerGroup.custom.discount", "to_number(custom.tier)", "join(', ', custom.interests)", "`true`"),
+        *("max_by(custom.rows, &price).id", "address.city", "stores[0]", "sum(custom.interests)"),
+    ]
+)
+_scalars = st.sampled_from(["", "Gold", 0, 1, -7, 2.5, True, False, 2**53])
+_locales = st.lists(st.sampled_from(["de", "en", "de-AT", "customer"]), min_size=1, max_size=3, unique=True)
+_values = st.dictionaries(st.sampled_from(["gold", "true", "1", "a"]), _scalars, min_size=1, max_size=2)
+
+
+def _optional(values: Mapping[str, st.SearchStrategy[Any]], **required: st.SearchStrategy[Any]) -> Any:  # noqa: ANN401  # a strategy
+    return st.fixed_dictionaries(required, optional=dict(values))
+
+
+_finish: Mapping[str, st.SearchStrategy[Any]] = {
+    "as": st.sampled_from([kind.value for kind in As]),
+    "values": _values,
+    "default": _scalars,
+    "locales": _locales,
+    "clear": st.booleans(),
+    "max": st.sampled_from([1, 5, 32_768]),
+}
+_from = paths | st.lists(paths, min_size=1, max_size=3)
+_value_rules = _optional({}, value=_scalars)
+_rules = st.one_of(paths, _optional(_finish, **{"from": _from}), _optional(_finish, expr=expressions), _value_rules)
+_TRAIT_NAMES = (
+    "points",
+    "tier",
+    "phone",
+    "Long name",
+    "_x",
+    "company.vatId",
+    "address.floor",
+    "email",
+    "b-c",
+    "nested.one",
+)
+_identify = _optional(
+    {
+        "on": st.sampled_from([["created"], ["updated"], ["created", "updated"]]),
+        "defaults": st.booleans(),
+        "exclude": st.lists(
+            st.sampled_from(["birthday", "address", "address.city", "company"]), unique=True, max_size=2
+        ),
+        "retired": st.lists(st.sampled_from(["oldOne", "old two"]), unique=True, max_size=2),
+        "anonymous_id": paths,
+        "external_ids": st.dictionaries(st.sampled_from(["crm_id", "a1"]), paths, max_size=2),
+        "traits": st.dictionaries(st.sampled_from(_TRAIT_NAMES), _rules, max_size=5),
+    },
+    locales=_locales,
+)
+CATEGORIES = ("Advertising", "Analytics", "Ümlaut & co")
+_category_rules = st.one_of(
+    paths,
+    _optional({"values": _values}, **{"from": _from}),
+    _optional({"values": _values}, expr=expressions),
+    _value_rules,
+)
+_gates = st.just({}) | _optional(
+    {"withdrawn": st.sampled_from(["nothing", "tell", "suppress"])}, send=st.just([CATEGORIES[0]])
+)
+
+
+def _consents(*, document: bool) -> st.SearchStrategy[Json]:
+    names = st.lists(st.sampled_from(CATEGORIES[1:]), unique=True, max_size=2).map(lambda more: [CATEGORIES[0], *more])
+    rules = st.dictionaries(st.sampled_from(CATEGORIES[1:]), _category_rules, max_size=2)
+    tables = st.builds(lambda rule, more: {CATEGORIES[0]: rule, **more}, _category_rules, rules)
+    by = _optional({"categories": names}, **{"from": paths}) if document else _optional({}, categories=tables)
+    more = _optional({"unknown": st.booleans(), "event": st.booleans()})
+    return st.builds(lambda *parts: {key: one for part in parts for key, one in part.items()}, by, more, _gates)
+
+
+consents: st.SearchStrategy[Json] = _consents(document=True) | _consents(document=False)
+mapping_files: st.SearchStrategy[Json] = _optional({"identify": _identify, "consent": consents}, version=st.just(1))
+"""The values of mapping files, all of them valid."""
+
+_wrong_values = st.sampled_from(
+    [
+        *("", " ", "x", "always", "de", "de_DE", "custom.points", "custom.p", "custom.fields.points", "password"),
+        *("billingAddress.phon", "adress.city", "custom.x.y", "stores.key", "customerGroup.x", "points.x", "1st", "é"),
+        *("numbr", "localized", "email", "birthday", "tell", "length(", "lenght(email)", "1 > ", "@", "title", "a b"),
+        *(0, 1, 2, -1, 1.0, 2.5, 40_000, 2**53, 2**53 + 1, 2**70, True, False, float("inf"), float("nan")),
+        *(date(2026, 1, 2), datetime(2026, 1, 2, tzinfo=UTC), [], {}, ["x"], ["x", "x"], ["custom.points"], [[]], [1]),
+        *(
+            [""],
+            ["de", "de"],
+            ["created"],
+            {"from": "email"},
+            {"x": "email"},
+            {"value": 1},
+            {"expr": "email"},
+            "x" * 250,
+        ),
+        *({"value": 1, "as": "text"}, {"from": "email", "value": 1}, {"form": "email"}, {"from": ["email", 1]}),
+        *({"from": []}, {"expr": " "}, {"from": "custom.greeting", "as": "localized"}, "oldOne", "created_at"),
+    ]
+)
+_wrong_keys = st.sampled_from(
+    [
+        *("from", "expr", "value", "as", "locales", "clear", "max", "values", "default", "defaults", "on", "x", ""),
+        *("traits", "retired", "send", "withdrawn", "categories", "version", "route", "group", "order", "identify"),
+        *("created_at", "company", "address", "title", "name.first", "points", "a.b.c", "1st", "é", "x" * 120, "a."),
+        *("segmentConsentPreference", "address.postal_code", "Crm", "with\tcontrol\x01", "segment_consent_preference"),
+    ]
+)
+
+
+def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401  # the values of a file
+    yield at
+    inside = value.items() if type(value) is dict else enumerate(value) if type(value) is list else ()
+    for key, one in inside:
+        yield from _places(one, (*at, key))
+
+
+@st.composite
+def wrong_mapping_files(draw: st.DrawFn) -> Json:
+    """Draw the values of a mapping file with one to three changes that make most of them wrong."""
+    file: Json = copy.deepcopy(draw(mapping_files))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.sampled_from(list(_places(file))))
+        inside: Any = None
+        place: Any = file
+        for key in at:
+            inside, place = place, place[key]
+        change = draw(st.sampled_from(["another", "more", "less"]))
+        wrong = copy.deepcopy(draw(_wrong_values | _rules))
+        if change == "more" and type(place) is dict:
+            place[draw(_wrong_keys)] = wrong
+        elif change == "more" and type(place) is list:
+            place.append(wrong)
+        elif change == "less" and at:
+            del inside[at[-1]]
+        elif at:
+            inside[at[-1]] = wrong
+    return file

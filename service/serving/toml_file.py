@@ -108,7 +108,8 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
                 lines.setdefault(table, number)
                 counted[table] = counted.get(table, -1) + 1
                 table = (*table, str(counted[table]))
-            lines.setdefault(table, number)
+            for end in range(1, len(table) + 1):
+                lines.setdefault(table[:end], number)
             continue
         assignment = _ASSIGNMENT.match(line)
         if assignment is None:

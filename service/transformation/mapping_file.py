@@ -349,8 +349,9 @@ class _Reader:
         for name in (*(trait.name for trait in traits), *parts, *retired):
             first = by_snake.setdefault(_snake(name), name)
             if first != name:
+                both = f"and {_shown(first)} are one trait to Segment ({_snake(name)})"
                 place = (*at, "traits", name) if name not in retired else (*at, "retired")
-                self.wrong(place, f"and {_shown(first)} are one trait to Segment ({_snake(name)})")
+                self.wrong(place, both if name not in retired else f"has {_shown(name)}: it {both}")
         number = len(traits) + len(retired)
         if number > _MOST_TRAITS:
             self.wrong(

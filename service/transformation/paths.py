@@ -159,10 +159,12 @@ def path_of(text: str, *, expand: bool = False) -> Path | NoSuchPath:
 def longest_path(names: tuple[str, ...]) -> Path | NoSuchPath:
     """Return the path at the beginning of a chain of names in an expression, or return NoSuchPath."""
     length = 1
-    if names[0] == "custom":
+    if names[0] in _ADDRESSES or names[0] == "customerGroup":
         length = 2
-    elif names[0] in _ADDRESSES or names[0] == "customerGroup":
-        length = 3 if names[1:2] == ("custom",) else 2
+    if "custom" in names[:length]:
+        length += 1
+        if names[length - 1 : length] == ("fields",):  # as in commercetools' JSON
+            length += 1
     return path_of(".".join(names[:length]))
 
 
