@@ -70,6 +70,8 @@ class CommercetoolsStandIn(StandIn):
         self.client_id = client_id
         self.client_secret = client_secret
         self.token_seconds = token_seconds
+        self.referenced: dict[str, Document] = {}
+        """Resources that custom fields refer to, by their ids."""
         self.scopes = frozenset(f"{scope}:{self.shop.project_key}" for scope in scopes)
         self.subscriptions: dict[str, Document] = {}
         self.types = list(types)
@@ -269,7 +271,29 @@ class CommercetoolsStandIn(StandIn):
                 for assignment in customer["customerGroupAssignments"]
             ]
             customer = {**customer, "customerGroupAssignments": assignments}
+        if any(path.startswith(("custom.fields.", "addresses[*].custom.fields.")) for path in expand):
+            addresses = [self._with_custom(address, expand, "addresses[*].") for address in customer["addresses"]]
+            customer = self._with_custom({**customer, "addresses": addresses}, expand, "")
         return customer
+
+    def _with_custom(self, document: Document, expand: Sequence[str], front: str) -> Document:
+        """Return a document with the references in its custom fields expanded, as far as `referenced` has them."""
+        custom = document.get("custom")
+        if custom is None:
+            return document
+        fields = {}
+        for name, value in custom["fields"].items():
+            path = f"{front}custom.fields.{name}"
+            one, several = (
+                isinstance(value, dict) and path in expand,
+                isinstance(value, list) and f"{path}[*]" in expand,
+            )
+            fields[name] = self._with_obj(value) if one else [*map(self._with_obj, value)] if several else value
+        return {**document, "custom": {**custom, "fields": fields}}
+
+    def _with_obj(self, reference: Document) -> Document:
+        referenced = self.referenced.get(reference.get("id", ""))
+        return {**reference, "obj": referenced} if referenced else reference
 
     def _with_group(self, reference: Document) -> Document:
         group = self.shop.groups.get(reference["id"])

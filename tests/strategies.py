@@ -289,11 +289,16 @@ _identify = _optional(
     locales=_locales,
 )
 CATEGORIES = ("Advertising", "Analytics", "Ümlaut & co")
+_of_a_category = {
+    "as": st.just("boolean"),
+    "values": st.dictionaries(st.sampled_from(["gold", "yes"]), st.booleans(), min_size=1, max_size=2),
+    "default": st.booleans(),
+}
 _category_rules = st.one_of(
     paths,
-    _optional({"values": _values}, **{"from": _from}),
-    _optional({"values": _values}, expr=expressions),
-    _value_rules,
+    _optional(_of_a_category, **{"from": _from}),
+    _optional(_of_a_category, expr=expressions),
+    _optional({}, value=st.booleans()),
 )
 _gates = st.just({}) | _optional(
     {"withdrawn": st.sampled_from(["nothing", "tell", "suppress"])}, send=st.just([CATEGORIES[0]])

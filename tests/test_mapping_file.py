@@ -445,8 +445,26 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
     ),
     (
         "a category's rule",
-        a_consent('categories = { A = { from = "key", as = "boolean" } }'),
-        ["3: consent.categories.A.as is no setting."],
+        a_consent('categories = { A = { from = "key", as = "boolean", clear = true } }'),
+        ["3: consent.categories.A.clear is no setting."],
+    ),
+    (
+        "a category that is no boolean",
+        a_consent('categories = { A = { from = "key", default = "no", values = { yes = true, no = 0 } } }'),
+        [
+            "3: consent.categories.A.default must be true or false.",
+            "3: consent.categories.A.values.no must be true or false.",
+        ],
+    ),
+    (
+        "a category that has a text",
+        a_consent('categories = { A = { value = "yes" } }'),
+        ["3: consent.categories.A.value must be true or false."],
+    ),
+    (
+        "a key in a group",
+        a_rule(**{"from": '"customerGroup.custom.rep"', "as": '"key"'}),
+        ["5: identify.traits.x.as cannot be key here: references in a customer group are not read along."],
     ),
     (
         "a category without consent",
@@ -837,7 +855,7 @@ WHAT_NO_SCHEMA_SAYS = re.compile(
     r"are one trait to Segment \(|only Segment sets|is an object at Segment|cannot be: Segment's"
     r"|is a person's job at Segment|is localized and has no locales|\.expr (?!must be|is no setting)"
     r"|for which there is a rule too|has the built-in trait|which is not in consent\.categories|makes \d+ traits"
-    r"|has no use with send|is a value, and .* is a part of it|must be a number that JSON can write"
+    r"|cannot be key here|has no use with send|is a value, and .* is a part of it|must be a number that JSON can write"
 )
 """The mistakes that a schema cannot say, by their sentences."""
 

@@ -42,7 +42,7 @@ _IDENTIFY = ("on", "defaults", "exclude", "retired", "locales", "anonymous_id", 
 _RULE = ("from", "expr", "value", "as", "values", "default", "locales", "clear", "max")
 _SOURCES = ("from", "expr", "value")
 _CONSENT = ("categories", "from", "unknown", "send", "withdrawn", "event")
-_OF_A_CATEGORY = ("from", "expr", "value", "values")
+_OF_A_CATEGORY = ("from", "expr", "value", "as", "values", "default")
 _MOST_TRAITS = 300  # Engage drops an identify with more: https://www.twilio.com/docs/segment/unify/product-limits
 _LONGEST_TEXT = 32_768
 _TRAIT = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]{0,99}(\.[A-Za-z_][A-Za-z0-9_ -]{0,99})?")
@@ -240,6 +240,8 @@ class _Reader:
         locales = self.locales((*at, "locales"), table["locales"]) if "locales" in table else self._locales
         if kind == As.LOCALIZED and not locales:
             self.wrong(at, 'is localized and has no locales: set identify.locales, such as ["de", "en"]')
+        if kind == As.KEY and any(_of_group_custom(text) for text in _as_list(table.get("from"))):
+            self.wrong((*at, "as"), "cannot be key here: references in a customer group are not read along")
         expression = self.expression((*at, "expr"), table["expr"]) if "expr" in table else None
         return Rule(
             paths=self.from_paths((*at, "from"), table["from"], expand=kind == As.KEY) if "from" in table else (),
@@ -411,15 +413,25 @@ class _Reader:
         if from_document:
             categories = dict.fromkeys(sorted(self.texts(at, value)))
         else:
-            categories = {
-                name: self.rule((*at, name), rule, _OF_A_CATEGORY) for name, rule in self.table(at, value).items()
-            }
+            categories = {name: self.category((*at, name), rule) for name, rule in self.table(at, value).items()}
         for name in categories:
             if not _CATEGORY.fullmatch(name):
                 self.wrong(
                     at, f"has {_shown(name)}: Segment's categories have 1 to 34 characters, the first is no digit"
                 )
         return categories
+
+    def category(self, at: At, value: object) -> Rule:
+        rule = self.rule(at, value, _OF_A_CATEGORY)
+        of_boolean = {
+            "value": rule.value,
+            "default": rule.default,
+            **{f"values.{key}": rule.values[key] for key in rule.values},
+        }
+        for key, one in of_boolean.items():
+            if one is not None and not isinstance(one, bool):
+                self.wrong((*at, *key.split(".", 1)), "must be true or false")
+        return rule
 
     def send(self, at: At, value: object, categories: Iterable[str], *, closed: bool) -> tuple[str, ...]:
         if value == "always":
@@ -434,6 +446,14 @@ class _Reader:
             if (closed or categories) and name not in categories:
                 self.wrong(at, f"has {_shown(name)}, which is not in consent.categories", name, categories)
         return tuple(names)
+
+
+def _as_list(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _of_group_custom(text: object) -> bool:
+    return isinstance(text, str) and text.startswith("customerGroup.custom.")
 
 
 def _merged(built_in: Sequence[Trait], mapped: Sequence[Trait], excluded: Sequence[str]) -> tuple[Trait, ...]:
