@@ -2,7 +2,6 @@
 
 import json
 import os
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from service.operations import Exit, Output, Trouble, command_settings, plain
 from service.operations.explain import customers_in
 from service.segment.client import create_segment_client
 from service.segment.types import Events, NotDelivered
-from service.serving.decoding import Malformed, json_object
+from service.serving.decoding import Malformed, is_deep, json_object
 from service.serving.toml_file import NotToml, TomlFile, read_toml, toml_of
 from service.transformation import IdentifyRules, customer_events
 from service.transformation.consent import Withdrawn
@@ -505,7 +504,7 @@ def _names_in(folder: Path) -> list[str]:
 def _case(folder: Path, name: str, rules: Rules, tell: Callable[[Mapping[str, Any]], Told], *, update: bool) -> Case:
     beside = folder / f"{name.removesuffix('.json')}{_EXPECTATION}"
     try:
-        customers, _ = customers_in(_json_in(folder / name))
+        customers, _ = customers_in(_json_in_folder(folder / name))
         if not customers:
             return Case(name, "unreadable", "there is no customer in it")
         told = tell(customers[0])
@@ -513,7 +512,7 @@ def _case(folder: Path, name: str, rules: Rules, tell: Callable[[Mapping[str, An
             if update:
                 return _written(name, beside, told)
             return Case(name, "missing", f"there is no {beside.name}: --update writes it")
-        expected = comparable(json_object(_json_in(beside), beside.name))
+        expected = comparable(json_object(_json_in_folder(beside), beside.name))
     except _Unreadable as unreadable:
         return Case(name, "unreadable", str(unreadable))
     found = [(one, _rule_of(one, rules, told)) for one in differences(expected, told.said)]
@@ -539,8 +538,6 @@ def _encodable(said: Said) -> bool:
 def _json_in(path: Path) -> bytes:
     """Return the bytes of a file that is a JSON object, or raise _Unreadable with the line at fault."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise _Unreadable(f"{path.name} is no file")
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
     except OSError as error:
@@ -550,10 +547,18 @@ def _json_in(path: Path) -> bytes:
     return _checked(data, path.name)
 
 
+def _json_in_folder(path: Path) -> bytes:
+    """Do the same for what may be a pipe or a folder, although its name is that of an example."""
+    if path.exists() and not path.is_file():
+        raise _Unreadable(f"{path.name} is no file")
+    return _json_in(path)
+
+
 def _checked(data: bytes, name: str, line: int | None = None) -> bytes:
     """Return bytes that are a JSON object, or raise _Unreadable. `line` is theirs if they are one line of a file."""
     try:
-        json_object(data, "this")
+        if is_deep(json_object(data, "this")):
+            raise _Unreadable(f"{name}: this is nested too deeply")
     except Malformed as malformed:
         at, reason = _fault_of(data)
         at = line if line is not None else at
@@ -650,7 +655,7 @@ def _print_cases(output: Output, cases: Sequence[Case], counts: Mapping[str, int
                 _add(table, "          ", one.shown, _shown_value(one.before), _shown_value(one.after), rule)
             output.results.print(table)
     said = ", ".join(f"{number} {status}" for status, number in counts.items())
-    output.results.print(Text(f"{len(cases)} examples: {said}."))
+    output.results.print(Text(f"{len(cases)} {'example' if len(cases) == 1 else 'examples'}: {said}."))
 
 
 # diff
@@ -666,16 +671,17 @@ def run_diff(output: Output, old: Path, new: Path, given: Sequence[str], standar
         return _diff_rules(output, before, after)
     tell_old, tell_new = teller(before.identify), teller(after.identify)
     found: list[tuple[str, list[Difference]]] = []
-    number = 0
+    counts = Counter[str]()
     try:
         for customer in chain.from_iterable(_customers(name, standard_input) for name in given):
-            number += 1
-            changes = list(differences(tell_old(customer).said, tell_new(customer).said))
+            said = {"old": tell_old(customer).said, "new": tell_new(customer).said}
+            counts.update(["customers", *(f"sent_{which}" for which, one in said.items() if "traits" in one)])
+            changes = list(differences(said["old"], said["new"]))
             if changes:
                 found.append((str(customer["id"]), changes))
     except _Unreadable as unreadable:
         raise Trouble(f"{unreadable}.", Exit.UNUSABLE) from None
-    _print_diff(output, found, number)
+    _print_diff(output, found, counts)
     return Exit.ATTENTION if found else Exit.DONE
 
 
@@ -777,7 +783,9 @@ def _on_each_line(lines: Iterable[bytes], name: str) -> Iterator[Mapping[str, An
 _CHANGES = ("appears", "vanishes", "changes", "becomes null")
 
 
-def _print_diff(output: Output, found: Sequence[tuple[str, Sequence[Difference]]], number: int) -> None:
+def _print_diff(
+    output: Output, found: Sequence[tuple[str, Sequence[Difference]]], customers: Mapping[str, int]
+) -> None:
     counts: dict[str, Counter[str]] = {}
     for _, changes in found:
         for one in changes:
@@ -785,7 +793,7 @@ def _print_diff(output: Output, found: Sequence[tuple[str, Sequence[Difference]]
     if output.as_json:
         output.document(
             {
-                "customers": number,
+                **{name: customers[name] for name in ("customers", "sent_old", "sent_new")},
                 "changed": len(found),
                 "counts": {place: dict(count) for place, count in counts.items()},
                 "results": [
@@ -813,7 +821,12 @@ def _print_diff(output: Output, found: Sequence[tuple[str, Sequence[Difference]]
             _add(summary, place, *(str(count[change]) if count[change] else "·" for change in _CHANGES))
         output.results.print(summary)
         output.results.print()
-    output.results.print(Text(f"{len(found):,} of {number:,} customers change."))
+    output.results.print(
+        Text(
+            f"Of {customers['customers']:,} customers, {len(found):,} change. "
+            f"By the old rules {customers['sent_old']:,} are sent, by the new ones {customers['sent_new']:,}."
+        )
+    )
 
 
 # Tables

@@ -11,7 +11,10 @@ import pytest
 from service.operations import Exit
 from service.operations.explain import explained
 from service.operations.mapping import comparable, rules_by, teller
+from service.serving.toml_file import toml_of
+from service.transformation import IdentifyRules
 from service.transformation.mapping_file import built_in_mapping
+from service.transformation.rules import shop_mapping
 from tests.builders import CUSTOMER_ID, a_customer, a_message, an_address
 from tests.operations.commands import ROOT, Ended, run
 
@@ -211,7 +214,7 @@ def test_an_expectation_is_the_event_of_explain_without_what_differs_by_run(exam
 
     assert ended.code == Exit.DONE, ended.said
     assert "ok mira.json" in ended.said
-    assert "1 examples: 1 ok." in ended.said
+    assert "1 example: 1 ok." in ended.said
     assert expectation(examples) == comparable(event)
     assert list(expectation(examples)) == ["anonymousId", "context", "userId", "traits"]
     assert expectation(examples)["context"].keys() == {"active", "locale", "externalIds", "consent"}
@@ -250,7 +253,7 @@ def test_each_difference_has_what_was_expected_what_was_got_and_the_line_of_the_
         "newsletter absent true mapping.toml:9",
         "consent Advertising false true mapping.toml:15",
         f'userId "another" "{CUSTOMER_ID}" SEGMENT_USER_ID',
-        "1 examples: 1 differs.",
+        "1 example: 1 differs.",
     ):
         assert words in ended.said, ended.said
     assert {"place": "traits.points", "expected": "5", "got": 5, "line": "mapping.toml:8"} in document["results"][0][
@@ -338,6 +341,7 @@ def test_an_expectation_without_its_customer_fails(examples: Path, file: Path) -
         pytest.param(b"[1]", "odd.json: this is not a JSON object", id="an array"),
         pytest.param(b"", "odd.json:1: this is not JSON", id="empty"),
         pytest.param(b'{"id": NaN}', "odd.json: this is not JSON", id="a NaN"),
+        pytest.param(b'{"a":' * 500 + b"1" + b"}" * 500, "odd.json: this is nested too deeply", id="500 levels"),
         pytest.param(b"[" * 100_000, "odd.json: this is nested too deeply", id="deep"),
         pytest.param(b"\x00\xf0" * 5_000_000, "odd.json", id="10 MB of garbage"),
         pytest.param(b'{"a": "' + b"x" * 10_000_000 + b'"}', "odd.json: there is no customer in it", id="10 MB"),
@@ -446,7 +450,7 @@ def test_diff_for_customers_shows_what_appears_vanishes_changes_and_becomes_null
         "vip becomes null false null",
         "loyaltyLevel vanishes null absent",
         f'name changes "Mira Example" "{CUSTOMER_ID}"',
-        "1 of 1 customers change.",
+        "Of 1 customers, 1 change. By the old rules 1 are sent, by the new ones 1.",
     ):
         assert words in ended.said, ended.said
     assert document["counts"]["traits.points"] == {"changes": 1}
@@ -461,7 +465,7 @@ def test_diff_reads_lines_api_answers_and_standard_input_and_counts(file: Path, 
     ended = diff(file, str(lines), str(tmp_path / "answer.json"), "-", given=lines.read_text())
 
     assert ended.code == Exit.ATTENTION
-    assert "7 of 8 customers change." in ended.said
+    assert "Of 8 customers, 7 change. By the old rules 7 are sent, by the new ones 7." in ended.said
     assert "points · · 7 ·" in ended.said
 
 
@@ -581,6 +585,18 @@ def test_half_of_a_surrogate_pair_is_written_and_compared(examples: Path, file: 
             new=MAPPING.replace("[identify.traits]", "[identify.traits]\nx = 'firstName'"),
         ).said
     )
+
+
+@pytest.mark.parametrize("levels", [101, 950, 975, 980, 10_000])
+def test_json_in_a_custom_field_that_is_nested_too_deeply_is_unreadable(levels: int) -> None:
+    text = '{"a":' * levels + "1" + "}" * levels
+    file = toml_of(b'version = 1\n[identify.traits]\nform = { from = "custom.form", as = "json" }', "mapping.toml")
+    rules = IdentifyRules(mapping=shop_mapping(file))
+
+    told = teller(rules)(a_buyer({"form": text}))
+
+    assert told.unreadable == ("form",)
+    assert "form" not in told.said["traits"]
 
 
 @pytest.mark.parametrize("command", ["show", "test", "diff", "schema"])
