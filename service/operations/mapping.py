@@ -342,12 +342,14 @@ class Told(NamedTuple):
     unreadable: Sequence[str] = ()
 
 
+_FIRST = ("userId", "anonymousId", "traits", "context")
 _BY_RUN = frozenset({"messageId", "timestamp", "originalTimestamp", "sentAt", "integrations", "type"})
 
 
 def comparable(event: Mapping[str, Any]) -> Said:
     """Return an event without what the run or the library decides."""
-    said = {key: value for key, value in event.items() if key not in _BY_RUN and value is not None}
+    keys = [*_FIRST, *(key for key in event if key not in _FIRST and key not in _BY_RUN)]
+    said = {key: event[key] for key in keys if event.get(key) is not None}
     context = said.get("context")
     if isinstance(context, dict):
         said["context"] = {key: value for key, value in context.items() if key != "library"}
@@ -823,8 +825,8 @@ def _print_diff(
         output.results.print()
     output.results.print(
         Text(
-            f"Of {customers['customers']:,} customers, {len(found):,} change. "
-            f"By the old rules {customers['sent_old']:,} are sent, by the new ones {customers['sent_new']:,}."
+            f"Customers: {customers['customers']:,}, with a difference: {len(found):,}, "
+            f"sent by the old rules: {customers['sent_old']:,}, by the new ones: {customers['sent_new']:,}."
         )
     )
 

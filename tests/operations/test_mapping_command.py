@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -216,7 +217,7 @@ def test_an_expectation_is_the_event_of_explain_without_what_differs_by_run(exam
     assert "ok mira.json" in ended.said
     assert "1 example: 1 ok." in ended.said
     assert expectation(examples) == comparable(event)
-    assert list(expectation(examples)) == ["anonymousId", "context", "userId", "traits"]
+    assert list(expectation(examples)) == ["userId", "anonymousId", "traits", "context"]
     assert expectation(examples)["context"].keys() == {"active", "locale", "externalIds", "consent"}
 
 
@@ -450,7 +451,7 @@ def test_diff_for_customers_shows_what_appears_vanishes_changes_and_becomes_null
         "vip becomes null false null",
         "loyaltyLevel vanishes null absent",
         f'name changes "Mira Example" "{CUSTOMER_ID}"',
-        "Of 1 customers, 1 change. By the old rules 1 are sent, by the new ones 1.",
+        "Customers: 1, with a difference: 1, sent by the old rules: 1, by the new ones: 1.",
     ):
         assert words in ended.said, ended.said
     assert document["counts"]["traits.points"] == {"changes": 1}
@@ -465,7 +466,7 @@ def test_diff_reads_lines_api_answers_and_standard_input_and_counts(file: Path, 
     ended = diff(file, str(lines), str(tmp_path / "answer.json"), "-", given=lines.read_text())
 
     assert ended.code == Exit.ATTENTION
-    assert "Of 8 customers, 7 change. By the old rules 7 are sent, by the new ones 7." in ended.said
+    assert "Customers: 8, with a difference: 7, sent by the old rules: 7, by the new ones: 7." in ended.said
     assert "points · · 7 ·" in ended.said
 
 
@@ -605,3 +606,28 @@ def test_each_command_has_its_help(command: str) -> None:
 
     assert ended.code == Exit.DONE
     assert "Exit codes" in ended.said
+
+
+def test_the_readme_shows_what_the_commands_really_say(tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text().partition("### mapping\n")[2].partition("\n### ")[0]
+    toml, customer, *shown = re.findall(r"^```[a-z]*\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    settings = {"MAPPING_FILE": "mapping.toml", "SEGMENT_USER_ID": "id", "COLUMNS": "110"}
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "mapping.toml").write_text(toml)
+    (tmp_path / "new.toml").write_text(toml.replace("default = false", "default = true"))
+    (tmp_path / "examples" / "mira.json").write_text(customer)
+
+    def said(*arguments: str) -> str:
+        ended = run("mapping", *arguments, settings=settings, cwd=tmp_path)
+        return "\n".join(line.rstrip() for line in ended.out.splitlines()) + "\n"
+
+    said("test", "examples", "--update")
+    (tmp_path / "examples" / "mira.json").write_text(customer.replace('"points": 5', '"points": 6'))
+
+    rules, failed, changed, of_customers = shown
+    assert [line for line in said("show").splitlines() if line in rules.splitlines()] == rules.replace(
+        "…\n", ""
+    ).splitlines()
+    assert said("test", "examples") == failed
+    assert said("diff", "mapping.toml", "new.toml") == changed
+    assert said("diff", "mapping.toml", "new.toml", "examples/mira.json") == of_customers
