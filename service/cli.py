@@ -354,7 +354,7 @@ def drop_dead_letters(
 def mapping_show(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="The mapping file; else MAPPING_FILE, else the built-in rules."),
+        typer.Argument(metavar="FILE", help="The mapping file; else MAPPING_FILE, else the built-in rules."),
     ] = None,
     *,
     data: Annotated[
@@ -410,7 +410,7 @@ def mapping_diff(
     new: Annotated[Path, typer.Argument(metavar="NEW", help="Another one.")],
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE|-]...", help="Customers: JSON that explain takes, or .jsonl with one on a line."),
+        typer.Argument(metavar="FILE|-", help="Customers: JSON that explain takes, or .jsonl with one on a line."),
     ] = None,
     *,
     as_json: AsJson = False,
