@@ -41,7 +41,11 @@ dead_letters = typer.Typer(
     epilog="Works against an emulator with PUBSUB_EMULATOR_HOST. " + _EXIT_CODES,
 )
 app.add_typer(dead_letters, name="dead-letters")
-mapping = typer.Typer(no_args_is_help=True, help="The shop's mapping file: suggest.", epilog=_EXIT_CODES)
+mapping = typer.Typer(
+    no_args_is_help=True,
+    help="The mapping file, which says what of a customer is sent: show, suggest, test, diff, schema.",
+    epilog="Only suggest uses the network, and none needs SEGMENT_WRITE_KEY. " + _EXIT_CODES,
+)
 app.add_typer(mapping, name="mapping")
 
 _WIDTH = 120  # of tables where the output is no terminal, unless COLUMNS is set
@@ -363,16 +367,109 @@ def drop_dead_letters(
         raise typer.Exit(operation.run_drop(output, subscription, choice, wait=wait, dry_run=dry_run, agreed=agreed))
 
 
+# The mapping
+
+
+@mapping.command("show", epilog=_EXIT_CODES)
+def mapping_show(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="The mapping file; else MAPPING_FILE, else the built-in rules."),
+    ] = None,
+    *,
+    data: Annotated[
+        bool,
+        typer.Option("--data", help="Show each field of a customer that leaves the shop, and to which Segment source."),
+    ] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Print the built-in rules as a mapping file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show every trait: from which field, whether null is sent where that is absent, and the line of its rule.
+
+    SEGMENT_USER_ID and SEGMENT_CLEAR_TRAITS apply. The fingerprint is the one of the service's /health and of the log
+    line at its start. --data is for a record of processing (Art. 30 GDPR): it shows fields of commercetools, their
+    places in Segment's events, and the write key's fingerprint and region.
+    """
+    from service.operations import mapping as operation
+
+    with _output(as_json=as_json) as output:
+        if defaults and (data or file is not None):
+            raise ConfigError("--defaults prints the built-in rules alone: without FILE and --data.")
+        raise typer.Exit(
+            operation.run_show_defaults(output) if defaults else operation.run_show(output, file, data=data)
+        )
+
+
+@mapping.command("test", epilog=_EXIT_CODES)
+def mapping_test(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with NAME.json and NAME.identify.json.")],
+    *,
+    update: Annotated[
+        bool, typer.Option("--update", help="Write each NAME.identify.json that is missing or differs.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what Segment would get for made-up customers with what is expected, by the rules of MAPPING_FILE.
+
+    DIR holds customers, each in a NAME.json that explain takes, and the expected event of each in NAME.identify.json:
+    userId, anonymousId, traits and context, as explain --json shows them. Where nothing is sent, it has the reason as
+    "ignored" or "refused". SEGMENT_USER_ID and SEGMENT_CLEAR_TRAITS apply as in the service.
+
+    Exits with 1 if an event differs or an expectation is missing, and with 2 if a file cannot be read or there is
+    nothing to test.
+    """
+    from service.operations import mapping as operation
+
+    with _output(as_json=as_json) as output:
+        raise typer.Exit(operation.run_test(output, folder, update=update))
+
+
+@mapping.command("diff", epilog=_EXIT_CODES)
+def mapping_diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A mapping file.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Another one.")],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE|-", help="Customers: JSON that explain takes, or .jsonl with one on a line."),
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show what changes from one mapping file to another: the rules, or for given customers their events.
+
+    With FILEs, it shows for each customer's id the traits that appear, vanish, change or become null, with their
+    values: personal data. It takes every customer of an API answer.
+
+    Exits with 1 if something changes.
+    """
+    from service.operations import mapping as operation
+
+    with _output(as_json=as_json) as output:
+        raise typer.Exit(operation.run_diff(output, old, new, files or (), sys.stdin.buffer))
+
+
+@mapping.command("schema", epilog=_EXIT_CODES)
+def mapping_schema(
+    *,
+    to: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write it to this file.")] = None,
+) -> None:
+    """Print the JSON Schema of a mapping file, by which an editor completes and checks it."""
+    from service.operations import mapping as operation
+
+    with _output(as_json=False) as output:
+        raise typer.Exit(operation.run_schema(output, to))
+
+
 @contextmanager
 def _output(*, as_json: bool) -> "Iterator[Output]":
     """Give a command its output, and turn a Trouble into a sentence and an exit code."""
-    from service.operations import Exit, Output, Trouble
+    from service.operations import Exit, Output, Trouble, plain
 
     results, remarks = _console(), _console(stderr=True)
     try:
         yield Output(results, remarks, as_json=as_json)
     except Trouble as trouble:
-        remarks.print(Text(f"Error: {trouble}", "red"), soft_wrap=True)
+        remarks.print(Text(plain(f"Error: {trouble}"), "red"), soft_wrap=True)
         raise typer.Exit(trouble.exit_code) from None
     except (KeyboardInterrupt, typer.Abort):  # the second is Ctrl-C or Ctrl-D at a question
         remarks.print("Stopped; the same command continues from there.")
@@ -405,7 +502,7 @@ def main(command: "Callable[[], object]" = app) -> None:
 
 def _end(error: Exception) -> NoReturn:
     from service.logs import place
-    from service.operations import Exit
+    from service.operations import Exit, plain
 
     match error:
         case ConfigError():
@@ -422,7 +519,7 @@ def _end(error: Exception) -> NoReturn:
         except OSError:  # Python would try again at its exit, and end with a code of its own
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if problem:
-        _console(stderr=True).print(Text(f"Error: {problem}", "red"), soft_wrap=True)
+        _console(stderr=True).print(Text(plain(f"Error: {problem}"), "red"), soft_wrap=True)
     raise SystemExit(code)
 
 

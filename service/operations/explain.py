@@ -99,7 +99,8 @@ def run(body: bytes, output: Output, *, read: bool) -> Exit:
 
 def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: bool = True) -> Explanation:
     """Handle `body` by the service's own code, and return what it did. Nothing is sent; only `read` reads."""
-    customer, given_as = _customer_in(body)
+    customers, given_as = customers_in(body)
+    customer = customers[0] if customers else None
     noted = _Noting(settings, read=read, customer_given=customer is not None)
     integration = integration_by(
         settings,
@@ -198,16 +199,16 @@ class _Noting:
         return included(of).now
 
 
-def _customer_in(body: bytes) -> tuple[Mapping[str, Any] | None, str]:
-    """Return the customer in the input, or None, and what the input is: empty if it is for the service to say."""
+def customers_in(body: bytes) -> tuple[Sequence[Mapping[str, Any]], str]:
+    """Return the customers in the input, and what the input is: empty if it is for the service to say."""
     try:
         document = json_object(body, "what was given")
     except Malformed:
-        return None, ""
+        return [], ""
     found: Sequence[object]
     match document:
         case {"message": _} | {"notificationType": _} | {"specversion": _} | {"resource": _}:
-            return None, ""
+            return [], ""
         case {"data": {"customers": {"results": [*results]}}}:
             found, answer = results, "an answer of commercetools' GraphQL API"
         case {"data": {"customer": customer}}:
@@ -220,12 +221,12 @@ def _customer_in(body: bytes) -> tuple[Mapping[str, Any] | None, str]:
             found, answer = [customer], "an answer of commercetools' API"
         case _:
             is_customer = {"id", "version"} <= document.keys() and _OF_OTHERS.isdisjoint(document)
-            return (document, "a customer") if is_customer else (None, "")
+            return ([document], "a customer") if is_customer else ([], "")
     customers = [one for one in found if isinstance(one, dict) and "id" in one and _OF_OTHERS.isdisjoint(one)]
     if not customers:
-        return None, f"{answer}: there is no customer in it"
+        return [], f"{answer}: there is no customer in it"
     number = "the customer in it" if len(customers) == 1 else f"the first of its {len(customers)} customers"
-    return customers[0], f"{answer}: {number}"
+    return customers, f"{answer}: {number}"
 
 
 def _as_notification(customer: Mapping[str, Any], project_key: str | None) -> bytes:

@@ -33,12 +33,22 @@ def json_object(data: bytes, what: str) -> dict[str, Any]:
     return parsed
 
 
+_DEEPEST = 100
+
+
 def json_or(text: str, otherwise: object) -> Any:  # noqa: ANN401  # any JSON
-    """Return the value of a JSON text, or `otherwise` if it is not JSON."""
+    """Return the value of a JSON text, or `otherwise` if it is not JSON, or too deep to be written again anywhere."""
     try:
-        return _JSON.decode(text)
+        value = _JSON.decode(text)
     except (ValueError, RecursionError):
         return otherwise
+    return otherwise if text.count("[") + text.count("{") > _DEEPEST and is_deep(value) else value
+
+
+def is_deep(value: object, levels: int = _DEEPEST) -> bool:
+    """Tell whether JSON is nested deeper than so many levels. Python's encoder fails at some depth below a thousand."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is not None and (levels == 0 or any(is_deep(one, levels - 1) for one in inner))
 
 
 _LARGE = 1024 * 1024
