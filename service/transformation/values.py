@@ -105,11 +105,16 @@ def _as_text(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
 def _number(raw: Any, _view: View | None) -> Any:  # noqa: ANN401  # any JSON
     if raw is None or (type(raw) is int and abs(raw) <= _LARGEST):
         return raw
-    return raw if type(raw) is float and isfinite(raw) else UNREADABLE
+    return raw if type(raw) is float and isfinite(raw) else _no_blank(raw)
 
 
 def _boolean(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
-    return raw if type(raw) is bool or raw is None else UNREADABLE
+    return raw if type(raw) is bool or raw is None else _no_blank(raw)
+
+
+def _no_blank(raw: Any) -> Unreadable | None:  # noqa: ANN401  # any JSON
+    """Return what a value of another kind is: a blank text is absent, whatever is asked for."""
+    return UNREADABLE if type(raw) is not str or _text(raw) is not None else None
 
 
 _DATE = re.compile(r"(?!0001)[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T.*)?", re.DOTALL)  # year 1: a date that was never set
@@ -138,7 +143,7 @@ def _localized(locales: Sequence[str]) -> Convert:
         if raw is None:
             return None
         if type(raw) is not dict:
-            return UNREADABLE
+            return _no_blank(raw)
         for tag in of_everyone or tags_of(locales, view.customer.locale):
             text = raw.get(tag)
             if text is None:
@@ -181,7 +186,7 @@ def _money(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None:
         return None
     if type(raw) is not dict:
-        return UNREADABLE
+        return _no_blank(raw)
     amount, currency = _amount_of(raw), raw.get("currencyCode")
     if amount is None or type(currency) is not str or not _CURRENCY.fullmatch(currency):
         return UNREADABLE
@@ -201,7 +206,9 @@ def _currency(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
 def _id(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None:
         return None
-    if type(raw) is not dict or type(raw.get("typeId")) is not str or type(raw.get("id")) is not str:
+    if type(raw) is not dict:
+        return _no_blank(raw)
+    if type(raw.get("typeId")) is not str or type(raw.get("id")) is not str:
         return UNREADABLE
     return _text(raw["id"])
 
@@ -210,6 +217,8 @@ def _key(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
     """Return the key of an expanded reference. Without `obj` it is not known whether the resource has a key."""
     if raw is None:
         return None
+    if type(raw) is not dict:
+        return _no_blank(raw)
     if _id(raw, view) is UNREADABLE or type(raw.get("obj")) is not dict:
         return UNREADABLE
     key = raw["obj"].get("key")
@@ -219,11 +228,11 @@ def _key(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
 def _of_list(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None:
         return None
-    return _array(raw, _scalar, view) if type(raw) is list else UNREADABLE
+    return _array(raw, _scalar, view) if type(raw) is list else _no_blank(raw)
 
 
 def _json(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
-    if raw is None:
+    if raw is None or raw == []:
         return None
     if type(raw) is not str:
         return UNREADABLE
