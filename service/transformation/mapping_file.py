@@ -310,7 +310,7 @@ class _Reader:
         found = {path.text: path for chain in chains for path in self.found(at, longest_path(chain))}
         inside = next((text for text in found if text.startswith("customerGroup.")), None)
         if inside is not None and "customerGroup" in found:
-            self.wrong(at, f"reads customerGroup, which is the group's key or id, and {inside}: only one can be")
+            self.wrong(at, f"reads customerGroup, a key or id, and {inside}: only one can be")
         return tuple(found.values())
 
     def scalar(self, at: At, value: object) -> Any:  # noqa: ANN401  # a text, a number or a boolean

@@ -109,11 +109,16 @@ def _as_text(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
 def _number(raw: Any, _view: View | None) -> Any:  # noqa: ANN401  # any JSON
     if raw is None or (type(raw) is int and abs(raw) <= _LARGEST):
         return raw
-    return raw if type(raw) is float and isfinite(raw) else UNREADABLE
+    return raw if type(raw) is float and isfinite(raw) else _no_blank(raw)
 
 
 def _boolean(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
-    return raw if type(raw) is bool or raw is None else UNREADABLE
+    return raw if type(raw) is bool or raw is None else _no_blank(raw)
+
+
+def _no_blank(raw: Any) -> Unreadable | None:  # noqa: ANN401  # any JSON
+    """Return what a value of another kind is: a blank text is absent, whatever is asked for."""
+    return UNREADABLE if type(raw) is not str or _text(raw) is not None else None
 
 
 _DATE = re.compile(r"(?!0001)[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T.*)?", re.DOTALL)  # year 1: a date that was never set
@@ -142,7 +147,7 @@ def _localized(locales: Sequence[str]) -> Convert:
         if raw is None:
             return None
         if type(raw) is not dict:
-            return UNREADABLE
+            return _no_blank(raw)
         for tag in of_everyone or tags_of(locales, view.customer.locale):
             text = raw.get(tag)
             if text is None:
@@ -176,7 +181,7 @@ def _amount(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None:
         return None
     if type(raw) is not dict:
-        return UNREADABLE
+        return _no_blank(raw)
     units, digits = raw.get("centAmount"), raw.get("fractionDigits")
     if raw.get("type") == "highPrecision":
         units = raw.get("preciseAmount")
@@ -188,7 +193,9 @@ def _amount(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
 def _currency(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None:
         return None
-    code = raw.get("currencyCode") if type(raw) is dict else None
+    if type(raw) is not dict:
+        return _no_blank(raw)
+    code = raw.get("currencyCode")
     return code if type(code) is str and len(code) == _LETTERS and code.isascii() and code.isupper() else UNREADABLE
 
 
@@ -199,13 +206,15 @@ def _money(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
     amount, currency = _amount(raw, view), _currency(raw, view)
     if amount is UNREADABLE or currency is UNREADABLE:
         return UNREADABLE
-    return None if raw is None else {"amount": amount, "currency": currency}
+    return None if amount is None else {"amount": amount, "currency": currency}
 
 
 def _id(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None:
         return None
-    if type(raw) is not dict or type(raw.get("typeId")) is not str or type(raw.get("id")) is not str:
+    if type(raw) is not dict:
+        return _no_blank(raw)
+    if type(raw.get("typeId")) is not str or type(raw.get("id")) is not str:
         return UNREADABLE
     return _text(raw["id"])
 
@@ -214,6 +223,8 @@ def _key(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
     """Return the key of an expanded reference. Without `obj` it is not known whether the resource has a key."""
     if raw is None:
         return None
+    if type(raw) is not dict:
+        return _no_blank(raw)
     if _id(raw, view) is UNREADABLE or type(raw.get("obj")) is not dict:
         return UNREADABLE
     key = raw["obj"].get("key")
@@ -223,11 +234,11 @@ def _key(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
 def _of_list(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw is None:
         return None
-    return _array(raw, _scalar, view) if type(raw) is list else UNREADABLE
+    return _array(raw, _scalar, view) if type(raw) is list else _no_blank(raw)
 
 
 def _json(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
-    if raw is None:
+    if raw is None or raw == []:
         return None
     if type(raw) is not str:
         return UNREADABLE
