@@ -176,7 +176,7 @@ _MOST_DIGITS = 20
 _LARGEST = 2**63
 
 
-def _amount(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
+def _amount(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
     """Return an amount of money in major units: https://docs.commercetools.com/api/types#money."""
     if raw is None:
         return None
@@ -186,6 +186,8 @@ def _amount(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if raw.get("type") == "highPrecision":
         units = raw.get("preciseAmount")
     if type(units) is not int or abs(units) > _LARGEST or type(digits) is not int or not 0 <= digits <= _MOST_DIGITS:
+        return UNREADABLE
+    if _currency(raw, view) is UNREADABLE:
         return UNREADABLE
     return units / 10**digits if digits else units  # the nearest float: both are integers
 
@@ -203,10 +205,8 @@ _LETTERS = 3  # of a currency: ISO 4217
 
 
 def _money(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
-    amount, currency = _amount(raw, view), _currency(raw, view)
-    if amount is UNREADABLE or currency is UNREADABLE:
-        return UNREADABLE
-    return None if amount is None else {"amount": amount, "currency": currency}
+    amount = _amount(raw, view)
+    return amount if amount is None or amount is UNREADABLE else {"amount": amount, "currency": raw["currencyCode"]}
 
 
 def _id(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
