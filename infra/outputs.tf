@@ -10,5 +10,5 @@ output "topic" {
 
 output "images" {
   description = "The repository that cloudbuild.yaml pushes images to."
-  value       = trimsuffix(local.first_image, ":latest")
+  value       = "${local.images}/service"
 }

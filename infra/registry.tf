@@ -24,9 +24,12 @@ resource "google_artifact_registry_repository" "images" {
 }
 
 locals {
-  # The image a new service starts with. cloudbuild.yaml gives this tag to each image it pushes, and deploys by digest.
-  first_image = join("/", [
+  images = join("/", [
     "${google_artifact_registry_repository.images.location}-docker.pkg.dev",
-    var.project, google_artifact_registry_repository.images.repository_id, "service:latest",
+    var.project, google_artifact_registry_repository.images.repository_id,
   ])
+
+  # The image a new service starts with: cloudbuild.yaml's, or that of infra/mapping/cloudbuild.yaml, which holds the
+  # mapping file. Both give this tag to each image they push, and deploy by digest.
+  first_image = "${local.images}/${var.mapping_file == "" ? "service" : "shop"}:latest"
 }

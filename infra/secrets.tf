@@ -5,7 +5,7 @@ locals {
   secrets = merge(
     { SEGMENT_WRITE_KEY = "segment-write-key" },
     var.commercetools == null ? {} : { CTP_CLIENT_SECRET = "commercetools-client-secret" },
-    var.erasure == "off" ? {} : { SEGMENT_PUBLIC_API_TOKEN = "segment-public-api-token" },
+    var.erasure == "off" && !var.suppresses_withdrawn ? {} : { SEGMENT_PUBLIC_API_TOKEN = "segment-public-api-token" },
   )
 }
 

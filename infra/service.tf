@@ -30,6 +30,9 @@ locals {
         "view_customer_groups:${var.commercetools.project_key}",
       ])
     },
+    local.mapping_file == "" ? {} : {
+      MAPPING_FILE = local.mapping_file
+    },
   )
 }
 
@@ -56,8 +59,30 @@ resource "google_cloud_run_v2_service" "service" {
       max_instance_count = var.max_instances
     }
 
+    dynamic "volumes" {
+      for_each = var.mapping_secret[*]
+      content {
+        name = "mapping"
+        secret {
+          secret = volumes.value.secret
+          items {
+            path    = "mapping.toml"
+            version = volumes.value.version
+          }
+        }
+      }
+    }
+
     containers {
       image = local.first_image
+
+      dynamic "volume_mounts" {
+        for_each = var.mapping_secret[*]
+        content {
+          name       = "mapping"
+          mount_path = local.mapping_folder
+        }
+      }
 
       ports {
         container_port = 8080
@@ -123,6 +148,11 @@ resource "google_cloud_run_v2_service" "service" {
     # When the region changes, the new service exists and receives pushes before the old one is deleted.
     create_before_destroy = true
 
+    precondition {
+      condition     = var.mapping_file == "" || var.mapping_secret == null
+      error_message = "mapping_file and mapping_secret are two places for one file: set one of them."
+    }
+
     postcondition {
       condition     = contains(self.urls, local.address)
       error_message = "Cloud Run did not give the service the address ${local.address}: pushes would go nowhere."
@@ -132,6 +162,7 @@ resource "google_cloud_run_v2_service" "service" {
   depends_on = [
     google_project_service.api,
     google_secret_manager_secret_iam_member.run_reads,
+    google_secret_manager_secret_iam_member.run_reads_mapping,
   ]
 }
 

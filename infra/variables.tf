@@ -102,6 +102,51 @@ variable "erasure" {
   default     = "off"
 }
 
+variable "mapping_file" {
+  description = <<-TEXT
+    The path of the shop's mapping file in the shop's own image, such as /app/mapping.toml (docs/deploy.md). "" means
+    none: the built-in traits alone, or the file in mapping_secret. First deploy the image, then set this.
+  TEXT
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.mapping_file == "" || can(regex("^/[A-Za-z0-9_./-]+\\.toml$", var.mapping_file))
+    error_message = "mapping_file must be a path from the image's root, such as /app/mapping.toml."
+  }
+}
+
+variable "mapping_secret" {
+  description = <<-TEXT
+    The shop's mapping file in Secret Manager, in place of mapping_file: the secret's id, in this project, and the
+    version, as in { secret = "commercetools-mapping", version = 1 }. The version is a number. "latest" would be fetched at each start of an instance, so that one revision could
+    follow two files.
+  TEXT
+  type = object({
+    secret  = string
+    version = string
+  })
+  default = null
+
+  validation {
+    condition     = var.mapping_secret == null || can(regex("^[1-9][0-9]*$", var.mapping_secret.version))
+    error_message = "mapping_secret.version must be a number, not latest: a revision has one mapping file."
+  }
+  validation {
+    condition     = var.mapping_secret == null || can(regex("^[A-Za-z0-9_-]{1,255}$", var.mapping_secret.secret))
+    error_message = "mapping_secret.secret must be the id of a secret, without its project."
+  }
+}
+
+variable "suppresses_withdrawn" {
+  description = <<-TEXT
+    Whether the mapping file has consent.withdrawn = "suppress". The service then needs the secret
+    segment-public-api-token, even if erasure is off.
+  TEXT
+  type        = bool
+  default     = false
+}
+
 variable "secret_versions" {
   description = "Secret versions by the name of the setting, for example { SEGMENT_WRITE_KEY = 2 }. The default is 1."
   type        = map(number)

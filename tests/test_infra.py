@@ -30,6 +30,7 @@ DASHBOARD: dict[str, Any] = json.loads((INFRA / "dashboard.json").read_text())
 TILES: list[dict[str, Any]] = DASHBOARD["mosaicLayout"]["tiles"]
 GUNICORN = (ROOT / "service" / "serving" / "gunicorn_conf.py").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+OF_THE_SHOP = INFRA / "mapping"
 
 needs_terraform = pytest.mark.skipif(
     os.environ.get("CHECK_INFRA") != "1" or shutil.which("terraform") is None,
@@ -78,6 +79,7 @@ def test_the_service_starts_with_the_settings_that_terraform_gives_it(push_auth:
         "DEAD_LETTER_TOPIC": "projects/shop/topics/commercetools-customers-dead-letters",
         "ERASURE": "every",
         "LOG_LEVEL": "INFO",
+        "MAPPING_FILE": str(OF_THE_SHOP / "mapping.toml"),
         "PUSH_AUTH": push_auth,
         "SEGMENT_CLEAR_TRAITS": "own",
         "SEGMENT_REGION": "eu",
@@ -89,6 +91,7 @@ def test_the_service_starts_with_the_settings_that_terraform_gives_it(push_auth:
     assert settings.commercetools is not None
     assert settings.segment_public_api_token is not None
     assert settings.dead_letter_topic is not None
+    assert settings.mapping_file is not None
 
 
 def test_the_service_requests_the_scopes_that_its_api_client_is_created_with() -> None:
@@ -124,7 +127,8 @@ def test_the_user_id_has_no_default_in_terraform() -> None:
 def test_no_secret_can_be_written_into_the_terraform() -> None:
     assert "google_secret_manager_secret_version" not in ALL
     assert "secret_data" not in ALL
-    assert not re.search(r'variable "[a-z_]*(key|token|secret|password)"', ALL)
+    secret = re.findall(r'variable "([a-z_]*(?:key|token|secret|password))"', ALL)
+    assert secret == ["mapping_secret"]  # where the mapping file is kept
 
 
 def test_the_public_is_never_a_member() -> None:
@@ -190,8 +194,9 @@ def test_queries_ask_for_fields_that_lines_have() -> None:
     assert set(re.findall(r"jsonPayload\.([a-z_]+)", text)) <= {"message", *FIELDS}
 
 
-def test_the_dockerfile_satisfies_hadolint() -> None:
-    found = run(tool("hadolint"), "Dockerfile")
+@pytest.mark.parametrize("dockerfile", [ROOT / "Dockerfile", OF_THE_SHOP / "Dockerfile"], ids=["service", "shop"])
+def test_the_dockerfile_satisfies_hadolint(dockerfile: Path) -> None:
+    found = run(tool("hadolint"), dockerfile)
 
     assert found.returncode == 0, found.stdout
 
@@ -210,8 +215,9 @@ def test_the_image_gets_the_service_and_its_requirements_and_nothing_else() -> N
     assert "requirements-dev" not in DOCKERFILE
 
 
-def test_the_build_fits_the_schema_of_cloud_build() -> None:
-    found = run(tool("check-jsonschema"), "--builtin-schema", "vendor.cloudbuild", "cloudbuild.yaml")
+@pytest.mark.parametrize("folder", [ROOT, OF_THE_SHOP], ids=["service", "shop"])
+def test_the_build_fits_the_schema_of_cloud_build(folder: Path) -> None:
+    found = run(tool("check-jsonschema"), "--builtin-schema", "vendor.cloudbuild", folder / "cloudbuild.yaml")
 
     assert found.returncode == 0, found.stdout
 
@@ -225,6 +231,19 @@ def test_the_build_deploys_by_digest_as_an_account_of_its_own_what_terraform_has
     assert 'gcloud run deploy commercetools-segment --image "$(cat /workspace/image)"' in build
     assert re.search(r'name = "commercetools-segment"', TERRAFORM["service.tf"])
     assert re.search(r"ignore_changes = \[template\[0\]\.containers\[0\]\.image", TERRAFORM["service.tf"])
+
+
+def test_the_shops_image_is_built_on_the_service_and_holds_the_file_where_its_build_and_terraform_expect_it() -> None:
+    dockerfile, build = ((OF_THE_SHOP / name).read_text() for name in ("Dockerfile", "cloudbuild.yaml"))
+    [images] = re.findall(r"^  _IMAGES: .*/(\w+)$", build, re.MULTILINE)
+    [service] = re.findall(r"^  _SERVICE: .*/(\w+:\w+)$", build, re.MULTILINE)
+
+    assert (OF_THE_SHOP / "mapping.toml").exists()
+    assert "COPY --chmod=444 mapping.toml /app/mapping.toml" in dockerfile
+    assert "MAPPING_FILE=/app/mapping.toml" in build
+    assert 'mapping_file = "/app/mapping.toml"' in (ROOT / "docs" / "deploy.md").read_text()
+    assert f'var.mapping_file == "" ? "{service.partition(":")[0]}" : "{images}"}}:latest' in TERRAFORM["registry.tf"]
+    assert not re.search(r"^(USER|CMD|ENTRYPOINT|ENV)", dockerfile, re.MULTILINE)
 
 
 # Each rule of infra/tests is broken once, in a copy; a test must say so.
@@ -277,6 +296,10 @@ FAULTS = [
         "              version = tostring(lookup(var.secret_versions, env.key, 1))\n            }\n          }\n",
         '          name = env.key\n          value = "a-secret"\n',
         "secrets", "a secret's value is in an attribute", id="a secret's value",
+    ),
+    pytest.param(
+        "service.tf", "version = volumes.value.version", 'version = "latest"',
+        "mapping", "the volume is not the version that was asked for", id="whichever mapping file is the latest",
     ),
 ]  # fmt: skip
 
