@@ -58,7 +58,7 @@ _SMALLEST_PAGE = 5
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # between attempts; it doubles each time
 _PAUSE_STEP = 0.2  # how often it is checked whether a pause is over
 _NOTED_AT_LEAST_EACH = 10 * PAGE  # customers, if hardly any of them makes an event
-_ALL_REFUSED = 20  # events refused alone, and none confirmed: the customers are not the cause
+_ALL_REFUSED = 20  # events or user ids refused alone, and none confirmed: the customers are not the cause
 _TICK = 0.2
 _LINE_SECONDS = 10.0  # between two lines of progress if there is no terminal
 _FORMAT = 2
@@ -483,7 +483,7 @@ class Backfill:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._trouble: BaseException | None = None
-        self._refused_alone = 0
+        self._refused_alone: dict[str, int] = {}  # by who refused
         self._has_regulated = False  # so a refusal is the user id's own fault
         self._left_out: set[str] = set()  # the traits that were remarked on
         self._has_sent = False  # whether or not Segment has confirmed it
@@ -744,7 +744,8 @@ class Backfill:
         if not said.events:
             prepared.skipped = said.reason
         prepared.unreadable = said.unreadable
-        self._remark_on(said.unreadable)
+        if said.unreadable:
+            self._remark_on(said.unreadable)
         return prepared
 
     def _remark_on(self, unreadable: Sequence[str]) -> None:
@@ -895,8 +896,8 @@ class Backfill:
 
     def _doubt_the_settings(self, reason: str, *, believed: bool, party: str, names: str) -> None:
         """Count a refusal. Raises Trouble if everything is refused."""
-        self._refused_alone += 1
-        if self._refused_alone >= _ALL_REFUSED and not believed:
+        _add(self._refused_alone, {party: 1})
+        if self._refused_alone[party] >= _ALL_REFUSED and not believed:
             raise Trouble(f"{party} refuses everything ({reason}), so it is not the customers. Look at {names}.")
 
     def _post_all(self, part: Sequence[_Prepared]) -> str | None:
@@ -1116,8 +1117,8 @@ def _summarize(backfill: Backfill, plan: Plan, output: Output, seconds: float, b
         *([("sent again", backfill.swept.sent, "changed while it ran")] if backfill.swept.sent else []),
         ("rejected", backfill.rejected, f"see {rejects}" if rejects else ""),
         *_skipped(counts),
-        *_some("suppressed", counts.suppressed, "have withdrawn; Segment drops their events"),
-        *_some("unsuppressed", counts.unsuppressed, "have consented; Segment drops their events no more"),
+        *_some("suppressed", counts.suppressed, "user ids without consent, whose events Segment drops"),
+        *_some("unsuppressed", counts.unsuppressed, "user ids with consent, whose events Segment takes"),
         *_left_out(backfill),
     ]
     output.results.print(_table(rows))
@@ -1154,11 +1155,11 @@ def _foretell(backfill: Backfill, output: Output, seconds: float, *, finished: b
         return
     rows: list[_Row] = [
         ("read", counts.read, ""),
-        ("to send", counts.sent, f"the largest event has {kib} of Segment's {MAX_MSG_SIZE // _KIB} KiB"),
+        ("to send", counts.sent, ""),
         *_by_reason("rejected", forecast.rejections),
         *_skipped(counts),
-        *_some("to suppress", counts.suppressed, "have withdrawn"),
-        *_some("to unsuppress", counts.unsuppressed, "have consented"),
+        *_some("to suppress", counts.suppressed, "user ids without consent"),
+        *_some("to unsuppress", counts.unsuppressed, "user ids with consent"),
         *_left_out(backfill),
     ]
     output.results.print(_table(rows))
@@ -1168,6 +1169,9 @@ def _foretell(backfill: Backfill, output: Output, seconds: float, *, finished: b
     for name, count in forecast.values.items():
         table.add_row(Text(name), f"{count:,}", f"{forecast.nulls.get(name, 0):,}")
     output.results.print(table)
+    if forecast.largest:
+        size = f"{kib} KiB, and Segment takes {MAX_MSG_SIZE // _KIB} KiB"
+        output.results.print(f"The largest event has {size}.", highlight=False)
     ended = "Done" if finished else "Stopped, so these are not all"
     rate = counts.read / seconds if seconds else 0.0
     output.results.print(

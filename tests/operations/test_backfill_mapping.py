@@ -138,6 +138,29 @@ def test_a_suppression_that_fails_is_tried_again(world: RuledWorld) -> None:
     assert "Segment's Public API answered 503; trying again" in ended.said
 
 
+def test_a_pause_that_the_public_api_asks_for_is_kept(world: RuledWorld) -> None:
+    world.mapping = SUPPRESSING
+    world.somebody(consents=False)
+    world.public_api.fail_next(answer(429, retry_after=1))
+
+    assert world.run("--lanes", "1").code == Exit.DONE
+
+    first, second = (call.at for call in world.public_api.calls)
+    assert second - first >= 1
+
+
+def test_two_customers_with_one_user_id_of_whom_one_has_withdrawn_leave_it_suppressed(world: RuledWorld) -> None:
+    world.mapping = SUPPRESSING
+    for consents in (True, False):
+        world.somebody(consents=consents, externalId="one")
+
+    ended = world.run("--lanes", "1", SEGMENT_USER_ID="externalId")
+
+    assert ended.code == Exit.DONE
+    assert world.regulated() == [("UNSUPPRESS", {"one"}), ("SUPPRESS_ONLY", {"one"})]
+    assert world.segment.suppressed == {"one"}
+
+
 def test_a_suppression_that_was_not_accepted_at_ctrl_c_is_submitted_by_the_next_run(world: RuledWorld) -> None:
     world.mapping = SUPPRESSING
     unwilling = {world.somebody(consents=False) for _ in range(4)}
@@ -392,6 +415,7 @@ def test_a_dry_run_shows_a_table_of_what_would_be_done_and_one_of_the_traits(wor
     assert "read 2 to send 1" in said
     assert "skipped 1 no consent for Advertising" in said
     assert "points 1 0" in said
+    assert "The largest event has 0." in said
     assert "nothing was sent" in said
 
 
