@@ -204,6 +204,9 @@ def backfill(
     settle: Annotated[
         float, typer.Option(min=0, help="Seconds until commercetools' queries show every change, before each sweep.")
     ] = 2,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count what would be done; sends nothing and writes no file.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Send every customer to Segment, or those changed since a time, by the same rules as live events.
@@ -214,8 +217,14 @@ def backfill(
     the same command continues from the checkpoint, and sends at most the batches in flight again. A customer that
     Segment refuses is written to the rejects with the reason, and the run continues.
 
-    Needs SEGMENT_WRITE_KEY and the CTP_ settings, and the SEGMENT_ settings of the service, which decide who a customer
-    is in Segment. Exits with 1 if there are rejects.
+    --dry-run reads the same customers and counts who would be sent, suppressed, skipped or rejected, and why; and for
+    each trait how many would have a value, how many a null, and how many have another kind of value than the mapping
+    file says. It shows nothing of a customer. It has no checkpoint, so it always begins anew.
+
+    Needs SEGMENT_WRITE_KEY and the CTP_ settings, and the service's own settings that decide who a customer is and what
+    is sent: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, MAPPING_FILE (and SEGMENT_PUBLIC_API_TOKEN, if that suppresses).
+    --dry-run needs neither SEGMENT_WRITE_KEY nor the token. Exits with 1 if there are rejects, or traits left out
+    because of another kind of value.
     """
     from service.operations import backfill as operation
 
@@ -231,6 +240,7 @@ def backfill(
             rejects_with_data=rejects_with_data,
             again=again,
             settle=settle,
+            dry_run=dry_run,
         )
         raise typer.Exit(operation.run(plan, output))
 

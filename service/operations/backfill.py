@@ -6,6 +6,8 @@ batch in memory, whatever the number of customers.
 
 A cursor advances only when Segment has confirmed everything before it, and is in the checkpoint file before the lane's
 next batch is sent. So after a kill the next run repeats at most one batch of each lane, with the same messageIds.
+
+A dry run takes the same pages and makes the same events, but only counts.
 """
 
 import contextlib
@@ -31,6 +33,7 @@ from typing import Any, TextIO, TypeVar
 
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from service.commercetools.client import PAGE, CommercetoolsProject, RequestRefused, TooSlow
 from service.commercetools.customer import customer_type
@@ -38,7 +41,9 @@ from service.commercetools.resource import CannotRead
 from service.config import ConfigError, Settings
 from service.operations import Exit, Output, Trouble, cannot_read, command_settings, commercetools_of
 from service.segment.client import BATCH_BYTES, BATCH_EVENTS, SegmentClient, create_segment_client
-from service.segment.types import NotDelivered
+from service.segment.library import MAX_MSG_SIZE
+from service.segment.regulations import CALLS_A_SECOND, Regulation, Regulations
+from service.segment.types import NotDelivered, SegmentError, Suppression, TooLarge
 from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules, customer_events
 from service.transformation.rules import identify_rules_by
@@ -54,10 +59,11 @@ _SMALLEST_PAGE = 5
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # between attempts; it doubles each time
 _PAUSE_STEP = 0.2  # how often it is checked whether a pause is over
 _NOTED_AT_LEAST_EACH = 10 * PAGE  # customers, if hardly any of them makes an event
-_ALL_REFUSED = 20  # events refused alone, and none confirmed: the customers are not the cause
+_ALL_REFUSED = 20  # events or user ids refused alone, and none confirmed: the customers are not the cause
 _TICK = 0.2
 _LINE_SECONDS = 10.0  # between two lines of progress if there is no terminal
 _FORMAT = 2
+_KIB = 1024
 
 T = TypeVar("T")
 
@@ -80,6 +86,8 @@ class Plan:
     """Whether Segment is told also what it has been told already."""
     settle: float = SETTLE_SECONDS
     """Seconds to wait until commercetools' queries show every change, before each sweep."""
+    dry_run: bool = False
+    """Whether it is only counted what would be sent."""
 
     @property
     def predicates(self) -> list[str]:
@@ -96,16 +104,65 @@ def _moment(moment: datetime) -> str:
 
 @dataclass(slots=True)
 class Counts:
-    """The number of customers so far, by result. `skipped`: without the field that is the userId."""
+    """The number of customers so far, by result.
+
+    `skipped` are those of whom Segment gets no event, by the reason in `reasons`. `suppressed` and `unsuppressed` are
+    those whose user id Segment was told to suppress, or not to suppress any more. `unreadable` has, for each trait,
+    those for whom it was left out because its field has another kind of value than the mapping file says.
+    """
 
     read: int = 0
     sent: int = 0
     rejected: int = 0
     skipped: int = 0
+    suppressed: int = 0
+    unsuppressed: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    unreadable: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: "Counts") -> None:
         for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+            mine, others = getattr(self, each.name), getattr(other, each.name)
+            if isinstance(mine, dict):
+                _add(mine, others)
+            else:
+                setattr(self, each.name, mine + others)
+
+
+def _add(counts: dict[str, int], others: Mapping[str, int]) -> None:
+    for name, count in others.items():
+        counts[name] = counts.get(name, 0) + count
+
+
+@dataclass(slots=True)
+class Forecast:
+    """What a dry run counts besides: why customers would be rejected, and which traits the others would get.
+
+    `largest` is the size of the largest event in bytes. `values` and `nulls` are numbers of customers, by trait.
+    """
+
+    rejections: dict[str, int] = field(default_factory=dict)
+    too_large: int = 0
+    largest: int = 0
+    values: dict[str, int] = field(default_factory=dict)
+    nulls: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: "Forecast") -> None:
+        _add(self.rejections, other.rejections)
+        _add(self.values, other.values)
+        _add(self.nulls, other.nulls)
+        self.too_large += other.too_large
+        self.largest = max(self.largest, other.largest)
+
+    def note(self, prepared: "_Prepared") -> None:
+        self.largest = max(self.largest, prepared.largest)
+        if prepared.reason:
+            _add(self.rejections, {prepared.reason: 1})
+            self.too_large += prepared.is_too_large
+            return
+        for event in prepared.events:
+            for name, value in event.get("traits", {}).items():
+                _add(self.nulls if value is None else self.values, {name: 1})
 
 
 @dataclass(slots=True)
@@ -205,10 +262,18 @@ class Checkpoint:
             raise self._unusable("is not a checkpoint of a backfill") from None
         if not any(lane.counts.read for lane in lanes):
             return None  # whatever its settings were: they may have been wrong
-        if fingerprint != self._fingerprint:
-            names = [name for name in self._fingerprint if fingerprint.get(name) != self._fingerprint[name]]
-            other = "another SEGMENT_WRITE_KEY" if len(names) == len(self._fingerprint) else f"another {_and(names)}"
+        rules = fingerprint.pop(_RULES, self._fingerprint[_RULES])  # older releases noted none
+        settings = {name: said for name, said in self._fingerprint.items() if name != _RULES}
+        if fingerprint != settings:
+            names = [name for name in settings if fingerprint.get(name) != settings[name]]
+            other = "another SEGMENT_WRITE_KEY" if len(names) == len(settings) else f"another {_and(names)}"
             raise self._unusable(f"belongs to a backfill with {other}")
+        if rules != self._fingerprint[_RULES]:
+            raise Trouble(
+                f"The checkpoint {self._path} belongs to a backfill by other rules: finish it with the old {_RULES} "
+                "(or the old release of this command), or remove the file to begin anew.",
+                Exit.UNUSABLE,
+            )
         return State(lanes, rejects_bytes, began, salt)
 
     def _unusable(self, why: str) -> Trouble:
@@ -240,7 +305,10 @@ def _and(names: Sequence[str]) -> str:
     return " and another ".join(names)
 
 
-def fingerprint_of(settings: Settings, plan: Plan) -> dict[str, str]:
+_RULES = "MAPPING_FILE"
+
+
+def fingerprint_of(settings: Settings, plan: Plan, rules: IdentifyRules) -> dict[str, str]:
     """Return a fingerprint of each setting that decides which customers are sent, as whom and to which source.
 
     Without the write key the settings cannot be guessed from it.
@@ -256,6 +324,7 @@ def fingerprint_of(settings: Settings, plan: Plan) -> dict[str, str]:
         "--where": plan.where or "",
         "--rejects": str(plan.rejects.absolute()),
         "--again": str(plan.again),
+        _RULES: rules.fingerprint,
     }
     key = hashlib.sha256(settings.segment.write_key.encode()).digest()
     return {name: hmac.new(key, part.encode(), hashlib.sha256).hexdigest()[:16] for name, part in parts.items()}
@@ -320,24 +389,75 @@ class _NotYet(Exception):
 
 @dataclass(slots=True)
 class _Prepared:
-    event: dict[str, Any]
+    """What Segment is to be told of one customer, and what is to be counted.
+
+    `events` leave together, in their order. `reason` says why the customer is a reject: it cannot be read, or an event
+    cannot be sent. `skipped` says why it has no event. `size` and `largest` are in bytes.
+    """
+
     customer_id: str
     version: int
     document: Mapping[str, Any]
+    events: list[dict[str, Any]] = field(default_factory=list)
+    size: int = 0
+    suppression: Suppression | None = None
+    reason: str = ""
+    skipped: str = ""
+    unreadable: tuple[str, ...] = ()
+    largest: int = 0
+    is_too_large: bool = False
 
 
 class _Batch:
-    """What a lane is sending: customers up to `after`, whose `events` are not confirmed yet."""
+    """What a lane is sending: customers up to `after`, of whom Segment has not confirmed those in `due`."""
 
-    def __init__(self, after: str) -> None:
+    def __init__(self, after: str, forecast: Forecast | None = None) -> None:
         self.after = after
         self.counts = Counts()
-        self.events: list[_Prepared] = []
+        self.forecast = forecast
+        self.due: list[_Prepared] = []
+        self.events = 0
         self.size = 0
-        self.rejects: list[dict[str, Any]] = []
+        self.rejects: list[_Prepared] = []
 
-    def has_room(self, size: int) -> bool:
-        return len(self.events) < BATCH_EVENTS and self.size + size <= BATCH_BYTES
+    def has_room(self, prepared: _Prepared) -> bool:
+        """Tell whether all events fit into one call. As many user ids fit into one of the Public API."""
+        return (
+            self.events + len(prepared.events) <= BATCH_EVENTS
+            and self.size + prepared.size <= BATCH_BYTES
+            and self.counts.read < _NOTED_AT_LEAST_EACH
+        )
+
+    def take(self, prepared: _Prepared) -> None:
+        self.after = prepared.customer_id
+        self.counts.read += 1
+        self.events += len(prepared.events)
+        self.size += prepared.size
+        _add(self.counts.unreadable, dict.fromkeys(prepared.unreadable, 1))
+        if prepared.events or prepared.suppression:
+            self.due.append(prepared)
+        else:
+            self._count(prepared)
+
+    def count_due(self) -> None:
+        """Count those that were due, by what became of them."""
+        for prepared in self.due:
+            self._count(prepared)
+
+    def _count(self, prepared: _Prepared) -> None:
+        if self.forecast is not None:
+            self.forecast.note(prepared)
+        if prepared.suppression is not None:
+            self.counts.suppressed += prepared.suppression.wanted
+            self.counts.unsuppressed += not prepared.suppression.wanted
+        if prepared.reason:
+            self.counts.rejected += 1
+            self.rejects.append(prepared)
+        elif prepared.events:
+            self.counts.sent += 1
+        else:
+            self.counts.skipped += 1
+            _add(self.counts.reasons, {prepared.skipped: 1})
 
 
 class Backfill:
@@ -354,12 +474,19 @@ class Backfill:
         self._customers = self._project.resources(self._of)
         self._project_key = commercetools.project_key
         self._predicates = plan.predicates
-        self._checkpoint = Checkpoint(plan.checkpoint, fingerprint_of(settings, plan))
+        self._checkpoint = Checkpoint(plan.checkpoint, fingerprint_of(settings, plan, self._rules))
+        self._suppressing, self._unsuppressing = (
+            Regulations(settings.segment_public_api_token or "", settings.segment_public_api_url, regulation)
+            for regulation in (Regulation.SUPPRESS, Regulation.UNSUPPRESS)
+        )
         self._reading, self._sending = Pace(plan.rate), Pace(plan.rate)
+        self._regulating = Pace(min(plan.rate or CALLS_A_SECOND, CALLS_A_SECOND))
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._trouble: BaseException | None = None
-        self._refused_alone = 0
+        self._refused_alone: dict[str, int] = {}  # by who refused
+        self._has_regulated = False  # so a refusal is the user id's own fault
+        self._left_out: set[str] = set()  # the traits that were remarked on
         self._has_sent = False  # whether or not Segment has confirmed it
         self._bytes_each: float | None = None  # of a customer in a page, as seen last
         self._sizing = threading.Lock()  # held while a page of unknown size is read
@@ -370,6 +497,12 @@ class Backfill:
         self.resumed = False
         self.swept = Counts()
         """Of customers that changed while it ran, and were read and sent once more."""
+        names = (*(trait.name for trait in self._rules.mapping.identify.traits), *self._rules.mapping.identify.retired)
+        self.forecast = Forecast(values=dict.fromkeys(names, 0), nulls=dict.fromkeys(names, 0))
+
+    @property
+    def is_dry(self) -> bool:
+        return self._plan.dry_run
 
     @property
     def lanes(self) -> list[Lane]:
@@ -389,6 +522,13 @@ class Backfill:
         return self.counts.rejected + self.swept.rejected
 
     @property
+    def unreadable(self) -> Mapping[str, int]:
+        """The number of customers for whom a trait was left out, by trait; as with `rejected`, one may be two."""
+        total = dict(self.counts.unreadable)
+        _add(total, self.swept.unreadable)
+        return total
+
+    @property
     def share_done(self) -> float:
         """The share that is done, from 0 to 1, estimated from the ids."""
         with self._lock:
@@ -398,8 +538,13 @@ class Backfill:
     def prepared(self) -> Iterator[None]:
         """Open the files, and read the checkpoint or create it. Raises Trouble before anything is sent.
 
-        The checkpoint is replaced at each save, so what is locked against other runs is a file beside it.
+        The checkpoint is replaced at each save, so what is locked against other runs is a file beside it. A dry run has
+        no files.
         """
+        if self._plan.dry_run:
+            self._state = State(lanes_for(self._plan.lanes), 0, _now())
+            yield
+            return
         path = self._plan.checkpoint.with_name(f"{self._plan.checkpoint.name}.lock")
         try:
             lock = _locked(path)
@@ -441,7 +586,10 @@ class Backfill:
         ended, and what they confirmed is in the checkpoint.
         """
         self._run([partial(self._work, lane) for lane in self.lanes if not lane.finished], tick)
-        if self.counts.sent:
+        if self._plan.dry_run:
+            return
+        counts = self.counts
+        if counts.sent or counts.suppressed or counts.unsuppressed:
             self._run([self._sweep], tick)
         self._checkpoint.remove()
 
@@ -485,7 +633,7 @@ class Backfill:
             self._stopped.set()
 
     def _work(self, lane: Lane) -> None:
-        batch, settle = _Batch(lane.after), partial(self._settle, lane=lane)
+        batch, settle = self._batch(lane.after), partial(self._settle, lane=lane)
         while True:
             page, is_last = self._page_after(batch.after, self._predicates)
             for document in page:
@@ -496,6 +644,9 @@ class Backfill:
                 self._note_told(document)
             if is_last:
                 break
+            if self._plan.dry_run:  # no batch has to be full, and Ctrl-C shows all that was read
+                settle(batch)
+                batch = self._batch(batch.after)
         settle(batch, finished=True)
 
     def _note_told(self, document: Mapping[str, Any]) -> None:
@@ -518,7 +669,7 @@ class Backfill:
             found = False
             rules = replace(self._rules, salt=uuid.uuid4().hex)
             changed = f'lastModifiedAt >= "{_moment(self._state.began)}"'
-            batch, is_last = _Batch(""), False
+            batch, is_last = self._batch(""), False
             while not is_last:
                 page, is_last = self._page_after(batch.after, [*self._plan.since_predicate, changed])
                 for document in page:
@@ -531,7 +682,7 @@ class Backfill:
                         batch = self._take(newest, batch, rules, self._settle_swept)
                     self._told[document["id"]] = _version(newest or document)
                 self._settle_swept(batch)
-                batch = _Batch(batch.after)
+                batch = self._batch(batch.after)
 
     def _is_overtaken(self, document: Mapping[str, Any]) -> bool:
         told = self._told.get(document["id"])
@@ -547,64 +698,89 @@ class Backfill:
         self._deliver(batch)
         with self._lock:
             try:
-                self._rejects.write(batch.rejects)
+                self._write_rejects(batch)
             except OSError as error:
                 raise self._cannot_write(self._plan.rejects, error) from None
-            batch.counts.rejected = len(batch.rejects)
             self.swept.add(batch.counts)
 
     # Batches, of lanes and sweeps
+
+    def _batch(self, after: str) -> _Batch:
+        return _Batch(after, Forecast() if self._plan.dry_run else None)
 
     def _take(
         self, document: Mapping[str, Any], batch: _Batch, rules: IdentifyRules, settle: Callable[[_Batch], None]
     ) -> _Batch:
         """Add a customer to the batch. If the batch is full, have it settled first and begin a new one."""
-        made: tuple[dict[str, Any], int] | None = None
-        reason = ""
-        try:
-            made = self._event_of(document, rules)
-        except (Malformed, NotDelivered) as refused:
-            reason = str(refused)
-        if (made is not None and not batch.has_room(made[1])) or batch.counts.read >= _NOTED_AT_LEAST_EACH:
+        prepared = self._prepared(document, rules)
+        if not batch.has_room(prepared):
             settle(batch)
-            batch = _Batch(batch.after)
-        batch.after = document["id"]
-        batch.counts.read += 1
-        if made is not None:
-            event, size = made
-            batch.events.append(_Prepared(event, document["id"], _version(document), self._kept(document)))
-            batch.size += size
-        elif reason:
-            batch.rejects.append(self._reject(document["id"], _version(document), reason, self._kept(document)))
-        else:
-            batch.counts.skipped += 1
+            batch = self._batch(batch.after)
+        batch.take(prepared)
         return batch
 
-    def _event_of(self, document: Mapping[str, Any], rules: IdentifyRules) -> tuple[dict[str, Any], int] | None:
-        """Return the event of a customer and its size, or None for a customer without a user id."""
-        for event in customer_events(self._of.parse(document), rules, self._project_key).events:
-            return self._segment.event_for(event)
-        return None
+    def _prepared(self, document: Mapping[str, Any], rules: IdentifyRules) -> _Prepared:
+        kept = document if self._plan.rejects_with_data else {}
+        prepared = _Prepared(document["id"], _version(document), kept)
+        try:
+            said = customer_events(self._of.parse(document), rules, self._project_key)
+        except Malformed as malformed:
+            prepared.reason = str(malformed)
+            return prepared
+        for event in said.events:
+            try:
+                built, size = self._segment.event_for(event)
+            except NotDelivered as refused:
+                prepared.reason = prepared.reason or str(refused)
+                if isinstance(refused, TooLarge):
+                    prepared.is_too_large = True
+                    prepared.largest = max(prepared.largest, refused.size)
+            else:
+                prepared.events.append(built)
+                prepared.size += size
+                prepared.largest = max(prepared.largest, size)
+        prepared.suppression = said.suppression
+        if said.suppression is not None:
+            prepared.size += len(json.dumps(said.suppression.user_id)) + len(", ")
+        if not said.events:
+            prepared.skipped = said.reason
+        prepared.unreadable = said.unreadable
+        if said.unreadable:
+            self._remark_on(said.unreadable)
+        return prepared
 
-    def _kept(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        return document if self._plan.rejects_with_data else {}
-
-    def _reject(self, customer_id: str, version: int, reason: str, document: Mapping[str, Any]) -> dict[str, Any]:
-        about = {"id": customer_id, "version": version, "reason": reason}
-        return {**about, "customer": document} if self._plan.rejects_with_data else about
+    def _remark_on(self, unreadable: Sequence[str]) -> None:
+        with self._lock:
+            new = [trait for trait in unreadable if trait not in self._left_out]
+            self._left_out.update(new)
+        for trait in new:
+            self._note(f"{trait} is left out where its field has another kind of value than the mapping file says")
 
     def _settle(self, batch: _Batch, *, lane: Lane, finished: bool = False) -> None:
-        """Send the batch until it is confirmed, and save the progress."""
-        self._deliver(batch)
-        batch.counts.rejected = len(batch.rejects)
+        """Send the batch until it is confirmed, and save the progress. In a dry run, only count it."""
+        if self._plan.dry_run:
+            batch.count_due()
+        else:
+            self._deliver(batch)
         with self._lock:
             try:
-                self._rejects.write(batch.rejects)
+                if not self._plan.dry_run:
+                    self._write_rejects(batch)
                 lane.after, lane.finished = batch.after, finished
                 lane.counts.add(batch.counts)
-                self._save()
+                if batch.forecast is not None:
+                    self.forecast.add(batch.forecast)
+                else:
+                    self._save()
             except OSError as error:
                 raise self._cannot_write(self._plan.checkpoint, error) from None
+
+    def _write_rejects(self, batch: _Batch) -> None:
+        rejects = []
+        for each in batch.rejects:
+            about = {"id": each.customer_id, "version": each.version, "reason": each.reason}
+            rejects.append({**about, "customer": each.document} if self._plan.rejects_with_data else about)
+        self._rejects.write(rejects)
 
     def _save(self) -> None:
         self._state.rejects_bytes = self._rejects.size
@@ -674,36 +850,86 @@ class Backfill:
                 self._state.began = min(self._state.began, asked) + ahead - timedelta(seconds=1)
 
     def _deliver(self, batch: _Batch) -> None:
-        """Send until all is confirmed. An event that Segment refuses alone is written to the rejects."""
-        parts = [batch.events] if batch.events else []
+        """Tell Segment until it has confirmed all. Who is refused alone becomes a reject.
+
+        Suppressions are accepted before an event is sent, and last of all those that are wanted: if two customers have
+        the same user id, it stays suppressed.
+        """
+        for wanted in (False, True):
+            of_these = [each for each in batch.due if each.suppression and each.suppression.wanted is wanted]
+            for refused, reason in self._refused(of_these, partial(self._regulate, wanted=wanted)):
+                refused.suppression, refused.events, refused.reason = None, [], reason
+                self._doubt_the_settings(
+                    reason,
+                    believed=self._has_regulated,
+                    party="Segment's Public API",
+                    names="SEGMENT_PUBLIC_API_TOKEN and SEGMENT_PUBLIC_API_URL",
+                )
+        for refused, reason in self._refused([each for each in batch.due if each.events], self._post_all):
+            refused.reason = refused.reason or reason
+            self._doubt_the_settings(
+                reason,
+                believed=self._segment.believes_refusals,
+                party="Segment",
+                names="SEGMENT_WRITE_KEY, SEGMENT_REGION and SEGMENT_HOST",
+            )
+        batch.count_due()
+
+    def _refused(
+        self, due: Sequence[_Prepared], tell: Callable[[Sequence[_Prepared]], str | None]
+    ) -> Iterator[tuple[_Prepared, str]]:
+        """Tell Segment until all is confirmed, and yield those that it refuses alone, each with the reason.
+
+        `tell` returns None for what is confirmed, or the reason why all of it is refused.
+        """
+        parts = [due] if due else []
         while parts:
             self._has_sent = True
             part = parts.pop()
-            reason = self._post(part)
+            reason = tell(part)
             if reason is None:
-                batch.counts.sent += len(part)
-            elif len(part) > 1:
+                continue
+            if len(part) > 1:
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
             else:
-                batch.rejects.append(self._reject(part[0].customer_id, part[0].version, reason, part[0].document))
-                self._refused_alone += 1
-                if self._refused_alone >= _ALL_REFUSED and not self._segment.believes_refusals:
-                    raise Trouble(
-                        f"Segment refuses everything ({reason}), so it is not the customers. "
-                        "Look at SEGMENT_WRITE_KEY, SEGMENT_REGION and SEGMENT_HOST."
-                    )
+                yield part[0], reason
 
-    def _post(self, part: Sequence[_Prepared]) -> str | None:
-        """Return None if Segment confirmed these events, or the reason why it refuses them."""
+    def _doubt_the_settings(self, reason: str, *, believed: bool, party: str, names: str) -> None:
+        """Count a refusal. Raises Trouble if everything is refused."""
+        _add(self._refused_alone, {party: 1})
+        if self._refused_alone[party] >= _ALL_REFUSED and not believed:
+            raise Trouble(f"{party} refuses everything ({reason}), so it is not the customers. Look at {names}.")
 
+    def _post_all(self, part: Sequence[_Prepared]) -> str | None:
+        """Return None if Segment confirmed the events of these customers, or the reason why it refuses them.
+
+        The events of one customer that are refused together are sent one by one: only one of them may be at fault.
+        """
+        events = [event for each in part for event in each.events]
+        reason = self._post(events)
+        if reason is None or len(part) > 1 or len(events) == 1:
+            return reason
+        reasons = [self._post([event]) for event in events]
+        return next((each for each in reasons if each is not None), None)
+
+    def _post(self, events: Sequence[dict[str, Any]]) -> str | None:
         def call() -> str | None:
-            error = self._segment.post([prepared.event for prepared in part])
-            if error is not None and not error.refused:
-                raise _NotYet(error.message)
-            return error.message if error is not None else None
+            return _reason_of(self._segment.post(events))
 
         return self._until_through(call, self._sending, lambda: self._segment.is_paused)
+
+    def _regulate(self, part: Sequence[_Prepared], *, wanted: bool) -> str | None:
+        """Return None if the Public API accepted these suppressions, or their ends; else the reason of its refusal."""
+        regulations = self._suppressing if wanted else self._unsuppressing
+        user_ids = list(dict.fromkeys(each.suppression.user_id for each in part if each.suppression))
+
+        def call() -> str | None:
+            return _reason_of(regulations.post(user_ids))
+
+        reason = self._until_through(call, self._regulating, lambda: regulations.is_paused)
+        self._has_regulated = self._has_regulated or reason is None
+        return reason
 
     def _until_through(self, call: Callable[[], T], pace: Pace, is_paused: Callable[[], bool]) -> T:
         """Retry the call until it succeeds, with growing waits, and not during a pause that was asked for."""
@@ -718,17 +944,25 @@ class Backfill:
                 now = time.monotonic()
                 tried_until = tried_until or now + self._plan.patience
                 if now >= tried_until:
-                    raise Trouble(
-                        f"{not_yet}, for {self._plan.patience:.0f} seconds. What Segment confirmed is noted; the same "
-                        "command continues from there."
-                    ) from None
+                    raise Trouble(f"{not_yet}, for {self._plan.patience:.0f} seconds.{self._what_is_kept}") from None
                 self._note(f"{not_yet}; trying again")
             self._sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311  # so that lanes that failed together do not retry together
             wait = min(2 * wait, _LONGEST_WAIT)
 
+    @property
+    def _what_is_kept(self) -> str:
+        return "" if self._plan.dry_run else " What Segment confirmed is noted; the same command continues from there."
+
     def _sleep(self, seconds: float) -> None:
         if self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set():
             raise _Stop
+
+
+def _reason_of(error: SegmentError | None) -> str | None:
+    """Return None for no error, and the reason of a refusal. Raises _NotYet for an error that may pass."""
+    if error is not None and not error.refused:
+        raise _NotYet(error.message)
+    return error.message if error is not None else None
 
 
 def _now() -> datetime:
@@ -772,9 +1006,15 @@ def parsed_since(text: str) -> datetime:
 
 
 def run(plan: Plan, output: Output) -> Exit:
-    """Run or continue the backfill. Raises ConfigError, Trouble and KeyboardInterrupt; see Backfill.run."""
+    """Run or continue the backfill. Raises ConfigError, Trouble and KeyboardInterrupt; see Backfill.run.
+
+    A dry run ends at Ctrl-C with INTERRUPTED, since there is nothing to continue.
+    """
+    if plan.dry_run and plan.rejects_with_data:
+        raise ConfigError("--rejects-with-data cannot be used with --dry-run, which writes no file.")
     progress = _Progress(output)
-    backfill = Backfill(command_settings(), plan, progress.note)
+    settings = command_settings(None, **(_NOT_NEEDED if plan.dry_run else {}))
+    backfill = Backfill(settings, plan, progress.note)
     with backfill.prepared():
         if backfill.resumed:
             output.remark(f"Going on from {plan.checkpoint}: {backfill.counts.read:,} customers are done.")
@@ -784,9 +1024,20 @@ def run(plan: Plan, output: Output) -> Exit:
             with progress.shown():
                 backfill.run(lambda: progress.update(backfill))
             finished = True
+        except KeyboardInterrupt:
+            if plan.dry_run:
+                return Exit.INTERRUPTED
+            raise
         finally:
-            _summarize(backfill, plan, output, time.monotonic() - began, before, finished=finished)
-    return Exit.ATTENTION if backfill.rejected else Exit.DONE
+            seconds = time.monotonic() - began
+            if plan.dry_run:
+                _foretell(backfill, output, seconds, finished=finished)
+            else:
+                _summarize(backfill, plan, output, seconds, before, finished=finished)
+    return Exit.ATTENTION if backfill.rejected or backfill.unreadable else Exit.DONE
+
+
+_NOT_NEEDED: Mapping[str, str] = {"SEGMENT_WRITE_KEY": "none", "SEGMENT_PUBLIC_API_TOKEN": "none"}  # by a dry run
 
 
 class _Progress:
@@ -824,7 +1075,7 @@ class _Progress:
             self._read_before = counts.read
         seconds = time.monotonic() - self._began
         rate = (counts.read - self._read_before) / seconds if seconds else 0.0
-        text = f"{counts.read:,} read, {counts.sent:,} sent, {rate:,.0f}/s"
+        text = f"{counts.read:,} read, {counts.sent:,} {'to send' if backfill.is_dry else 'sent'}, {rate:,.0f}/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=backfill.share_done, counts=text)
         elif time.monotonic() >= self._next_line:
@@ -843,6 +1094,7 @@ class _Progress:
 
 
 _CONFIRMED = "each confirmed by Segment"
+_Row = tuple[str, int, str]
 
 
 def _summarize(backfill: Backfill, plan: Plan, output: Output, seconds: float, before: int, *, finished: bool) -> None:
@@ -852,6 +1104,7 @@ def _summarize(backfill: Backfill, plan: Plan, output: Output, seconds: float, b
         document = {
             **asdict(counts),
             "rejected": backfill.rejected,
+            "unreadable": backfill.unreadable,
             "sent_again": backfill.swept.sent,
             "finished": finished,
             "seconds": round(seconds, 1),
@@ -859,16 +1112,99 @@ def _summarize(backfill: Backfill, plan: Plan, output: Output, seconds: float, b
         }
         output.document({**document, "checkpoint": None if finished else str(plan.checkpoint)})
         return
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for name, count, meaning in (
+    rows: list[_Row] = [
         ("read", counts.read, ""),
         ("sent", counts.sent, _CONFIRMED if plan.again else f"{_CONFIRMED}; it drops what it was told within a day"),
         *([("sent again", backfill.swept.sent, "changed while it ran")] if backfill.swept.sent else []),
         ("rejected", backfill.rejected, f"see {rejects}" if rejects else ""),
-        ("skipped", counts.skipped, "without the field that SEGMENT_USER_ID chooses"),
-    ):
-        table.add_row(name, f"{count:>9,}", meaning)
-    output.results.print(table)
+        *_skipped(counts),
+        *_some("suppressed", counts.suppressed, "user ids without consent, whose events Segment drops"),
+        *_some("unsuppressed", counts.unsuppressed, "user ids with consent, whose events Segment takes"),
+        *_left_out(backfill),
+    ]
+    output.results.print(_table(rows))
     rate = (counts.read - before) / seconds if seconds else 0.0
     ended = "Done" if finished else "Not done; the same command continues"
     output.results.print(f"{ended}. {seconds:,.1f} s, {rate:,.0f} customers a second.", highlight=False)
+
+
+def _foretell(backfill: Backfill, output: Output, seconds: float, *, finished: bool) -> None:
+    counts, forecast = backfill.counts, backfill.forecast
+    kib = round(forecast.largest / _KIB, 1)
+    if output.as_json:
+        output.document(
+            {
+                "read": counts.read,
+                "to_send": counts.sent,
+                "skipped": counts.skipped,
+                "reasons": counts.reasons,
+                "to_suppress": counts.suppressed,
+                "to_unsuppress": counts.unsuppressed,
+                "rejected": counts.rejected,
+                "rejections": forecast.rejections,
+                "too_large": forecast.too_large,
+                "largest_kib": kib,
+                "unreadable": counts.unreadable,
+                "traits": {
+                    name: {"value": forecast.values[name], "null": forecast.nulls.get(name, 0)}
+                    for name in forecast.values
+                },
+                "finished": finished,
+                "seconds": round(seconds, 1),
+            }
+        )
+        return
+    rows: list[_Row] = [
+        ("read", counts.read, ""),
+        ("to send", counts.sent, ""),
+        *_by_reason("rejected", forecast.rejections),
+        *_skipped(counts),
+        *_some("to suppress", counts.suppressed, "user ids without consent"),
+        *_some("to unsuppress", counts.unsuppressed, "user ids with consent"),
+        *_left_out(backfill),
+    ]
+    output.results.print(_table(rows))
+    table = Table("trait", "value", "null", box=None, padding=(0, 2, 0, 0))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, count in forecast.values.items():
+        table.add_row(Text(name), f"{count:,}", f"{forecast.nulls.get(name, 0):,}")
+    output.results.print(table)
+    if forecast.largest:
+        size = f"{kib} KiB, and Segment takes {MAX_MSG_SIZE // _KIB} KiB"
+        output.results.print(f"The largest event has {size}.", highlight=False)
+    ended = "Done" if finished else "Stopped, so these are not all"
+    rate = counts.read / seconds if seconds else 0.0
+    output.results.print(
+        f"{ended}; nothing was sent. {seconds:,.1f} s, {rate:,.0f} customers a second.", highlight=False
+    )
+
+
+def _table(rows: Sequence[_Row]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, count, meaning in rows:
+        table.add_row(name, f"{count:>9,}", Text(meaning))
+    return table
+
+
+def _skipped(counts: Counts) -> list[_Row]:
+    """Return a row for each reason, and at least one. Older releases noted no reason: they had but one."""
+    others = counts.skipped - sum(counts.reasons.values())
+    rows = _by_reason("skipped", counts.reasons)
+    return [*rows, *([("skipped", others, _WITHOUT_USER_ID)] if others or not rows else [])]
+
+
+_WITHOUT_USER_ID = "without the field that SEGMENT_USER_ID chooses"
+
+
+def _by_reason(name: str, reasons: Mapping[str, int]) -> list[_Row]:
+    return [(name, count, reason) for reason, count in sorted(reasons.items(), key=lambda each: -each[1])]
+
+
+def _some(name: str, count: int, meaning: str) -> list[_Row]:
+    return [(name, count, meaning)] if count else []
+
+
+def _left_out(backfill: Backfill) -> list[_Row]:
+    meaning = "is left out for them: another kind of value than the mapping file says"
+    return [("unreadable", count, f"{trait} {meaning}") for trait, count in backfill.unreadable.items()]

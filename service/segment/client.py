@@ -23,6 +23,7 @@ from service.segment.types import (
     SegmentEvent,
     SegmentIntegrationResult,
     SegmentUser,
+    TooLarge,
 )
 from service.serving.upstream import CALL_SECONDS, NotCalled, Pause
 
@@ -198,7 +199,7 @@ class SegmentClient(_Calls):
             # The library silently replaces invalid traits, and the context's library by its own name.
             raise NotDelivered(SegmentError("the event is not plain JSON", refused=True))
         if size > library.MAX_MSG_SIZE:
-            raise NotDelivered(SegmentError("the event is larger than Segment's 32 KiB", refused=True))
+            raise TooLarge(SegmentError("the event is larger than Segment's 32 KiB", refused=True), size)
         return built, size + len(", ")
 
     def _post(self, messages: Sequence[_Together]) -> list[SegmentError | None]:

@@ -17,7 +17,8 @@ from service.serving.upstream import CALL_SECONDS, NotCalled, Pause, session, ti
 
 _MAX_USER_IDS = 5000
 _MAX_BYTES = 3_900_000  # of 4 MB
-_SECONDS_BETWEEN_CALLS = 0.1  # 600 calls a minute
+CALLS_A_SECOND = 10.0  # 600 a minute
+_SECONDS_BETWEEN_CALLS = 1 / CALLS_A_SECOND
 
 
 class Regulation(StrEnum):
@@ -68,6 +69,22 @@ class Regulations:
             return SegmentIntegrationResult(self._user_ids.submit(user_id, size=size, deadline=deadline))
         except (NeverSent, CallFailed) as unsettled:
             return SegmentIntegrationResult(SegmentError(str(unsettled)))
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the Public API asked for a pause that is not over, so that no call would be made."""
+        try:
+            self._pause.check()
+        except NotCalled:
+            return True
+        return False
+
+    def post(self, user_ids: Sequence[str]) -> SegmentError | None:
+        """Submit these users, at most 5,000 and 3.9 MB, in one call of their own; return None when they are accepted.
+
+        If the error is `refused`, Segment has accepted none of them. Never raises for what Segment or the network did.
+        """
+        return self._outcome_of(user_ids)
 
     def _post(self, user_ids: Sequence[str]) -> list[SegmentError | None]:
         outcome = self._outcome_of(user_ids)

@@ -105,6 +105,14 @@ class NotDelivered(Exception):
         self.error = error
 
 
+class TooLarge(NotDelivered):
+    """The event exceeds Segment's limit. `size` is in bytes."""
+
+    def __init__(self, error: SegmentError, size: int) -> None:
+        super().__init__(error)
+        self.size = size
+
+
 @dataclass(frozen=True, slots=True)
 class SegmentIntegrationResult:
     """The result of a send: success, or an error."""
