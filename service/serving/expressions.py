@@ -62,7 +62,9 @@ def _compiled(text: str) -> Expression:
         position = getattr(error, "lex_position", None)
         where = f", at its character {position + 1}" if isinstance(position, int) else ""
         raise BadExpression(f"is no JMESPath expression{where}") from None
-    interpreter = visitor.TreeInterpreter()  # compiled.search makes one for each value, which takes longer than the rest
+    interpreter = (
+        visitor.TreeInterpreter()
+    )  # compiled.search makes one for each value, which takes longer than the rest
 
     def evaluate(view: Mapping[str, Any]) -> Any:  # noqa: ANN401  # any JSON
         try:

@@ -49,8 +49,7 @@ class Path:
 
     `typed` tells that it reads what a trait can be as it is, not just any JSON. `own` tells that commercetools is the
     only one who knows the value, so that an absent one is empty. `custom` is the name of the custom field, and `of` is
-    what the path starts at: "customer", "address" or "customer-group". `more` is its
-    key in the customer's `more`, if it is there.
+    what the path starts at: "customer", "address" or "customer-group".
     """
 
     text: str
@@ -60,7 +59,6 @@ class Path:
     own: bool = False
     custom: str | None = None
     of: str = "customer"
-    more: str | None = None
 
 
 class NoSuchPath(NamedTuple):
@@ -193,7 +191,7 @@ def _of_customer(name: str) -> Path:
         return Path(name, attrgetter(f"customer.{_TEXTS[name]}"), typed=True, own=own)
     if name in _COMPUTED:
         return Path(name, _COMPUTED[name], typed=True, own=own)
-    return Path(name, _more(name), Named(of_customer={(): {name: name}}), own=own, more=name)
+    return Path(name, _more(name), Named(of_customer={(): {name: name}}), own=own)
 
 
 def _more(path: str) -> Get:
@@ -207,7 +205,7 @@ def _custom(text: str, rest: list[str], *, expand: bool) -> Path | NoSuchPath:
     named = Named(of_customer={_CUSTOM: {text: name}})
     if expand:
         named = replace(named, expand=_expansions(f"custom.fields.{name}"))
-    return Path(text, _more(text), named, own=True, custom=name, more=text)
+    return Path(text, _more(text), named, own=True, custom=name)
 
 
 def _custom_field(text: str, rest: list[str]) -> str | NoSuchPath:
@@ -260,11 +258,11 @@ def _of_group(text: str, rest: list[str]) -> Path | NoSuchPath:
     match rest:
         case [name] if name in _GROUP:
             named = Named(of_group={_GROUP[name]: {text: name}})
-            return Path(text, _more(text), named, own=True, of="customer-group", more=text)
+            return Path(text, _more(text), named, own=True, of="customer-group")
         case ["custom", *inner]:
             field_name = _custom_field(text, inner)
             if isinstance(field_name, NoSuchPath):
                 return field_name
             named = Named(of_group={("obj", *_CUSTOM): {text: field_name}})
-            return Path(text, _more(text), named, own=True, custom=field_name, of="customer-group", more=text)
+            return Path(text, _more(text), named, own=True, custom=field_name, of="customer-group")
     return NoSuchPath(f"reads {text}, which is no field of a customer group", ".".join(rest), (*_GROUP, "custom"))

@@ -11,7 +11,7 @@ from typing import Any
 from service.commercetools.resource import UNREADABLE
 from service.serving.expressions import Expression
 from service.transformation.paths import Path, View
-from service.transformation.values import As, conversion
+from service.transformation.values import As, conversion, reading
 
 Read = Callable[[View], Any]
 
@@ -76,10 +76,7 @@ class Rule:
         return self._finished(path.get if path.typed and self.kind is None else self._of_path(path))
 
     def _of_path(self, path: Path) -> Read:
-        convert, get, more = conversion(self.kind, self.locales), path.get, path.more
-        if more is None:
-            return lambda view: convert(get(view), view)
-        return lambda view: convert(view.more.get(more), view)
+        return reading(path.get, self.kind, self.locales)
 
     def _of_paths(self) -> Read:
         reads = [self._of_path(path) for path in self.paths]

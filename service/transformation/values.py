@@ -41,26 +41,36 @@ Convert = Callable[[Any, View], Any]
 """Converts JSON of a customer."""
 
 
+def reading(get: Callable[[View], Any], kind: As | None, locales: Sequence[str] = ()) -> Callable[[View], Any]:
+    """Return a function that reads by `get` and converts to a kind, as `conversion` does: without a call between."""
+    convert, each = _conversion(kind, locales)
+
+    def read(view: View) -> Any:  # noqa: ANN401  # any JSON
+        raw = get(view)
+        return _array(raw, convert, view) if each and type(raw) is list else convert(raw, view)
+
+    return read
+
+
 def conversion(kind: As | None, locales: Sequence[str] = ()) -> Convert:
     """Return the conversion to a kind. An array is converted element by element and sorted: a Set has no fixed order.
 
     `locales` are those of LOCALIZED, in the order in which they are preferred.
     """
+    convert, each = _conversion(kind, locales)
+    return lambda raw, view: _array(raw, convert, view) if each and type(raw) is list else convert(raw, view)
+
+
+def _conversion(kind: As | None, locales: Sequence[str]) -> tuple[Convert, bool]:
+    """Return the conversion to a kind, and whether an array is converted element by element."""
     match kind:
         case As.LOCALIZED:
-            return _each(_localized(tuple(locales)))
+            return _localized(tuple(locales)), True
         case As.LIST:
-            return _of_list
+            return _of_list, False
         case As.JSON:
-            return _json
-    return _each(_ONE[kind])
-
-
-def _each(convert: Convert) -> Convert:
-    def of_any(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
-        return convert(raw, view) if type(raw) is not list else _array(raw, convert, view)
-
-    return of_any
+            return _json, False
+    return _ONE[kind], True
 
 
 def _array(raw: Sequence[Any], convert: Convert, view: View) -> Any:  # noqa: ANN401  # any JSON
@@ -95,7 +105,7 @@ def _text(raw: str) -> str | None:
 
 def _scalar(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     if type(raw) is str:
-        return _text(raw)
+        return raw.replace("\0", "").strip() or None  # as _text does, without a call: most values are texts
     return raw if raw is None or type(raw) is bool else _number(raw, _view)
 
 
