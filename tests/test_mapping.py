@@ -20,6 +20,7 @@ from service.serving.decoding import Malformed
 from service.serving.toml_file import toml_of
 from service.transformation import IdentifyRules, transform_customer_to_segment
 from service.transformation.customer import customer_events
+from service.transformation.mapping import ShopMapping
 from service.transformation.paths import ADDRESS_FIELDS, CUSTOMER_FIELDS, NoSuchPath, View, path_of
 from service.transformation.rules import shop_mapping
 from service.transformation.values import As, conversion, tags_of
@@ -896,6 +897,13 @@ def test_a_file_that_adds_nothing_changes_no_event(document: dict[str, Any]) -> 
     assert json.dumps(transform_customer_to_segment(document, empty), default=str) == json.dumps(
         transform_customer_to_segment(document), default=str
     )
+
+
+@pytest.mark.parametrize("mapping", [shop_mapping(None), shop_mapping(toml_of(b"version = 1", "m.toml"))])
+def test_without_rules_of_the_shop_the_message_id_is_that_of_the_releases_before(mapping: ShopMapping) -> None:
+    payload = transform_customer_to_segment(a_customer(), IdentifyRules(mapping=mapping), project_key=PROJECT)
+
+    assert payload["message_id"] == "ct-identify-a5da8f2871c8f652a8a7abc466a4098bc61b5adc"
 
 
 def test_a_customer_without_an_id_is_malformed_under_any_file() -> None:

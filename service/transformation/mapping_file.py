@@ -99,7 +99,7 @@ class _Reader:
         """Note a mistake: `text` is the end of a sentence that begins with the key. Suggest a word that is known."""
         close = get_close_matches(word, list(known), n=1) if word else []
         end = f"; did you mean {close[0]}?" if close else "" if text.endswith("?") else "."
-        self.mistakes.append((self._file.line(at), f"{_written(at)} {text}{end}"))
+        self.mistakes.append((self._file.line(at), f"{_written(at)} {_visible(text, _LONGEST_SENTENCE)}{end}"))
 
     def table(self, at: At, value: object, known: Sequence[str] | None = None) -> Mapping[str, Any]:
         if not isinstance(value, dict):
@@ -491,10 +491,14 @@ def _written(at: At) -> str:
 
 def _shown(name: str) -> str:
     """Return a name of the file for a message: quoted if it has anything but letters, digits, _ and -, and not long."""
-    short = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
-    if re.fullmatch(r"[A-Za-z0-9_-]+", short):
-        return short
-    return '"' + "".join(one if one.isprintable() and one != '"' else "?" for one in short) + '"'
+    short = _visible(name.replace('"', "?"), _LONGEST_NAME)
+    return short if re.fullmatch(r"[A-Za-z0-9_-]+", short) else f'"{short}"'
 
 
-_SHOWN = 60
+_LONGEST_NAME = 60
+_LONGEST_SENTENCE = 240
+
+
+def _visible(text: str, longest: int) -> str:
+    short = text if len(text) <= longest else f"{text[:longest]}…"
+    return "".join(one if one.isprintable() else "?" for one in short)
