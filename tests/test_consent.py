@@ -99,7 +99,8 @@ def test_every_category_is_there_with_a_real_boolean(raw: object, preference: ob
         pytest.param('{ expr = "custom.ads == `1` && isEmailVerified" }', 1, True, id="an expression"),
         pytest.param('{ expr = "custom.ads > `1`" }', "many", False, id="an expression that cannot be evaluated"),
         pytest.param("{ value = false }", True, False, id="a fixed value"),
-        pytest.param('{ value = "true" }', True, False, id="a fixed text"),
+        pytest.param('{ from = "custom.ads", values = { yes = true } }', "yes", True, id="a translated text"),
+        pytest.param('{ from = "custom.ads", default = true }', None, True, id="a default"),
     ],
 )
 def test_a_category_can_have_a_rule(rule: str, raw: object, preference: object) -> None:

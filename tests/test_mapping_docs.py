@@ -2,12 +2,15 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from service.cli import app
 from service.config import UserIdField
 from service.serving.toml_file import toml_of
 from service.transformation import IdentifyRules, transform_customer_to_segment
@@ -57,6 +60,24 @@ def test_the_file_of_the_tutorial_gives_what_the_page_shows() -> None:
     said = {"userId": payload["user_id"], "traits": payload["traits"], "context": payload["context"]}
     assert list(said["traits"]) == list(expected["traits"])
     assert said == expected
+
+
+@pytest.mark.parametrize("line", [line for block in blocks(PAGE, "sh") for line in block.splitlines()])
+def test_the_commands_of_the_page_can_be_typed(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "customers").mkdir()
+    (tmp_path / "customers" / "mira.json").touch()
+    program, *arguments = shlex.split(line.partition(" > ")[0])
+    if program == "export":
+        assert {argument.partition("=")[0] for argument in arguments} <= {"MAPPING_FILE", "SEGMENT_USER_ID"}
+        return
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        command = command.commands[arguments.pop(0)]
+
+    assert program == "commercetools-segment"
+    with command.make_context(command.name, arguments):  # raises for what it does not take
+        pass  # and closes its files
 
 
 def words_of(schema: Mapping[str, Any], at: str = "") -> Iterator[str]:
