@@ -318,16 +318,7 @@ def _unfit(path: Path, found: CustomField, rule: Rule, role: _Role) -> str:
 
 def _of_category(place: str, rule: Rule, fields: Mapping[str, CustomField]) -> Iterator[Difference]:
     """Find a category of consent that never has a real boolean, and so is always what `unknown` says."""
-    if rule.values:
-        for key, value in rule.values.items():
-            if type(value) is not bool:
-                yield Difference(
-                    rule.line, f"{place}.values.{toml_key(key)} must be true or false: consent is a boolean."
-                )
-        return
-    if rule.value is not None and type(rule.value) is not bool:
-        yield Difference(rule.line, f"{place}.value must be true or false: consent is a boolean.")
-    for path in rule.paths:
+    for path in () if rule.values else rule.paths:
         found = fields.get(path.text)
         is_boolean = path.text == "isEmailVerified"
         if found is not None:

@@ -584,7 +584,7 @@ for _ in range(given["answers"]):
 for _ in range(given["answers"]):
     say(lambda: project.ask("GET", "/subscriptions") and None)
 for _ in range(given["answers"]):
-    say(lambda: regulations.erase(email, time.monotonic() + 20))
+    say(lambda: regulations.submit(email, time.monotonic() + 20))
 
 class Broken:
     def identify(self, **event):
