@@ -594,18 +594,13 @@ class Backfill:
         self._checkpoint.remove()
 
     def _run(self, jobs: Sequence[Callable[[], None]], tick: Callable[[], None]) -> None:
-        workers = [
-            threading.Thread(
-                target=self._work_or_stop, args=(job,), daemon=True
-            )  # a second Ctrl-C does not wait for them
-            for job in jobs
-        ]
-        for worker in workers:
-            worker.start()
+        ended = [threading.Event() for _ in jobs]
+        for job, end in zip(jobs, ended, strict=True):
+            # A second Ctrl-C does not wait for a daemon.
+            threading.Thread(target=self._work_or_stop, args=(job, end), daemon=True).start()
         try:
-            for worker in workers:
-                while worker.is_alive():
-                    worker.join(_TICK)
+            for end in ended:
+                while not end.wait(_TICK):
                     tick()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
@@ -613,8 +608,8 @@ class Backfill:
             self._stopped.set()
             raise
         finally:
-            for worker in workers:
-                worker.join()
+            for end in ended:  # Thread.join may not wait after a Ctrl-C: https://github.com/python/cpython/issues/90882
+                end.wait()
         if self._trouble is not None:
             if isinstance(self._trouble, Trouble) and (self.resumed or self._has_sent):
                 self._trouble.exit_code = Exit.STOPPED  # UNUSABLE means that nothing was done
@@ -622,7 +617,7 @@ class Backfill:
 
     # One lane
 
-    def _work_or_stop(self, job: Callable[[], None]) -> None:
+    def _work_or_stop(self, job: Callable[[], None], end: threading.Event) -> None:
         try:
             job()
         except _Stop:
@@ -631,6 +626,8 @@ class Backfill:
             with self._lock:
                 self._trouble = self._trouble or error
             self._stopped.set()
+        finally:
+            end.set()
 
     def _work(self, lane: Lane) -> None:
         batch, settle = self._batch(lane.after), partial(self._settle, lane=lane)
