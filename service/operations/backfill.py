@@ -51,11 +51,11 @@ from service.transformation.rules import identify_rules_by
 _PAGE_BYTES = 1_000_000  # about ten times as much in memory, in each lane
 _FIRST_PAGE = 20  # customers, while it is not known how large one is
 _SMALLEST_PAGE = 5
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # between attempts; it doubles each time
-_PAUSE_STEP = 0.2  # how often it is checked whether a pause is over
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds between attempts; it doubles each time
+_PAUSE_STEP = 0.2  # seconds between two checks whether a pause is over
 _NOTED_AT_LEAST_EACH = 10 * PAGE  # customers, if hardly any of them makes an event
 _ALL_REFUSED = 20  # events or user ids refused alone, and none confirmed: the customers are not the cause
-_TICK = 0.2
+_TICK = 0.2  # seconds between two updates of the progress
 
 T = TypeVar("T")
 
@@ -84,10 +84,10 @@ class Plan:
     @property
     def predicates(self) -> list[str]:
         """All of which a customer of this run fulfils, in commercetools' query language."""
-        return [*([self.where] if self.where else []), *self.since_predicate]
+        return [*([self.where] if self.where else []), *self.since_predicates]
 
     @property
-    def since_predicate(self) -> list[str]:
+    def since_predicates(self) -> list[str]:
         return [] if self.since is None else [f'lastModifiedAt >= "{_moment(self.since)}"']
 
 
@@ -163,6 +163,7 @@ class _Batch:
         )
 
     def take(self, prepared: _Prepared) -> None:
+        """Add a customer, and count whoever Segment need not be told of."""
         self.after = prepared.customer_id
         self.counts.read += 1
         self.events += len(prepared.events)
@@ -204,10 +205,9 @@ class Backfill:
         self._project = CommercetoolsProject(commercetools)
         self._segment: SegmentClient = create_segment_client(settings.segment.write_key, settings.segment.host)
         self._rules: IdentifyRules = identify_rules_by(settings)
-        self._of = customer_type(self._rules.mapping.named)
-        self._customers = self._project.resources(self._of)
+        self._customer_type = customer_type(self._rules.mapping.named)
+        self._customers = self._project.resources(self._customer_type)
         self._project_key = commercetools.project_key
-        self._predicates = plan.predicates
         self._checkpoint = Checkpoint(
             plan.checkpoint, fingerprint_of(_deciding(settings, plan, self._rules), settings.segment.write_key)
         )
@@ -226,11 +226,12 @@ class Backfill:
         self._has_sent = False  # whether or not Segment has confirmed it
         self._bytes_each: float | None = None  # of a customer in a page, as seen last
         self._sizing = threading.Lock()  # held while a page of unknown size is read
-        self._selected: set[str] | None = set() if self._predicates else None  # the ids that were sent; None: all
+        self._selected: set[str] | None = set() if plan.predicates else None  # the ids that were sent; None: all
         self._told: dict[str, int] = {}  # the versions sent of those who changed shortly before or during the run
         self._state = State([], 0, datetime.now(UTC))
         self._is_clock_adjusted = False
         self.resumed = False
+        """Whether the checkpoint has the progress of a run before."""
         self.swept = Counts()
         """Of customers that changed while it ran, and were read and sent once more."""
         names = (*(trait.name for trait in self._rules.mapping.identify.traits), *self._rules.mapping.identify.retired)
@@ -310,8 +311,6 @@ class Backfill:
                 self._trouble.exit_code = Exit.STOPPED  # UNUSABLE means that nothing was done
             raise self._trouble
 
-    # One lane
-
     def _work_or_stop(self, job: Callable[[], None], end: threading.Event) -> None:
         try:
             job()
@@ -324,10 +323,12 @@ class Backfill:
         finally:
             end.set()
 
+    # One lane
+
     def _work(self, lane: Lane) -> None:
         batch, settle = self._batch(lane.after), partial(self._settle, lane=lane)
         while True:
-            page, is_last = self._page_after(batch.after, self._predicates)
+            page, is_last = self._page_after(batch.after, self._plan.predicates)
             for document in page:
                 if lane.upto and document["id"] > lane.upto:
                     is_last = True
@@ -363,13 +364,13 @@ class Backfill:
             changed = f'lastModifiedAt >= "{_moment(self._state.began)}"'
             batch, is_last = self._batch(""), False
             while not is_last:
-                page, is_last = self._page_after(batch.after, [*self._plan.since_predicate, changed])
+                page, is_last = self._page_after(batch.after, [*self._plan.since_predicates, changed])
                 for document in page:
                     batch.after = document["id"]
                     if not self._is_overtaken(document):
                         continue
                     found = True
-                    newest = self._one(document["id"])
+                    newest = self._customer_now(document["id"])
                     if newest is not None:
                         batch = self._take(newest, batch, rules, self._settle_swept)
                     self._told[document["id"]] = _version(newest or document)
@@ -404,18 +405,18 @@ class Backfill:
         self, document: Mapping[str, Any], batch: _Batch, rules: IdentifyRules, settle: Callable[[_Batch], None]
     ) -> _Batch:
         """Add a customer to the batch. If the batch is full, have it settled first and begin a new one."""
-        prepared = self._prepared(document, rules)
+        prepared = self._prepare(document, rules)
         if not batch.has_room(prepared):
             settle(batch)
             batch = self._batch(batch.after)
         batch.take(prepared)
         return batch
 
-    def _prepared(self, document: Mapping[str, Any], rules: IdentifyRules) -> _Prepared:
+    def _prepare(self, document: Mapping[str, Any], rules: IdentifyRules) -> _Prepared:
         kept = document if self._plan.rejects_with_data else {}
         prepared = _Prepared(document["id"], _version(document), kept)
         try:
-            said = customer_events(self._of.parse(document), rules, self._project_key)
+            said = customer_events(self._customer_type.parse(document), rules, self._project_key)
         except Malformed as malformed:
             prepared.reason = str(malformed)
             return prepared
@@ -478,7 +479,7 @@ class Backfill:
         self._state.rejects_bytes = self._rejects.size
         self._checkpoint.save(self._state)
 
-    # Calls
+    # Calls to commercetools and Segment
 
     def _page_after(self, customer_id: str, predicates: Sequence[str]) -> tuple[Sequence[Mapping[str, Any]], bool]:
         """Return the next page, and whether it is the last. It is as large as time and memory allow."""
@@ -494,7 +495,7 @@ class Backfill:
             limit = min(most, max(_SMALLEST_PAGE, fitting))
             asked = _now()
             try:
-                page = self._project.page_after(self._of, customer_id, predicates, limit)
+                page = self._project.page_after(self._customer_type, customer_id, predicates, limit)
             except RequestRefused as refused:
                 has_where = self._plan.where in predicates
                 trouble = cannot_read(refused, predicate=has_where)
@@ -513,7 +514,7 @@ class Backfill:
 
         return self._until_through(call, self._reading, lambda: self._project.is_paused)
 
-    def _one(self, customer_id: str) -> Mapping[str, Any] | None:
+    def _customer_now(self, customer_id: str) -> Mapping[str, Any] | None:
         """Return a customer as it is at this moment, which a page may not show; None if it does not exist any more."""
 
         def call() -> Mapping[str, Any] | None:

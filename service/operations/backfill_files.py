@@ -1,6 +1,6 @@
-"""backfill: its files: the checkpoint with its lock, which keep the progress of a run, and the rejects.
+"""backfill: its files: the checkpoint, which keeps the progress of a run, and the rejects.
 
-Only their owner can read them. A run holds a lock on both, so that no other run writes them.
+Only their owner can read them, and only one run at a time can write them.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from service.operations import Exit, Trouble
 from service.operations.backfill_report import Counts
 
 RULES = "MAPPING_FILE"
-"""The name of the transformation's rules among the settings of a checkpoint."""
+"""The setting that stands for the transformation's rules in a fingerprint."""
 
 _FORMAT = 2
 
@@ -58,7 +58,11 @@ def lanes_for(number: int) -> list[Lane]:
 
 @dataclass(slots=True)
 class State:
-    """How far a run is: when it began, by commercetools' clock or earlier, and the salt of its messageIds."""
+    """How far a run is.
+
+    `rejects_bytes` is the size of the rejects; `began` is by commercetools' clock or earlier; `salt` is that of the
+    messageIds.
+    """
 
     lanes: list[Lane]
     rejects_bytes: int
@@ -67,7 +71,7 @@ class State:
 
 
 class Checkpoint:
-    """The progress of a run, in a file: ids, counts, and a fingerprint of the settings."""
+    """The progress of a run, in a file: ids, counts, and a fingerprint of each setting that decides what is sent."""
 
     def __init__(self, path: Path, fingerprint: Mapping[str, str]) -> None:
         self._path = path
@@ -99,9 +103,10 @@ class Checkpoint:
         rules = fingerprint.pop(RULES, self._fingerprint[RULES])  # older releases noted none
         settings = {name: said for name, said in self._fingerprint.items() if name != RULES}
         if fingerprint != settings:
-            names = [name for name in settings if fingerprint.get(name) != settings[name]]
-            other = "another SEGMENT_WRITE_KEY" if len(names) == len(settings) else f"another {_and(names)}"
-            raise self._unusable(f"belongs to a backfill with {other}")
+            others = [name for name in settings if fingerprint.get(name) != settings[name]]
+            if len(others) == len(settings):  # the key of every fingerprint is another
+                others = ["SEGMENT_WRITE_KEY"]
+            raise self._unusable(f"belongs to a backfill with another {' and another '.join(others)}")
         if rules != self._fingerprint[RULES]:
             raise Trouble(
                 f"The checkpoint {self._path} belongs to a backfill by other rules: finish it with the old {RULES} "
@@ -133,10 +138,6 @@ class Checkpoint:
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and another ".join(names)
 
 
 def fingerprint_of(settings: Mapping[str, str], write_key: str) -> dict[str, str]:

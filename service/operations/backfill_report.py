@@ -77,7 +77,7 @@ class Forecast:
         self.largest = max(self.largest, other.largest)
 
     def note(self, events: Sequence[Mapping[str, Any]], rejection: str, largest: int, *, is_too_large: bool) -> None:
-        """Note one customer: the events, or why there would be a reject; `largest` is the largest event's size."""
+        """Note a customer's events, or the reason of the rejection. `largest` is the size of the largest event."""
         self.largest = max(self.largest, largest)
         if rejection:
             add_to(self.rejections, {rejection: 1})
@@ -92,8 +92,8 @@ class Forecast:
 class Result:
     """What a run has done when it ends or stops.
 
-    `counts` are of all runs since the checkpoint began, and `read_before` of those before this one. `swept` counts
-    who changed while it ran, and was read and sent once more.
+    `counts` has also what earlier runs with the checkpoint did; they had read `read_before` customers. `swept` counts
+    those who changed while it ran, and were read and sent once more.
     """
 
     counts: Counts
@@ -116,6 +116,7 @@ class Result:
 
     @property
     def pace(self) -> str:
+        """A sentence: how long this run took, and how fast it was."""
         rate = _rate(self.counts.read - self.read_before, self.seconds)
         return f"{self.seconds:,.1f} s, {rate:,.0f} customers a second."
 
@@ -125,7 +126,7 @@ def _rate(number: int, seconds: float) -> float:
 
 
 class Progress:
-    """A progress bar on a terminal; elsewhere a line every few seconds."""
+    """The progress and the remarks of a run: a bar on a terminal, elsewhere a line every few seconds."""
 
     def __init__(self, output: Output, *, dry_run: bool) -> None:
         self._output = output
@@ -179,6 +180,7 @@ class Progress:
 
 _CONFIRMED = "each confirmed by Segment"
 _Row = tuple[str, int, str]
+"""The name of a count, the count, and what it means."""
 
 
 def show_summary(result: Result, output: Output, *, checkpoint: Path, rejects: Path, again: bool) -> None:
