@@ -182,7 +182,8 @@ EVERY_TYPE = {
 
 
 def test_custom_fields_of_every_type_arrive_as_the_file_says(world: World) -> None:
-    world.shop.groups["g"] = {"id": "g", "key": "vips", "name": "Vips", "custom": {"fields": {"discount": 12}}}
+    group = {"id": "g", "key": "vips", "name": "Vips", "custom": {"fields": {"discount": 12}}}
+    world.shop.groups = {**world.shop.groups, "g": group}
     floor = {"fields": {"floor": 3, "note": f"{CANARY} am Tor", "product": product(PRODUCT)}}
     somebody = world.somebody(
         EVERY_TYPE,
