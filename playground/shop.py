@@ -567,7 +567,7 @@ _DEFAULTS = {  # action: the list that the address joins, the field, the Message
 Raised = list[tuple[str, Document]]
 
 
-def _apply(customer: Document, action: Action) -> Raised:  # noqa: C901, PLR0911  # a case for each action
+def _apply(customer: Document, action: Action) -> Raised:  # noqa: C901, PLR0911, PLR0912  # a case for each action
     name: str = action["action"]
     if name in _SETTERS:
         return _set(customer, action)
@@ -589,6 +589,10 @@ def _apply(customer: Document, action: Action) -> Raised:  # noqa: C901, PLR0911
             return _change_address(customer, action)
         case "removeAddress":
             return _remove_address(customer, action)
+        case "setCustomField":
+            fields = {**customer["custom"]["fields"], action["name"]: action.get("value")}
+            customer["custom"]["fields"] = {name: value for name, value in fields.items() if value is not None}
+            return []
         case "addStore" | "removeStore":
             store = {"typeId": "store", "key": action["store"]["key"]}
             others = [one for one in customer["stores"] if one != store]

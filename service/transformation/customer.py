@@ -56,17 +56,14 @@ def customer_events(customer: Customer, rules: IdentifyRules, project_key: str) 
     payload.pop("timestamp", None)
     if not payload["user_id"]:
         return Events(reason=f"the customer has no {rules.user_id}, which is to be the userId", warn=True)
-    identify = SegmentEvent("identify", payload)
     if consent is None:
-        return Events((identify,), unreadable=said.unreadable)
+        return Events((SegmentEvent("identify", payload),), unreadable=said.unreadable)
     if not said.preferences:
         return Events(reason="no consent could be read, and the mapping file names no category", warn=True)
     missing = consent.missing(said.preferences)
     if missing:
         return _without_consent(customer, rules, project_key, said, missing)
-    events: tuple[SegmentEvent, ...] = (identify,)
-    if consent.event:
-        events = (identify, _preference_event(customer, rules, project_key, payload))
+    events = _with_preferences(payload, customer, rules, project_key)
     suppressed = consent.withdrawn is Withdrawn.SUPPRESS and customer.version > _FIRST_VERSION
     unsuppress = Suppression(payload["user_id"], wanted=False) if suppressed else None
     return Events(events, unreadable=said.unreadable, suppression=unsuppress)
@@ -85,7 +82,17 @@ def _without_consent(
     refused = dict.fromkeys(said.preferences, False)
     payload = SegmentIdentifyPayload(user_id=user_id, traits={}, context={"active": False} | _consent(refused))
     payload["message_id"] = _message_id("identify", payload, customer, rules, project_key)
-    return Events((SegmentEvent("identify", payload),))
+    return Events(_with_preferences(payload, customer, rules, project_key))
+
+
+def _with_preferences(
+    identify: SegmentIdentifyPayload, customer: Customer, rules: IdentifyRules, project_key: str
+) -> tuple[SegmentEvent, ...]:
+    """Return the identify, and after it the event with its preferences if the mapping file wants one."""
+    consent, event = rules.mapping.consent, SegmentEvent("identify", identify)
+    if consent is None or not consent.event:
+        return (event,)
+    return event, _preference_event(customer, rules, project_key, identify)
 
 
 def _preference_event(

@@ -335,6 +335,7 @@ class _Reader:
         return None
 
     def check_names(self, at: At, traits: Sequence[Trait], mapped: Sequence[Trait], retired: Sequence[str]) -> None:
+        with_rule, there, gone = {trait.name for trait in mapped}, {trait.name for trait in traits}, set(retired)
         for trait in mapped:
             self.check_reserved((*at, "traits"), trait)
         for name in retired:
@@ -342,9 +343,9 @@ class _Reader:
                 self.wrong((*at, "retired"), f"has {_shown(name)}, which is no name for a trait")
             if _snake(name) in _SEGMENTS_OWN:
                 self.wrong((*at, "retired"), f"has {_shown(name)}, which only Segment sets")
-            if any(trait.name == name for trait in mapped):
+            if name in with_rule:
                 self.wrong((*at, "retired"), f"has {_shown(name)}, for which there is a rule too")
-            elif any(trait.name == name for trait in traits):
+            elif name in there:
                 self.wrong((*at, "retired"), f"has the built-in trait {name}: take it into exclude too")
         by_snake: dict[str, str] = {}
         parts = (f"{trait.name}.{part}" for trait in traits for part in trait.parts if part)
@@ -352,8 +353,8 @@ class _Reader:
             first = by_snake.setdefault(_snake(name), name)
             if first != name:
                 both = f"and {_shown(first)} are one trait to Segment ({_snake(name)})"
-                place = (*at, "traits", name) if name not in retired else (*at, "retired")
-                self.wrong(place, both if name not in retired else f"has {_shown(name)}: it {both}")
+                place = (*at, "traits", name) if name not in gone else (*at, "retired")
+                self.wrong(place, both if name not in gone else f"has {_shown(name)}: it {both}")
         number = len(traits) + len(retired)
         if number > _MOST_TRAITS:
             self.wrong(

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import google.auth.jwt
@@ -61,6 +62,29 @@ ADDRESS = {
     "mobile": "+49 160 5550258",
 }
 NOT_SENT = {"vatId": "DE778899001", "password": "****kanariehash=", "middleName": "Kanaril-Mitte"}
+CUSTOM = {
+    "text": "Kanarienlied im Kundenfeld",
+    "number": "Kanarienzahl ohne Ziffern",
+    "greeting": "Kanariengruss ohne Sprache",
+    "consent": "Kanarienwille auf Papier",
+}
+ADDRESS_CUSTOM = {"note": "Kanarienklingel am Hinterhof"}
+MAPPING = """
+version = 1
+
+[identify]
+locales = ["de"]
+
+[identify.traits]
+text = "custom.text"
+number = { from = "custom.number", as = "number" }
+greeting = { from = "custom.greeting", as = "localized" }
+many = { expr = "custom.number > `1000` && length(custom.greeting) > `1`", as = "boolean" }
+note = "billingAddress.custom.note"
+
+[consent.categories]
+Advertising = "custom.consent"
+"""
 WRITE_KEY = "kanarie-write-key-AbC123"
 CLIENT_SECRET = "kanarie-client-secret-Xyz"
 PUBLIC_API_TOKEN = "sgp_kanarie_public_api"
@@ -73,6 +97,7 @@ CANARIES: Mapping[str, str] = {
     **PERSON,
     **ADDRESS,
     **NOT_SENT,
+    **{f"custom {name}": text for name, text in (CUSTOM | ADDRESS_CUSTOM).items()},
     "write key": WRITE_KEY,
     "client secret": CLIENT_SECRET,
     "access token": "stand-in-token-",  # how all those of the commercetools stand-in begin
@@ -149,8 +174,16 @@ def test_the_search_finds_each_canary_in_every_encoding(name: str) -> None:
 # What goes in
 
 
+def _custom(fields: Mapping[str, str]) -> dict[str, Any]:
+    return {"type": {"typeId": "type", "id": "type-id"}, "fields": dict(fields)}
+
+
+def _addresses() -> list[dict[str, Any]]:
+    return [an_address(**ADDRESS, custom=_custom(ADDRESS_CUSTOM))]
+
+
 def a_person(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
-    return a_customer(**{**PERSON, **NOT_SENT, "addresses": [an_address(**ADDRESS)], **changes})
+    return a_customer(**{**PERSON, **NOT_SENT, "custom": _custom(CUSTOM), "addresses": _addresses(), **changes})
 
 
 class _Certificates(StandIn):
@@ -304,7 +337,7 @@ class _Sender:
 class _World:
     """One service at one log level, with stand-ins of its own, full of canaries."""
 
-    def __init__(self, level: LogLevel, push_auth: str, host: str, certs_url: str) -> None:
+    def __init__(self, level: LogLevel, push_auth: str, host: str, certs_url: str, mapping: Path) -> None:
         self.level = level
         self.segment = SegmentStandIn(WRITE_KEY)
         self.public_api = SegmentPublicApiStandIn(PUBLIC_API_TOKEN, self.segment)
@@ -322,6 +355,7 @@ class _World:
             "DEAD_LETTER_TOPIC": LETTERS,
             "PUBSUB_EMULATOR_HOST": host,
             "LOG_LEVEL": level,
+            "MAPPING_FILE": str(mapping),
         }
 
     def run(self, traffic: "Callable[[_World, _Sender], None]") -> "_World":
@@ -342,7 +376,10 @@ class _World:
 
     def somebody(self) -> dict[str, Any]:
         """Return a new customer, all canaries."""
-        return self.shop.create(**PERSON, **NOT_SENT, addresses=[an_address(**ADDRESS)], defaultBillingAddressId="home")
+        custom = _custom(CUSTOM)
+        return self.shop.create(
+            **PERSON, **NOT_SENT, custom=custom, addresses=_addresses(), defaultBillingAddressId="home"
+        )
 
     def change(self) -> bytes:
         """Return the push about a new customer."""
@@ -449,7 +486,9 @@ def _run(traffic: Callable[[_World, _Sender], None], kinds: Sequence[tuple[LogLe
         stack.callback(subscriber.close)
         publisher.create_topic(name=LETTERS)
         subscriber.create_subscription(name=LETTER_BOX, topic=LETTERS)
-        worlds = [_World(level, push_auth, emulator.host, certificates.url) for level, push_auth in kinds]
+        mapping = Path(stack.enter_context(TemporaryDirectory())) / "mapping.toml"
+        mapping.write_text(MAPPING, encoding="utf-8")
+        worlds = [_World(level, push_auth, emulator.host, certificates.url, mapping) for level, push_auth in kinds]
         with ThreadPoolExecutor(len(worlds)) as pool:
             done = list(pool.map(lambda world: world.run(traffic), worlds))
         letters = []
@@ -486,6 +525,13 @@ def test_no_canary_gets_out_of_the_service_at_any_log_level(record_property: Cal
     assert leaks(reasons) == []
     # The search is able to fail: every canary went in, and it finds each of them there.
     assert canaries_in("\n".join(sent)) == {*_ALL}
+    # What the mapping file names gets to Segment if it is of the right kind, and to nobody else.
+    own = {f"custom {name}" for name in (*CUSTOM, *ADDRESS_CUSTOM)}
+    to_segment = "\n".join(call.content().decode() for world in worlds for call in world.segment.calls)
+    to_others = [call for world in worlds for call in (*world.public_api.calls, *world.commercetools.calls)]
+    assert canaries_in(to_segment) & own == {"custom text", "custom note"}
+    assert not canaries_in("\n".join(call.content().decode("latin-1") for call in to_others)) & own
+    assert any("left out" in line for line in lines)
     # It has seen what it was to see: every ending, and at every level the lines that are due there.
     assert {200, 204, 401, 403, 404, 405, 413, 500} <= set(statuses)
     endings = {line["message"].partition(":")[0] for world in worlds for line in map(json.loads, world.logged)}
@@ -545,6 +591,7 @@ from service.pubsub.envelope import PushMessage
 from service.segment import SegmentEvent, create_segment_client
 from service.segment.regulations import Regulations
 from service.transformation import transform_customer_to_segment
+from service.transformation.rules import identify_rules_by
 from tests.builders import a_push, an_integration
 
 given = json.loads(sys.stdin.read())
@@ -560,7 +607,8 @@ def say(do):
         print(repr(error), str(error))
         traceback.print_exc(file=sys.stdout)
 
-payload = transform_customer_to_segment(given["customer"])
+rules = identify_rules_by(settings)
+payload = transform_customer_to_segment(given["customer"], rules)
 client = create_segment_client(settings.segment.write_key, settings.segment.host)
 project = CommercetoolsProject(settings.commercetools)
 readers = project.resources(CUSTOMER)
@@ -634,9 +682,11 @@ print(json.dumps({"tried": tried}))
 
 
 def test_no_canary_gets_out_of_the_python_interface_even_where_everything_is_logged(
-    record_property: Callable[[str, object], None],
+    record_property: Callable[[str, object], None], tmp_path: Path
 ) -> None:
-    person = a_person(version=1)
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text(MAPPING, encoding="utf-8")
+    person = a_person(version=1, defaultBillingAddressId="home")
     faults = list(_answers())
     given = {
         "customer": person,
@@ -674,6 +724,7 @@ def test_no_canary_gets_out_of_the_python_interface_even_where_everything_is_log
                 **commercetools.settings,
                 "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{nobody.getsockname()[1]}",
                 "LOG_LEVEL": "DEBUG",
+                "MAPPING_FILE": str(mapping),
             },
             cwd=Path(__file__).parents[2],
             capture_output=True,
@@ -691,4 +742,4 @@ def test_no_canary_gets_out_of_the_python_interface_even_where_everything_is_log
     assert leaks(said) == []
     assert any("DEBUG" in line for line in said)
     assert any("nobody foresaw" not in line and "unforeseen" in line for line in said)
-    assert {"email", "write key", "Public API token"} <= canaries_in("\n".join(sent))
+    assert {"email", "custom text", "custom note", "write key", "Public API token"} <= canaries_in("\n".join(sent))
