@@ -1,4 +1,4 @@
-"""mapping: what the commands share, which are the rules, what Segment would get by them, and what differs in that."""
+"""What the mapping commands share: the rules, what Segment would get by them, differences, files and a table."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -222,8 +222,8 @@ def checked(data: bytes, name: str, line: int | None = None) -> bytes:
         if is_deep(json_object(data, "this")):
             raise Unreadable(f"{name}: this is nested too deeply")
     except Malformed as malformed:
-        at, reason = _fault_of(data)
-        at = line if line is not None else at
+        of_data, reason = _fault_of(data)
+        at = of_data if line is None else line
         where = name if at is None else f"{name}:{at}"
         raise Unreadable(f"{where}: {malformed}{reason}") from None
     return data

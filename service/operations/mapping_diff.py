@@ -1,4 +1,4 @@
-"""mapping diff: what changes from one mapping file to another, in the rules or for customers in what Segment gets."""
+"""mapping diff: what changes from one mapping file to another, in the rules or in what Segment gets of customers."""
 
 import os
 from collections import Counter

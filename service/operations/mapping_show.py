@@ -1,4 +1,4 @@
-"""mapping show, mapping schema: every rule, which fields leave the shop by them, and the files that the package has."""
+"""mapping show and mapping schema: every rule, which fields leave the shop by it, and two files of the package."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from service.config import Erasure
 from service.operations import Exit, Output, plain
-from service.operations.mapping import Rules, rules_by, table_of, write
+from service.operations.mapping import BUILT_IN, Rules, rules_by, table_of, write
 from service.serving.toml_file import toml_of
 from service.transformation.consent import Consent, Withdrawn
 from service.transformation.paths import Path as Field
@@ -185,7 +185,7 @@ def _rules(rules: Rules) -> _Shown:
 
 
 def _name(rules: Rules) -> tuple[str, str]:
-    return "rules", f"{rules.mapping.name or 'built-in'}, fingerprint {rules.identify.fingerprint}"
+    return "rules", f"{rules.mapping.name or BUILT_IN}, fingerprint {rules.identify.fingerprint}"
 
 
 # --data
