@@ -400,14 +400,12 @@ def mapping_show(
     line at its start. --data is for a record of processing (Art. 30 GDPR): it shows fields of commercetools, their
     places in Segment's events, and the write key's fingerprint and region.
     """
-    from service.operations import mapping as operation
+    from service.operations import mapping_show as operation
 
     with _output(as_json=as_json) as output:
         if defaults and (data or file is not None):
             raise ConfigError("--defaults prints the built-in rules alone: without FILE and --data.")
-        raise typer.Exit(
-            operation.run_show_defaults(output) if defaults else operation.run_show(output, file, data=data)
-        )
+        raise typer.Exit(operation.run_defaults(output) if defaults else operation.run(output, file, data=data))
 
 
 @mapping.command("test", epilog=_EXIT_CODES)
@@ -428,10 +426,10 @@ def mapping_test(
     Exits with 1 if an event differs or an expectation is missing, and with 2 if a file cannot be read or there is
     nothing to test.
     """
-    from service.operations import mapping as operation
+    from service.operations import mapping_test as operation
 
     with _output(as_json=as_json) as output:
-        raise typer.Exit(operation.run_test(output, folder, update=update))
+        raise typer.Exit(operation.run(output, folder, update=update))
 
 
 @mapping.command("diff", epilog=_EXIT_CODES)
@@ -452,10 +450,10 @@ def mapping_diff(
 
     Exits with 1 if something changes.
     """
-    from service.operations import mapping as operation
+    from service.operations import mapping_diff as operation
 
     with _output(as_json=as_json) as output:
-        raise typer.Exit(operation.run_diff(output, old, new, files or (), sys.stdin.buffer))
+        raise typer.Exit(operation.run(output, old, new, files or (), sys.stdin.buffer))
 
 
 @mapping.command("schema", epilog=_EXIT_CODES)
@@ -464,7 +462,7 @@ def mapping_schema(
     to: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write it to this file.")] = None,
 ) -> None:
     """Print the JSON Schema of a mapping file, by which an editor completes and checks it."""
-    from service.operations import mapping as operation
+    from service.operations import mapping_show as operation
 
     with _output(as_json=False) as output:
         raise typer.Exit(operation.run_schema(output, to))
