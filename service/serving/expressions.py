@@ -62,9 +62,8 @@ def _compiled(text: str) -> Expression:
         position = getattr(error, "lex_position", None)
         where = f", at its character {position + 1}" if isinstance(position, int) else ""
         raise BadExpression(f"is no JMESPath expression{where}") from None
-    interpreter = (
-        visitor.TreeInterpreter()
-    )  # compiled.search makes one for each value, which takes longer than the rest
+    # compiled.search makes an interpreter for each value, which takes longer than all the rest.
+    interpreter = visitor.TreeInterpreter()
 
     def evaluate(view: Mapping[str, Any]) -> Any:  # noqa: ANN401  # any JSON
         try:
