@@ -15,7 +15,7 @@ from service.commercetools.customer import customer_type
 from service.commercetools.resource import UNREADABLE
 from service.config import ClearTraits, UserIdField
 from service.segment.client import create_segment_client
-from service.segment.types import Events, NotDelivered
+from service.segment.types import Events, NotDelivered, Suppression
 from service.serving.decoding import Malformed
 from service.serving.toml_file import toml_of
 from service.transformation import IdentifyRules, transform_customer_to_segment
@@ -789,6 +789,17 @@ def test_external_ids_are_in_the_context_by_their_types() -> None:
         {"id": "1001", "type": "number", "collection": "users", "encoding": "none"},
     ]
     assert "externalIds" not in told(a_customer(externalId=None, customerNumber=None), by)["context"]
+
+
+@pytest.mark.parametrize("raw", [None, "", "{}", '{"Analytics": true}', '{"Advertising":', True, ["{}"]])
+def test_who_takes_the_whole_document_back_has_withdrawn(raw: object) -> None:
+    consent = '[consent]\nfrom = "custom.choice"\nsend = ["Advertising"]\nwithdrawn = "suppress"\n'
+
+    events = events_of({**with_custom(choice=raw), "version": 2}, rules(rest=consent, user_id=UserIdField.ID))
+
+    assert events.events == ()
+    assert events.reason == "no consent for Advertising"
+    assert events.suppression == Suppression(CUSTOMER_ID, wanted=True)
 
 
 # ---- laws

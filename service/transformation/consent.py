@@ -57,9 +57,13 @@ class Consent:
         }
 
     def preferences(self, view: View) -> dict[str, bool]:
-        """Return the preference for every category; {} if they are all in the document, and it cannot be read."""
+        """Return the preference for every category; {} if all names are in the document, and it cannot be read.
+
+        The names in `send` are known without it. They count as refused then, never as given.
+        """
         given: Mapping[str, Any] = self._in_document(view) if self.document is not None else {}
-        categories = self.categories or (given and dict.fromkeys(sorted({*given, *self.send})))
+        named = {*given, *self.send} if given or not self.unknown else ()
+        categories = self.categories or dict.fromkeys(sorted(named))
         values = {name: given.get(name) if rule is None else rule.read(view) for name, rule in categories.items()}
         return {name: value if type(value) is bool else self.unknown for name, value in values.items()}
 
