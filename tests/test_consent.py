@@ -325,10 +325,10 @@ def test_a_salt_makes_both_message_ids_new() -> None:
     assert {event.payload["message_id"] for event in plain}.isdisjoint(event.payload["message_id"] for event in salted)
 
 
-def test_who_has_not_consented_gets_no_preference_event() -> None:
+def test_each_identify_is_followed_by_a_preference_event_a_withdrawal_too() -> None:
     by = rules('event = true\nsend = ["Advertising"]\nwithdrawn = "tell"')
 
-    assert [event.call for event in events_of(with_custom(2, ads=False), by).events] == ["identify"]
+    assert [event.call for event in events_of(with_custom(2, ads=False), by).events] == ["identify", "track"]
     assert [event.call for event in events_of(with_custom(2, ads=True), by).events] == ["identify", "track"]
 
 
