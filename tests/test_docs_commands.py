@@ -96,6 +96,7 @@ def test_a_page_uses_no_secret_as_an_argument(typed: list[list[str]]) -> None:
     assert not [call for call in typed if "typed-by-hand" in call]
 
 
+@pytest.mark.lengthy
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="there is no gcloud")
 def test_gcloud_knows_every_command_and_every_flag(tmp_path: Path) -> None:
     commands = tmp_path / "commands.json"

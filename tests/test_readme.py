@@ -42,6 +42,7 @@ def test_every_make_target_that_readme_names_exists() -> None:
     assert made.returncode == 0, made.stderr
 
 
+@pytest.mark.lengthy
 def test_the_demo_ends_with_nothing_lost_and_nothing_doubled() -> None:
     demo = subprocess.run(  # noqa: S603  # README's own command
         [*the_command("make demo"), VENV],
@@ -58,6 +59,7 @@ def test_the_demo_ends_with_nothing_lost_and_nothing_doubled() -> None:
     assert re.search(r"doubled +0 ", demo.stdout)
 
 
+@pytest.mark.lengthy
 def test_the_service_started_by_hand_answers_as_readme_shows() -> None:
     *settings, make, serve = the_command("make serve")
     curl, json_option, body, address = the_command("curl")

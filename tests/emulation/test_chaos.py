@@ -40,6 +40,7 @@ AS_IT_SHOULD_BE = Evidence(
 )
 
 
+@pytest.mark.lengthy
 def test_a_small_day_of_chaos_breaks_no_promise() -> None:
     finding = run(Day(seed=5, customers=100, changes=600, troubles=14, long=False, patience=60))
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.emulation import faults
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
@@ -14,6 +16,7 @@ TWO_CALLS = {"401", "reset of a kept-alive connection, once"}
 
 
 # One test, so that one worker makes the run of half a minute, once.
+@pytest.mark.lengthy
 def test_no_fault_of_a_party_makes_an_ack_of_what_is_not_confirmed_and_the_page_of_faults_is_what_happens(
     record_property: Callable[[str, object], None],
 ) -> None:

@@ -90,6 +90,7 @@ def dead_letters(pubsub: PubSub, count: int) -> list[Any]:
     return taken
 
 
+@pytest.mark.lengthy
 def test_on_googles_emulator_segment_ends_as_the_shop_and_garbage_in_the_dead_letter_topic_with_its_reason(
     record_property: Callable[[str, object], None], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

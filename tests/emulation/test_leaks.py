@@ -499,6 +499,7 @@ def _run(traffic: Callable[[_World, _Sender], None], kinds: Sequence[tuple[LogLe
     return done, letters
 
 
+@pytest.mark.lengthy
 def test_no_canary_gets_out_of_the_service_at_any_log_level(record_property: Callable[[str, object], None]) -> None:
     kinds = [(level, "oidc") for level in LogLevel] + [(LogLevel.INFO, "iam")]
 
@@ -681,6 +682,7 @@ print(json.dumps({"tried": tried}))
 '''
 
 
+@pytest.mark.lengthy
 def test_no_canary_gets_out_of_the_python_interface_even_where_everything_is_logged(
     record_property: Callable[[str, object], None], tmp_path: Path
 ) -> None:

@@ -130,6 +130,7 @@ def peopled(world: World, number: int = 20) -> list[str]:
     return [world.shop.create(firstName=f"Person {n}")["id"] for n in range(number)]
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     "population", [pytest.param(10_000, id="10,000"), pytest.param(100_000, id="100,000", marks=pytest.mark.long)]
 )

@@ -135,6 +135,7 @@ def test_list_tells_reason_age_attempts_and_kind_and_nothing_of_a_person(letters
     assert letters.waiting() == sorted([first, second])
 
 
+@pytest.mark.lengthy
 def test_googles_emulator_is_served_as_well(tmp_path_factory: pytest.TempPathFactory) -> None:
     with googles_emulator(tmp_path_factory) as pubsub:
         letters = Letters(pubsub, A_WHILE)
@@ -424,6 +425,7 @@ def test_what_an_answer_at_once_overlooks_is_waited_for() -> None:
     assert ended.out.splitlines()[1].startswith("17 ")
 
 
+@pytest.mark.lengthy
 def test_a_pubsub_that_does_not_answer_has_not_said_that_there_are_none() -> None:
     held = threading.Event()
 
