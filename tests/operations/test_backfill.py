@@ -132,7 +132,7 @@ def peopled(world: World, number: int = 20) -> list[str]:
 
 @pytest.mark.lengthy
 @pytest.mark.parametrize(
-    "population", [pytest.param(10_000, id="10,000"), pytest.param(100_000, id="100,000", marks=pytest.mark.long)]
+    "population", [pytest.param(5_000, id="5,000"), pytest.param(100_000, id="100,000", marks=pytest.mark.long)]
 )
 @pytest.mark.timeout(300)
 def test_a_backfill_killed_in_the_middle_and_begun_again_while_segment_fails_brings_exactly_the_shops_state(
