@@ -18,7 +18,7 @@ from statistics import median
 
 import requests
 
-from bench import backfill, world
+from bench import backfill, mapping, world
 from bench.world import CUSTOMERS, LATENCY, MEGA, WRITE_KEY
 from playground.pubsub_push import Signer
 from playground.stand_in import Answer, Call, StandIn, json_answer
@@ -306,7 +306,8 @@ def main() -> None:
     if chosen.only:
         return
     starts = [(_start(_SERVICE), _start(_FLOOR)) for _ in range(_STARTS)]
-    verdicts = _table(_verdicts(runs, *zip(*starts, strict=True)), ("what", "measured", "goal"))
+    rows = [*_verdicts(runs, *zip(*starts, strict=True)), *mapping.measure().verdicts]
+    verdicts = _table(rows, ("what", "measured", "goal"))
     print(verdicts)
     backfilled = backfill.measure(100_000).sentence
     print(f"backfill: {backfilled}")

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -24,7 +25,12 @@ _ROUNDS = 15
 _STARTS = 15
 _EXPRESSIONS = 4
 
-PLAIN = """version = 1
+_RULES = 15
+PLAIN = "version = 1\n[identify.traits]\n" + "".join(
+    f'trait{number} = "custom.{name}"\n'
+    for number, name in zip(range(_RULES), cycle(("loyaltyTier", "points", "newsletter", "since")), strict=False)
+)
+OF_ALL_KINDS = """version = 1
 [identify]
 locales = ["de", "en"]
 [identify.traits]
@@ -44,7 +50,7 @@ vatId = "vatId"
 deliveryFloor = { from = "shippingAddress.custom.floor", as = "number" }
 shippingCity = "shippingAddress.city"
 """
-_WITH_EXPRESSIONS = PLAIN + "".join(
+_WITH_EXPRESSIONS = OF_ALL_KINDS + "".join(
     f'big{number} = {{ expr = "custom.points > `{number}`", as = "boolean" }}\n' for number in range(_EXPRESSIONS)
 )
 
@@ -61,22 +67,38 @@ print(time.process_time() - before)
 
 
 class Costs(NamedTuple):
-    """Microseconds of CPU for each message that 15 plain rules add, and each expression; milliseconds at the start."""
+    """Microseconds of CPU for each message that 15 rules add, and each expression; milliseconds at the start.
+
+    Plain rules name a path, and those of all kinds convert what is there too.
+    """
 
     plain: float
+    of_all_kinds: float
     expression: float
     start: float
     start_with_expressions: float
 
+    @property
+    def verdicts(self) -> list[tuple[str, str, str]]:
+        """Each goal: what it is about, what was measured, what is wanted."""
+        rules = f"{self.plain:.1f} µs; {self.of_all_kinds:.1f} µs with conversions of all kinds"
+        start = f"{self.start:.1f} ms; {self.start_with_expressions:.1f} ms with expressions"
+        return [
+            ("mapping file of 15 plain rules, more for each message", rules, "≤ 8 µs"),
+            ("each expression in it", f"{self.expression:.1f} µs", "≤ 10 µs"),
+            ("mapping file, more at the start", start, "≤ 20 ms"),
+        ]
+
 
 def measure() -> Costs:
     """Measure by turns, and return the medians."""
-    files = {"built in": None, "plain": PLAIN, "expressions": _WITH_EXPRESSIONS}
+    files = {"built in": None, "plain": PLAIN, "all kinds": OF_ALL_KINDS, "expressions": _WITH_EXPRESSIONS}
     turns = {name: _turn(text) for name, text in files.items()}
     rounds = [{name: turn() for name, turn in turns.items()} for _ in range(_ROUNDS)]
     return Costs(
         plain=median(each["plain"] - each["built in"] for each in rounds),
-        expression=median(each["expressions"] - each["plain"] for each in rounds) / _EXPRESSIONS,
+        of_all_kinds=median(each["all kinds"] - each["built in"] for each in rounds),
+        expression=median(each["expressions"] - each["all kinds"] for each in rounds) / _EXPRESSIONS,
         start=_start(PLAIN),
         start_with_expressions=_start(_WITH_EXPRESSIONS),
     )
@@ -152,11 +174,8 @@ def _customer() -> Mapping[str, Any]:
 
 
 def main() -> None:
-    costs = measure()
-    print(
-        f"15 plain rules: {costs.plain:.1f} µs of CPU more for each message; each expression: {costs.expression:.1f} µs"
-    )
-    print(f"the start: {costs.start:.1f} ms of CPU more; with expressions {costs.start_with_expressions:.1f} ms")
+    for what, measured, goal in measure().verdicts:
+        print(f"{what}: {measured} (goal: {goal})")
 
 
 if __name__ == "__main__":
