@@ -211,6 +211,7 @@ def test_a_file_has_its_name_without_its_folders(tmp_path: Path) -> None:
     [
         pytest.param("gone.toml", "gone.toml does not exist.", id="missing"),
         pytest.param("folder", "folder is a folder, not a file.", id="a folder"),
+        pytest.param("pipe", "pipe is not a regular file.", id="a pipe"),
         pytest.param("empty.toml/m.toml", "m.toml cannot be read: Not a directory.", id="a file taken for a folder"),
         pytest.param("bad.toml", "bad.toml:1: this is not TOML: Invalid value (column 5).", id="not TOML"),
         pytest.param("x" * 300, f"{'x' * 300} cannot be read: File name too long.", id="a long name"),
@@ -218,6 +219,7 @@ def test_a_file_has_its_name_without_its_folders(tmp_path: Path) -> None:
 )
 def test_a_file_that_cannot_be_read_is_told_with_the_setting(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty.toml").touch()
     (tmp_path / "bad.toml").write_text("a = secret")
 

@@ -39,6 +39,8 @@ def read_toml(path: Path) -> TomlFile:
     """Read a file. Raises NotToml."""
     name = path.name or str(path)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would keep the start waiting
+            raise NotToml(f"{name} is not a regular file.")
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
     except IsADirectoryError:

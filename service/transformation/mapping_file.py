@@ -45,6 +45,7 @@ _CONSENT = ("categories", "from", "unknown", "send", "withdrawn", "event")
 _OF_A_CATEGORY = ("from", "expr", "value", "as", "values", "default")
 _MOST_TRAITS = 300  # Engage drops an identify with more: https://www.twilio.com/docs/segment/unify/product-limits
 _LONGEST_TEXT = 32_768
+_MOST_TOLD = 100  # mistakes
 _TRAIT = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]{0,99}(\.[A-Za-z_][A-Za-z0-9_ -]{0,99})?")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*|customer")
 _EXTERNAL_ID = re.compile(r"[a-z][a-z0-9_]{0,99}")
@@ -65,7 +66,9 @@ def mapping_of(file: TomlFile, compile_expression: Compile, built_in: ShopMappin
     reader = _Reader(file, compile_expression, built_in.identify if built_in is not None else None)
     mapping = reader.mapping(file.values)
     if reader.mistakes:
-        raise Mistakes([f"{file.name}:{line}: {text}" for line, text in sorted(set(reader.mistakes))])
+        told = [f"{file.name}:{line}: {text}" for line, text in sorted(set(reader.mistakes))]
+        rest = [f"{file.name}: there are {len(told) - _MOST_TOLD} mistakes more."] if len(told) > _MOST_TOLD else []
+        raise Mistakes([*told[:_MOST_TOLD], *rest])
     return mapping
 
 

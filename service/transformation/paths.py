@@ -141,6 +141,8 @@ _ROOTS = (*CUSTOMER_FIELDS, *_ADDRESSES, "custom")
 def path_of(text: str, *, expand: bool = False) -> Path | NoSuchPath:
     """Return the path with this text, or return NoSuchPath. With `expand`, the reference there is read along."""
     first, *rest = text.split(".")
+    if "password" in (first, *rest):
+        return NoSuchPath("cannot be sent: password")
     if not rest and first in CUSTOMER_FIELDS:
         return _of_customer(first)
     if first == "custom":
@@ -149,8 +151,6 @@ def path_of(text: str, *, expand: bool = False) -> Path | NoSuchPath:
         return _of_address(text, first, rest, expand=expand)
     if first == "customerGroup":
         return _of_group(text, rest)
-    if "password" in (first, *rest):
-        return NoSuchPath("cannot be sent: password")
     return NoSuchPath(f"reads {text}, which is no field of a customer", first if rest else text, _ROOTS)
 
 
@@ -213,7 +213,7 @@ def _custom_field(text: str, rest: list[str]) -> str | NoSuchPath:
         right = text.replace(".fields.", ".")
         return NoSuchPath(f"reads {text}; here it is written without fields: {right}")
     if len(rest) != 1 or not CUSTOM_FIELD.fullmatch(rest[0]):
-        return NoSuchPath(f"reads {text}, which names no custom field: write custom.NAME")
+        return NoSuchPath(f"reads {text}, which names no custom field: write custom.NAME, of 2 to 36 characters")
     return rest[0]
 
 
