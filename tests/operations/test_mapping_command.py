@@ -337,7 +337,7 @@ def test_an_expectation_without_its_customer_fails(examples: Path, file: Path) -
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        pytest.param(b'{\n"id": "a",\n}', "odd.json:3: this is not JSON: ", id="a comma too many"),
+        pytest.param(b'{\n"id": "a"\n"b"}', "odd.json:3: this is not JSON: ", id="no comma"),
         pytest.param(b'{\n"id": "\xff"}', "odd.json:2: this is not JSON: the line is not UTF-8", id="not UTF-8"),
         pytest.param(b"[1]", "odd.json: this is not a JSON object", id="an array"),
         pytest.param(b"", "odd.json:1: this is not JSON", id="empty"),
