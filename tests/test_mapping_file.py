@@ -830,7 +830,8 @@ def test_the_service_does_not_start_with_a_file_of_mistakes(tmp_path: Path) -> N
 
     assert service.returncode == 2
     assert (service.stdout + service.stderr).splitlines() == [
-        "The service cannot start: mapping.toml:3: identify.default is no setting; did you mean defaults?",
+        "The service cannot start:",
+        "mapping.toml:3: identify.default is no setting; did you mean defaults?",
         "mapping.toml:4: identify.locals is no setting; did you mean locales?",
     ]
 
