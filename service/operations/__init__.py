@@ -54,11 +54,7 @@ class Output:
 
     def document(self, document: object) -> None:
         """Write the one JSON document of a command; in ASCII if the output's encoding cannot show all of it."""
-        text = json.dumps(document, indent=2, ensure_ascii=False)
-        try:
-            text.encode(getattr(self.results.file, "encoding", None) or "utf-8")
-        except UnicodeEncodeError:
-            text = json.dumps(document, indent=2)
+        text = json_text(document, getattr(self.results.file, "encoding", None) or "utf-8")
         self.results.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def remark(self, text: str, style: str = "") -> None:
@@ -71,6 +67,21 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all except tab and li
 def plain(text: str) -> str:
     """Return text from outside without control characters, which a terminal would obey."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def can_show(text: str, encoding: str) -> bool:
+    """Tell whether an encoding has all characters of a text; none has half of a surrogate pair."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def json_text(document: object, encoding: str = "utf-8") -> str:
+    """Return a document as JSON on several lines; in ASCII if the encoding cannot show all of it."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return text if can_show(text, encoding) else json.dumps(document, indent=2)
 
 
 def command_settings(environment: Mapping[str, str] | None = None, **instead: str) -> Settings:

@@ -19,7 +19,7 @@ from service.serving.decoding import Malformed, is_deep, json_object
 from service.serving.toml_file import NotToml, read_toml
 from service.transformation import IdentifyRules, customer_events
 from service.transformation.mapping import ShopMapping
-from service.transformation.mapping_file import built_in_mapping
+from service.transformation.mapping_file import is_built_in
 from service.transformation.rule import Rule
 from service.transformation.rules import identify_rules_by
 
@@ -60,8 +60,7 @@ class Rules(NamedTuple):
         return BUILT_IN if file is None else f"{file.name}:{file.line(path)}"
 
     def line_of(self, rule: Rule) -> str:
-        built_in = any(rule is each for each in built_in_mapping().identify.rules)
-        return BUILT_IN if built_in else f"{self.mapping.name}:{rule.line}"
+        return BUILT_IN if is_built_in(rule) else f"{self.mapping.name}:{rule.line}"
 
 
 def rules_by(environment: Mapping[str, str], path: Path | None = None, name: str | None = None) -> Rules:

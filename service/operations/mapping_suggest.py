@@ -11,7 +11,7 @@ from rich.text import Text
 from service.commercetools.client import CommercetoolsProject, RequestRefused
 from service.commercetools.resource import CannotRead
 from service.config import ConfigError
-from service.operations import Exit, Output, Trouble, cannot_read, command_settings, commercetools_of
+from service.operations import Exit, Output, Trouble, can_show, cannot_read, command_settings, commercetools_of
 from service.operations.types import (
     ENUMS,
     OBJECTS,
@@ -70,7 +70,7 @@ def run(output: Output, environment: Mapping[str, str], path: Path | None, *, fo
         output.document({"toml": text})
     else:
         encoding = getattr(output.results.file, "encoding", None) or "utf-8"
-        output.results.print(Text(text if _can_show(text, encoding) else _ascii(text)), soft_wrap=True, end="")
+        output.results.print(Text(text if can_show(text, encoding) else _ascii(text)), soft_wrap=True, end="")
     return Exit.DONE
 
 
@@ -96,14 +96,6 @@ def _languages(project: CommercetoolsProject) -> list[str]:
         return []
     found = document.get("languages") if status == HTTPStatus.OK else None
     return [str(each) for each in found] if isinstance(found, list) else []
-
-
-def _can_show(text: str, encoding: str) -> bool:
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _ascii(text: str) -> str:

@@ -1,6 +1,5 @@
 """mapping test: whether what Segment would get for made-up customers is what the files beside them expect."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 
 from rich.text import Text
 
-from service.operations import Exit, Output, Trouble, plain
+from service.operations import Exit, Output, Trouble, json_text, plain
 from service.operations.explain import customers_in
 from service.operations.mapping import (
     BUILT_IN,
@@ -109,12 +108,7 @@ def _json_in(path: Path) -> bytes:
 
 
 def _written(name: str, beside: Path, said: Said) -> Case:
-    text = json.dumps(said, indent=2, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # commercetools' JSON may have half of a surrogate pair
-        text = json.dumps(said, indent=2)
-    write(beside, f"{text}\n")
+    write(beside, f"{json_text(said)}\n")
     return Case(name, "written", beside.name)
 
 

@@ -7,7 +7,7 @@ from service.commercetools.customer import Customer
 from service.commercetools.resource import UNREADABLE
 from service.transformation.customer import IdentifyRules, cleared_traits
 from service.transformation.mapping import Trait
-from service.transformation.mapping_file import built_in_mapping
+from service.transformation.mapping_file import built_in_mapping, is_built_in
 from service.transformation.paths import Path, View
 from service.transformation.rule import Rule
 from service.transformation.values import As, conversion, tags_of
@@ -89,7 +89,7 @@ def _traits(customer: Customer, rules: IdentifyRules, view: View) -> Iterator[Or
 def _of_trait(trait: Trait, rules: IdentifyRules, view: View, cleared: frozenset[str]) -> Origin:
     value = trait.read(view)
     end = _CLEARS if trait.name in cleared else _KEEPS
-    own = [(part, rule) for part, rule in trait.parts.items() if not _is_built_in(trait.name, part, rule)]
+    own = [(part, rule) for part, rule in trait.parts.items() if not is_built_in(rule)]
     line = "" if not own else f"{rules.mapping.name}:{own[0][1].line}"
     said = [_said(part, rule, view) for part, rule in own]
     if len(own) < len(trait.parts):
@@ -104,11 +104,6 @@ def _of_trait(trait: Trait, rules: IdentifyRules, view: View, cleared: frozenset
             trait.name, None, f"{why}{absent}; {end}" if absent else f"{why}: {end}", trait.name in cleared, line
         )
     return Origin(trait.name, value, why, sent=True, line=line)
-
-
-def _is_built_in(name: str, part: str, rule: Rule) -> bool:
-    built_in = next((trait for trait in built_in_mapping().identify.traits if trait.name == name), None)
-    return built_in is not None and built_in.parts.get(part) is rule
 
 
 def _built_in(name: str, view: View) -> str:

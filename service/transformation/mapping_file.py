@@ -81,6 +81,11 @@ def built_in_mapping() -> ShopMapping:
     return ShopMapping(replace(read.identify, traits=traits))
 
 
+def is_built_in(rule: Rule) -> bool:
+    """Tell whether a rule is one of the built-in mapping itself, not one like it from a file."""
+    return any(rule is each for each in built_in_mapping().identify.rules)
+
+
 def _no_expressions(_text: str) -> BadExpression:
     return BadExpression("cannot be in the built-in mapping")
 
