@@ -16,7 +16,8 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
 from service import logs
 from service.config import Settings, settings_from
-from service.integration import Ending, Integration, Outcome, integration_by
+from service.integration import Integration, integration_by
+from service.outcome import Ending, Outcome
 from service.pubsub.auth import Authenticate, CannotVerify, Forbidden, Unauthenticated, authenticate_by
 
 if TYPE_CHECKING:

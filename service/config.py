@@ -51,6 +51,21 @@ class Erasure(StrEnum):
     EVERY = "every"
 
 
+class Orders(StrEnum):
+    """Whether orders and refunds are told to Segment."""
+
+    OFF = "off"
+    ON = "on"
+
+
+class OrderImports(StrEnum):
+    """Which imported orders are told: none, those completed at most a day before their import, or all."""
+
+    NONE = "none"
+    RECENT = "recent"
+    ALL = "all"
+
+
 class LogLevel(StrEnum):
     DEBUG = "DEBUG"
     INFO = "INFO"
@@ -122,6 +137,8 @@ class Settings:
     segment_public_api_token: str | None = field(default=None, repr=False)
     segment_public_api_url: str = _PUBLIC_API[Region.US]
     log_level: LogLevel = LogLevel.INFO
+    orders: Orders = Orders.OFF
+    order_imports: OrderImports = OrderImports.NONE
     mapping_file: TomlFile | None = None
 
 
@@ -152,6 +169,8 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         ),
         segment_public_api_url=env.url("SEGMENT_PUBLIC_API_URL", _PUBLIC_API[segment.region]),
         log_level=env.choice("LOG_LEVEL", LogLevel, LogLevel.INFO),
+        orders=env.choice("ORDERS", Orders, Orders.OFF),
+        order_imports=env.choice("ORDER_IMPORTS", OrderImports, OrderImports.NONE),
         mapping_file=env.toml("MAPPING_FILE"),
     )
 

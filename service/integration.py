@@ -3,252 +3,83 @@
 service/app.py decides which HTTP answer an outcome gets.
 """
 
+import hashlib
 import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import cache, partial
-from typing import Any, Generic, NamedTuple, Protocol, Unpack
+from typing import Any, Protocol, Unpack
 from uuid import uuid4
 
 from service.commercetools.client import CommercetoolsClient
-from service.commercetools.customer import CUSTOMER, Customer, customer_type
+from service.commercetools.customer import CUSTOMER, customer_type
 from service.commercetools.notification import Notification, read_notification
+from service.commercetools.order import ORDER
+from service.commercetools.payment import PAYMENT
 from service.commercetools.resource import AnyResource, CannotRead, Resource, ResourceType
-from service.config import Erasure, Settings, UserIdField, segment_from
-from service.delivery.deliveries import ERASED, GONE, NEVER, Attempt, Deliveries, Lateness, TooLate, Unsettled
+from service.config import Orders, Settings, UserIdField, segment_from
+from service.delivery.deliveries import GONE, NEVER, Attempt, Deliveries, Lateness, TooLate, Unsettled
+from service.kinds import (
+    Erase,
+    Facts,
+    Kind,
+    Read,
+    Reads,
+    Send,
+    Suppress,
+    cannot_erase,
+    customers,
+    without_an_api_client,
+)
+from service.orders import orders, payments
+from service.outcome import Ending, Outcome
 from service.pubsub.dead_letter import DeadLetterTopic, NotSetAside, SetAside
 from service.pubsub.envelope import Headers, PushMessage, open_envelope
 from service.segment.client import SegmentClient, create_segment_client
 from service.segment.regulations import Regulation, Regulations
 from service.segment.types import (
-    Events,
     NotDelivered,
     SegmentCommon,
     SegmentError,
-    SegmentEvent,
     SegmentIdentifyPayload,
     SegmentIntegrationResult,
     Suppression,
 )
 from service.serving.decoding import Malformed
-from service.transformation import IdentifyRules, customer_events, user_id_of_deleted
-from service.transformation.mapping import CHANGES
+from service.transformation import IdentifyRules
+from service.transformation.facts import Due
+from service.transformation.order import OrderRules
 from service.transformation.rules import identify_rules_by
-
-
-class Ending(StrEnum):
-    """The four outcomes of a message."""
-
-    DELIVERED = "Delivered"
-    IGNORED = "Ignored"
-    REFUSED = "Refused"
-    FAILED = "Failed"
-
-
-class Outcome(NamedTuple):
-    """How a message ended and why, in words that quote nothing of it, and the ids of what it was about.
-
-    `set_aside` is true if a refused message is in the dead-letter topic. `warn` marks an outcome that an operator
-    should see although nothing failed.
-    """
-
-    ending: Ending
-    reason: str = ""
-    set_aside: bool = False
-    warn: bool = False
-    message: PushMessage | None = None
-    notification: Notification | None = None
-
-    @property
-    def sentence(self) -> str:
-        return f"{self.ending}: {self.reason}" if self.reason else str(self.ending)
-
 
 _DELIVERED = Outcome(Ending.DELIVERED)
 _DELIVERED_AGAIN = Outcome(Ending.DELIVERED, "and a newer state, which may have arrived before it")
+_TOLD = Outcome(Ending.IGNORED, "already delivered: the same fact, or a newer state of the order")
 _ALREADY = Outcome(Ending.IGNORED, "already delivered, in this version or a newer one")
-
-Erase = Callable[[str, float], SegmentIntegrationResult]
-"""Erases a user id in Segment, and returns by a deadline, a time of time.monotonic()."""
-
-Suppress = Callable[[Suppression, float], SegmentIntegrationResult]
-"""Suppresses a user id in Segment, or ends that, and returns by a deadline, a time of time.monotonic()."""
-
-Send = Callable[[Sequence[SegmentEvent], float], SegmentIntegrationResult]
-"""Sends the events of one message together, in their order, and returns by a deadline, a time of time.monotonic()."""
-
-Now = Callable[[Notification, float], AnyResource | None]
-"""Returns the resource that a notification is about, or None if it does not exist any more.
-
-Raises CannotRead if it cannot be read by the deadline, and Malformed if it cannot be parsed.
-"""
-
-
-class Reads(NamedTuple, Generic[AnyResource]):
-    """How resources of a type are read: `now` by calls that many share, `by_id` as each is at that very moment.
-
-    `has_other` tells whether another resource than this one has one of some values in a field: it gets the field, the
-    values, the id and a deadline. Without an API client there is neither, so no second look at a resource whose event
-    was confirmed late, and none before an erasure.
-    """
-
-    now: Now[AnyResource]
-    by_id: Now[AnyResource] | None = None
-    has_other: Callable[[str, Sequence[str], str, float], bool] | None = None
-
-
-class Read(Protocol):
-    """Chooses how resources of a type are read."""
-
-    def __call__(self, of: ResourceType[AnyResource], /) -> Reads[AnyResource]: ...
-
-
-def included(of: ResourceType[AnyResource]) -> Reads[AnyResource]:
-    """Take the resource from the notification, for a service without an API client."""
-
-    def now(notification: Notification, _deadline: float) -> AnyResource | None:
-        if notification.included is None:
-            raise CannotRead(
-                f"the notification brings no {of.name}, and the settings to read one are missing: "
-                "CTP_PROJECT_KEY, CTP_CLIENT_ID, CTP_CLIENT_SECRET, CTP_AUTH_URL, CTP_API_URL, CTP_SCOPES"
-            )
-        return of.parse(notification.included)
-
-    return Reads(now)
-
-
-class Deletion(Protocol):
-    """What the deletion of a resource means."""
-
-    def version(self, notification: Notification) -> float:
-        """Return the version that stands for this deletion: GONE or ERASED."""
-
-    def attempt(self, notification: Notification, deadline: float) -> Attempt[Outcome]:
-        """Do what this deletion asks for, once."""
 
 
 def _cannot_suppress(_suppression: Suppression, _deadline: float) -> SegmentIntegrationResult:
     return SegmentIntegrationResult(SegmentError("a suppression is due, and SEGMENT_PUBLIC_API_TOKEN is not set"))
 
 
-def _cannot_erase(_user_id: str, _deadline: float) -> SegmentIntegrationResult:
-    return SegmentIntegrationResult(SegmentError("erasure is due, and SEGMENT_PUBLIC_API_TOKEN is not set"))
+AnyKind = Kind[Any] | Facts[Any]
+"""A row: a kind of states, or of facts."""
 
 
-@dataclass(frozen=True, slots=True)
-class EraseCustomer:
-    """A deleted customer is erased in Segment where ERASURE says so, once commercetools confirms the deletion.
-
-    A user id that a living customer has is not erased: it is another person's by now, or two have the same.
-    """
-
-    erasure: Erasure
-    erase: Erase
-    user_id: UserIdField
-    reads: Reads[Customer]
-
-    def version(self, notification: Notification) -> float:
-        return ERASED if self._is_due(notification) else GONE
-
-    def _is_due(self, notification: Notification) -> bool:
-        match self.erasure:
-            case Erasure.OFF:
-                return False
-            case Erasure.REQUESTED:
-                return notification.data_erasure  # only ResourceDeleted tells
-            case Erasure.EVERY:
-                return True
-
-    def attempt(self, notification: Notification, deadline: float) -> Attempt[Outcome]:  # noqa: PLR0911  # one for each end
-        if not self._is_due(notification):
-            # Without an API client, nothing else would tell a late notification that the customer is gone.
-            version = GONE if self.reads.by_id is None else None
-            return Attempt(Outcome(Ending.IGNORED, f"the customer was deleted (ERASURE is {self.erasure})"), version)
-        user_id = user_id_of_deleted(notification, self.user_id)
-        if not user_id and self.erasure is Erasure.EVERY and notification.message_type != "CustomerDeleted":
-            return Attempt(Outcome(Ending.IGNORED, "the CustomerDeleted message carries the userId to be erased"))
-        if not user_id:
-            reason = (
-                f"erasure is due, but the notification does not carry the {self.user_id} that is the userId: "
-                "find the user in Segment by the trait commercetoolsId, and delete and suppress it there"
-            )
-            return Attempt(Outcome(Ending.REFUSED, reason))
-        try:
-            unsound = self._is_unsound(user_id, notification, deadline)
-        except CannotRead as cannot_read:
-            return Attempt(Outcome(Ending.FAILED, str(cannot_read)))
-        if unsound is not None:
-            return Attempt(unsound)
-        error = self.erase(user_id, deadline).error
-        if error is None:
-            return Attempt(Outcome(Ending.DELIVERED, "the customer is to be erased in Segment"), ERASED)
-        return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
-
-    def _is_unsound(self, user_id: str, notification: Notification, deadline: float) -> Outcome | None:
-        """Return the outcome if this user id must not be erased, as far as commercetools can be asked."""
-        of_any_version = replace(notification, version=None)
-        if self.reads.by_id is not None and self.reads.by_id(of_any_version, deadline) is not None:
-            return Outcome(Ending.IGNORED, "commercetools still has the customer: nothing is erased", warn=True)
-        if self.user_id is UserIdField.ID or self.reads.has_other is None:
-            return None
-        is_email = self.user_id is UserIdField.EMAIL
-        written = notification.email.lower() if is_email else str(notification.identifiers.get(self.user_id))
-        field = "lowercaseEmail" if is_email else self.user_id
-        # Another may have it as it is written, or as the user id: without the blanks around it, and so on.
-        values = tuple(dict.fromkeys((user_id, written)))
-        if not self.reads.has_other(field, values, notification.resource_id, deadline):
-            return None
-        reason = (
-            f"erasure is due, but a living customer has the same {self.user_id}, which is the userId: nothing is "
-            "erased. Find the deleted customer in Segment by the trait commercetoolsId, and delete what is only theirs"
-        )
-        return Outcome(Ending.REFUSED, reason)
-
-
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[AnyResource]):
-    """A type of resource that is handled: how it is read, which events follow from it, what its deletion means.
-
-    `name` is the type in words. `events` get a salt for their messageIds, which is "" unless a state must be sent under
-    an id that Segment cannot have seen. Without a `deletion` Segment is told nothing of one. `on` are the changes that
-    are handled.
-    """
-
-    name: str
-    reads: Reads[AnyResource]
-    events: Callable[[AnyResource, Notification, str], Events]
-    deletion: Deletion | None = None
-    on: frozenset[str] = CHANGES
-
-
-def customers(
-    reads: Reads[Customer], rules: IdentifyRules, *, erasure: Erasure = Erasure.OFF, erase: Erase = _cannot_erase
-) -> Kind[Customer]:
-    """Return the kind of customers: each is one identify."""
-
-    def events(customer: Customer, notification: Notification, salt: str) -> Events:
-        return customer_events(customer, replace(rules, salt=salt) if salt else rules, notification.project_key)
-
-    return Kind(
-        CUSTOMER.name,
-        reads,
-        events,
-        deletion=EraseCustomer(erasure, erase, rules.user_id, reads),
-        on=rules.mapping.identify.on,
-    )
-
-
-def kinds_by(settings: Settings, rules: IdentifyRules, read: Read, erase: Erase) -> dict[str, Kind[Any]]:
+def kinds_by(settings: Settings, rules: IdentifyRules, read: Read, erase: Erase) -> dict[str, AnyKind]:
     """Return the kinds that are handled, by commercetools' type ids: a row for each."""
-    of_customers = customer_type(rules.mapping.named)
-    return {
-        CUSTOMER.type_id: customers(read(of_customers), rules, erasure=settings.erasure, erase=erase),
+    of_customers = read(customer_type(rules.mapping.named))
+    kinds: dict[str, AnyKind] = {
+        CUSTOMER.type_id: customers(of_customers, rules, erasure=settings.erasure, erase=erase),
     }
+    if settings.orders is Orders.ON:
+        of_orders, order_rules = read(ORDER), OrderRules.beside(rules, settings.order_imports)
+        kinds[ORDER.type_id] = orders(of_orders, of_customers, order_rules)
+        kinds[PAYMENT.type_id] = payments(read(PAYMENT), of_orders, of_customers, order_rules)
+    return kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +87,7 @@ class Integration:
     """Handles messages, from the push to the outcome. `kinds` are the kinds that are handled, by type id."""
 
     send: Send
-    kinds: Mapping[str, Kind[Any]]
+    kinds: Mapping[str, AnyKind]
     project_key: str | None = None  # the project whose resources are handled; None: any
     set_aside: SetAside | None = None
     suppress: Suppress = _cannot_suppress
@@ -291,6 +122,8 @@ class Integration:
             return Outcome(Ending.IGNORED, _of_no_kind(notification))
         if self.project_key is not None and notification.project_key != self.project_key:
             raise Malformed(f"about {_a(kind.name)} of another project than CTP_PROJECT_KEY")
+        if isinstance(kind, Facts):
+            return self._outcome_of_fact(kind, notification, message, deadline)
         if notification.is_deletion:
             attempt = partial(self._delete, kind, notification, deadline)
             version: float | None = self._version_of_deletion(kind, notification)
@@ -306,6 +139,46 @@ class Integration:
         except TooLate:
             return Outcome(Ending.FAILED, f"another notification of the same {kind.name} was in flight")
         return outcome or _ALREADY
+
+    def _outcome_of_fact(
+        self, kind: Facts[Any], notification: Notification, message: PushMessage, deadline: float
+    ) -> Outcome:
+        due = kind.due(notification)
+        if isinstance(due, str):
+            return Outcome(Ending.IGNORED, due)
+        attempt = partial(self._tell_facts, kind, notification, message, due, deadline)
+        try:
+            key = (*_key(notification), due.name)
+            return self.deliveries.deliver(key, due.version, attempt, deadline=deadline) or _TOLD
+        except TooLate:
+            return Outcome(Ending.FAILED, f"another notification of the same {kind.name} was in flight")
+
+    def _tell_facts(
+        self,
+        kind: Facts[Any],
+        notification: Notification,
+        message: PushMessage,
+        due: Due,
+        deadline: float,
+        _newest: float,
+    ) -> Attempt[Outcome]:
+        now = self.now()
+        age = (now - notification.created_at).total_seconds() if notification.created_at else message.age(now)
+        try:
+            resource = kind.reads.now(notification, deadline)
+            if resource is None:
+                return Attempt(Outcome(Ending.IGNORED, f"the {kind.name} has been deleted since"))
+            told = kind.told(resource, notification, due, age, deadline)
+        except CannotRead as cannot_read:
+            return Attempt(Outcome(Ending.FAILED, str(cannot_read)))
+        if not told.events.events:
+            return Attempt(Outcome(Ending.IGNORED, told.events.reason, warn=told.events.warn))
+        error = self.send(told.events.events, deadline).error
+        if error is not None:
+            return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
+        for name in told.names:
+            self.deliveries.note((*_key(notification), name), told.version or 0.0)
+        return Attempt(Outcome(Ending.DELIVERED, told.events.reason, warn=told.events.warn), told.version)
 
     def _look(
         self, kind: Kind[Any], notification: Notification, message: PushMessage, deadline: float, newest: float
@@ -404,6 +277,8 @@ def _of_no_kind(notification: Notification) -> str:
             return "an Event, which is about no customer"
         case "subscription":
             return "the Subscription's own notification"
+        case ORDER.type_id | PAYMENT.type_id:
+            return f"about {_a(notification.resource_type)}, and ORDERS is off"
         case resource_type:
             return (
                 f"about another resource: {resource_type}"
@@ -428,12 +303,12 @@ def integration_by(
     if send is None:
         send = create_segment_client(settings.segment.write_key, settings.segment.host).send
     if read is None:
-        read = reading(CommercetoolsClient(settings.commercetools)) if settings.commercetools else included
+        read = reading(CommercetoolsClient(settings.commercetools)) if settings.commercetools else without_an_api_client
     if erase is None:
         token, url = settings.segment_public_api_token, settings.segment_public_api_url
         own = settings.segment_user_id is UserIdField.ID  # any other can become another customer's
         erasure = Regulation.DELETE_AND_SUPPRESS if own else Regulation.DELETE
-        erase = Regulations(token, url, erasure).submit if token else _cannot_erase
+        erase = Regulations(token, url, erasure).submit if token else cannot_erase
     if set_aside is None and settings.dead_letter_topic:
         set_aside = DeadLetterTopic(settings.dead_letter_topic).set_aside
     rules = identify_rules_by(settings)
@@ -443,8 +318,15 @@ def integration_by(
         project_key=settings.commercetools.project_key if settings.commercetools else None,
         set_aside=set_aside,
         suppress=suppress or _suppressing(settings),
-        fingerprint=rules.fingerprint,
+        fingerprint=_fingerprint(settings, rules),
     )
+
+
+def _fingerprint(settings: Settings, rules: IdentifyRules) -> str:
+    if settings.orders is Orders.OFF:
+        return rules.fingerprint
+    both = rules.fingerprint + OrderRules.beside(rules, settings.order_imports).fingerprint
+    return hashlib.sha256(both.encode()).hexdigest()[: len(rules.fingerprint)]
 
 
 def _suppressing(settings: Settings) -> Suppress:
@@ -464,7 +346,7 @@ def reading(client: CommercetoolsClient) -> Read:
 
     def read(of: ResourceType[AnyResource]) -> Reads[AnyResource]:
         resources = client.resources(of)
-        return Reads(resources.now, resources.by_id, resources.has_other)
+        return Reads(resources.now, resources.by_id, resources.has_other, resources.oldest)
 
     return read
 

@@ -15,10 +15,13 @@ import pytest
 from playground.commercetools import CommercetoolsStandIn
 from service.commercetools import CUSTOMER, Customer
 from service.config import CommercetoolsSettings, PushAuth, SegmentSettings, Settings
-from service.integration import Integration, Now, Reads, Send, customers, included
+from service.integration import Integration
+from service.kinds import Now, Reads, Send, customers, included
 from service.transformation import IdentifyRules
 
 CUSTOMER_ID = "11111111-2222-4333-8444-555555555555"
+ORDER_ID = "aaaaaaaa-2222-4333-8444-555555555555"
+PAYMENT_ID = "bbbbbbbb-2222-4333-8444-555555555555"
 PROJECT = "example-shop"
 SUBSCRIPTION = "projects/example-project/subscriptions/example-push"
 
@@ -199,6 +202,109 @@ def an_environment(**changes: str | None) -> dict[str, str]:
 
 def _changed(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**document, **changes}.items() if value is not None}
+
+
+def an_order(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """Return an order of one line, twice 10.00 EUR, shipped for 4.90, with 19 % tax in the prices."""
+    order = {
+        "id": ORDER_ID,
+        "version": 1,
+        "createdAt": "2026-01-02T03:04:05.678Z",
+        "lastModifiedAt": "2026-02-03T04:05:06.789Z",
+        "orderNumber": "2026-1001",
+        "customerId": CUSTOMER_ID,
+        "customerEmail": "Mira.Example@example.com",
+        "locale": "de-DE",
+        "totalPrice": euros(24.90),
+        "taxedPrice": {"totalNet": euros(20.92), "totalGross": euros(24.90), "totalTax": euros(3.98)},
+        "taxedShippingPrice": {"totalNet": euros(4.12), "totalGross": euros(4.90), "totalTax": euros(0.78)},
+        "shippingInfo": {"shippingMethodName": "Post", "price": euros(4.90)},
+        "lineItems": [a_line_item()],
+        "customLineItems": [],
+        "discountCodes": [],
+        "cart": {"typeId": "cart", "id": "cart-id"},
+        "store": {"typeId": "store", "key": "berlin"},
+        "orderState": "Open",
+        "paymentState": "Paid",
+        "shippingAddress": an_address(),
+        "billingAddress": an_address(),
+        "paymentInfo": {"payments": [{"typeId": "payment", "id": PAYMENT_ID}]},
+    }
+    return _changed(order, changes)
+
+
+def a_line_item(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """Return a line item of twice 10.00 EUR."""
+    line = {
+        "id": "line-1",
+        "productId": "product-1",
+        "name": {"de": "Becher", "en": "Mug"},
+        "productSlug": {"de": "becher", "en": "mug"},
+        "variant": {"id": 1, "sku": "MUG-1", "images": [{"url": "https://images.example.com/mug.jpg"}]},
+        "price": {"value": euros(10)},
+        "quantity": 2,
+        "totalPrice": euros(20),
+        "lineItemMode": "Standard",
+    }
+    return _changed(line, changes)
+
+
+def euros(amount: float) -> dict[str, Any]:
+    """Return so much money, as commercetools writes it."""
+    return {
+        "type": "centPrecision",
+        "currencyCode": "EUR",
+        "centAmount": round(amount * 100),
+        "fractionDigits": 2,
+    }
+
+
+def a_payment(*transactions: Mapping[str, Any], **changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """Return a payment with these transactions, without any with a refund of 10.00 EUR."""
+    payment = {
+        "id": PAYMENT_ID,
+        "version": 4,
+        "amountPlanned": euros(24.90),
+        "transactions": list(transactions) or [a_refund()],
+    }
+    return _changed(payment, changes)
+
+
+def a_refund(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """Return a refund of 10.00 EUR in Success, a transaction of a payment."""
+    refund = {
+        "id": "refund-1",
+        "timestamp": "2026-03-04T05:06:07.890Z",
+        "type": "Refund",
+        "amount": euros(10),
+        "state": "Success",
+    }
+    return _changed(refund, changes)
+
+
+def an_order_message(type_: str = "OrderCreated", **changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """Return a Message about the order, without the order in it."""
+    return a_message(
+        **{
+            "type": type_,
+            "customer": None,
+            "resource": {"typeId": "order", "id": ORDER_ID},
+            "resourceVersion": 1,
+            **changes,
+        }
+    )
+
+
+def a_payment_message(type_: str = "PaymentTransactionStateChanged", **changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """Return a Message about the payment: by default that its refund is in Success."""
+    of_type = {"PaymentTransactionStateChanged": {"transactionId": "refund-1", "state": "Success"}}
+    about = {"typeId": "payment", "id": PAYMENT_ID}
+    return an_order_message(type_, **{"resource": about, "resourceVersion": 4, **of_type.get(type_, {}), **changes})
+
+
+def sample(name: str) -> Any:  # noqa: ANN401  # any JSON
+    """Return a real document, of those that the tests keep."""
+    return json.loads((Path(__file__).parent / "samples" / name).read_text())
 
 
 def samples(*patterns: str) -> list[Any]:

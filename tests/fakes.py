@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from service.integration import Send, send_customer_to_segment_with_client
+from service.integration import send_customer_to_segment_with_client
+from service.kinds import Send
 from service.segment.types import SegmentEvent, SegmentIntegrationResult
 
 

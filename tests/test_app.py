@@ -211,7 +211,9 @@ TEST_NOTIFICATION = a_change(
     [
         pytest.param(TEST_NOTIFICATION, "the Subscription's own notification", id="the test of a Subscription"),
         pytest.param(
-            a_change(resource={"typeId": "order", "id": "o"}), "about another resource: order", id="an order's change"
+            a_change(resource={"typeId": "order", "id": "o"}),
+            "about an order, and ORDERS is off",
+            id="an order's change",
         ),
         pytest.param(
             a_message(

@@ -18,8 +18,8 @@ import pytest
 
 from service.app import REQUEST_SECONDS
 from service.config import ClearTraits, UserIdField, settings_from
-from service.integration import Ending
 from service.logs import FIELDS
+from service.outcome import Ending
 from service.serving.upstream import CALL_SECONDS
 
 ROOT = Path(__file__).parent.parent

@@ -17,7 +17,8 @@ from service.commercetools.customer import Customer, read_customer
 from service.commercetools.notification import Notification
 from service.commercetools.resource import CannotRead
 from service.config import CommercetoolsSettings, Erasure, SegmentSettings, UserIdField, settings_from
-from service.integration import Ending, Integration, Outcome, integration_by
+from service.integration import Integration, integration_by
+from service.outcome import Ending, Outcome
 from service.pubsub.dead_letter import NotSetAside
 from service.pubsub.envelope import PushMessage
 from service.segment import NotDelivered, SegmentError, SegmentIntegrationResult
@@ -213,14 +214,14 @@ def about_another(type_id: str, message_type: str = "", **changes: Any) -> Docum
             "about another resource: customer-email-token",
             id="a secret",
         ),
-        pytest.param(about_another("order"), "about another resource: order", id="an order"),
+        pytest.param(about_another("order"), "about an order, and ORDERS is off", id="an order"),
         pytest.param(
             about_another("order", notificationType="ResourceDeleted", dataErasure=True),
-            "about another resource: order",
+            "about an order, and ORDERS is off",
             id="a deleted order",
         ),
         pytest.param(
-            about_another("order", projectKey="another"), "about another resource: order", id="another shop's"
+            about_another("order", projectKey="another"), "about an order, and ORDERS is off", id="another shop's"
         ),
         pytest.param(about_another("Mira Example"), "about another resource", id="a type that is no type"),
         pytest.param(

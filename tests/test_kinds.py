@@ -14,7 +14,9 @@ from service.commercetools import CUSTOMER, Notification
 from service.commercetools.client import CommercetoolsClient
 from service.commercetools.resource import ResourceType
 from service.config import CommercetoolsSettings
-from service.integration import Ending, Integration, Kind, Outcome, customers, included, reading
+from service.integration import Integration, reading
+from service.kinds import Kind, customers, included
+from service.outcome import Ending, Outcome
 from service.segment import SegmentClient, SegmentEvent, SegmentGroupPayload, SegmentTrackPayload
 from service.segment.types import Events
 from service.serving.decoding import Document, Inner, Plain, load

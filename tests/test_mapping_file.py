@@ -134,12 +134,48 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
     (
         "a table of later",
         "version = 1\n[group]",
-        ["2: group is not supported by this version, which sends customers alone."],
+        ["2: group is not supported by this version, which sends customers and orders."],
     ),
     (
         "routes",
         "version = 1\n[[route]]\nstores = []\n",
-        ["2: route is not supported by this version, which sends customers alone."],
+        ["2: route is not supported by this version, which sends customers and orders."],
+    ),
+    ("orders that are no table", "version = 1\norder = 1", ["2: order must be a table."]),
+    (
+        "an order's misspelt word",
+        'version = 1\n[order]\nlocal = "de"',
+        ["3: order.local is no setting; did you mean locale?"],
+    ),
+    (
+        "an anonymousId that is no custom field",
+        'version = 1\n[order]\nanonymous_id = "anonymousId"',
+        ["3: order.anonymous_id must be a custom field of the order, such as custom.segmentAnonymousId."],
+    ),
+    (
+        "a locale that is none",
+        'version = 1\n[order]\nlocale = "customer-of-the-shop"',
+        ["3: order.locale must be one locale, such as de or de-DE."],
+    ),
+    (
+        "a product's address that is none",
+        'version = 1\n[order]\nproduct_url = "/{slug}"',
+        ["3: order.product_url must be an address such as https://www.example.com/{locale}/{slug}."],
+    ),
+    (
+        "an unknown part of a product's address",
+        'version = 1\n[order]\nproduct_url = "https://example.com/{slug}/{id}"',
+        ["3: order.product_url has {id}: only {slug}, {sku} and {locale} can be in it."],
+    ),
+    (
+        "half a brace",
+        'version = 1\n[order]\nproduct_url = "https://example.com/{slug}/{sku"',
+        ["3: order.product_url has a brace without its partner."],
+    ),
+    (
+        "one address for all products",
+        'version = 1\n[order]\nproduct_url = "https://example.com/{locale}"',
+        ["3: order.product_url would be the same for all products: it has neither {slug} nor {sku}."],
     ),
     ("a misspelt table", "version = 1\n[identfy]", ["2: identfy is no setting; did you mean identify?"]),
     ("a foreign table", "version = 1\n[tool.ruff]", ["2: tool is no setting."]),

@@ -10,7 +10,8 @@ from service.commercetools.customer import Customer, read_customer
 from service.commercetools.notification import Notification
 from service.commercetools.resource import CannotRead
 from service.delivery.deliveries import Deliveries, Lateness
-from service.integration import Ending, Integration, Outcome
+from service.integration import Integration
+from service.outcome import Ending, Outcome
 from service.segment.types import SegmentError, SegmentEvent, SegmentIntegrationResult
 from tests.builders import PROJECT, a_change, a_customer, a_push, an_integration
 from tests.callers import Clock

@@ -178,6 +178,19 @@ class Resources(Generic[AnyResource]):
         found = _results(self._client.get(self._of.path, query, deadline))
         return any(isinstance(document, dict) and document.get("id") != resource_id for document in found)
 
+    def oldest(self, where: str, deadline: float) -> Sequence[str]:
+        """Return the ids of the two oldest resources that fulfil a predicate. It is a query, which may lag.
+
+        Raises CannotRead.
+        """
+        query = {"where": where, "sort": ["createdAt asc", "id asc"], "limit": "2", "withTotal": "false"}
+        deadline = min(deadline, self._clock() + self._call_seconds)
+        found = _results(self._client.get(self._of.path, query, deadline))
+        try:
+            return [self._checked(document["id"]) for document in found]
+        except (KeyError, TypeError, Malformed):
+            raise CannotRead(_NOT_COMMERCETOOLS) from None
+
     def _checked(self, resource_id: str) -> str:
         if not _ID.fullmatch(resource_id):
             raise Malformed(f"the {self._of.name}'s id is none that commercetools gives")

@@ -6,11 +6,12 @@ https://docs.commercetools.com/api/projects/subscriptions#delivery-payloads
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from marshmallow import fields
 
-from service.serving.decoding import Document, Inner, Malformed, Plain, json_object, load
+from service.serving.decoding import Document, Inner, Malformed, Plain, json_object, load, moment_or_none
 
 _EVENT = "Event"
 _CHANGES = {"ResourceCreated": "created", "ResourceUpdated": "updated", "ResourceDeleted": "deleted"}
@@ -24,7 +25,7 @@ class Notification:
     `resource_type` and `resource_id` are "" in an Event payload, which has no resource. `version` is the resource's: a
     Message's own `version` is always 1, so its `resourceVersion` is taken. `included` is commercetools' JSON
     of the resource where a Message includes it; `identifiers` are the key, externalId and customerNumber of that
-    version.
+    version. `body` is the whole notification.
     """
 
     notification_type: str
@@ -37,6 +38,12 @@ class Notification:
     email: str = ""
     identifiers: Mapping[str, Any] = field(default_factory=dict)
     data_erasure: bool = False
+    body: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the Message was created, in UTC; None if it does not say so."""
+        return moment_or_none(self.body.get("createdAt"))
 
     @property
     def event_type(self) -> str:
@@ -140,6 +147,7 @@ def _notification_in(document: Mapping[str, Any]) -> Notification:
         email=loaded["email"],
         identifiers=loaded["identifiers"] or {},
         data_erasure=loaded["data_erasure"],
+        body=document,
     )
 
 

@@ -122,6 +122,11 @@ class Deliveries(Generic[Outcome]):
             self._end(resource, mine)
         return mine.attempt.outcome
 
+    def note(self, resource: Hashable, version: float) -> None:
+        """Note a version that was delivered along with another resource's attempt."""
+        with self._lock:
+            self._newest.note(resource, version, self._clock())
+
     def newest(self, resource: Hashable) -> float:
         """Return the newest version that was delivered, 0 if none is known."""
         return self._newest.of(resource) or 0.0

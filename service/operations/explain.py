@@ -18,9 +18,11 @@ from service.commercetools.customer import CUSTOMER, Customer
 from service.commercetools.notification import Notification, read_notification
 from service.commercetools.resource import AnyResource, Resource, ResourceType
 from service.config import ClearTraits, Settings, UserIdField
-from service.integration import Ending, Now, Outcome, Reads, included, integration_by
+from service.integration import integration_by
+from service.kinds import Now, Reads, included
 from service.operations import Exit, Output, command_settings, commercetools_of, plain
 from service.operations.origins import Origin, consents, origins
+from service.outcome import Ending, Outcome
 from service.pubsub.envelope import PushMessage, open_envelope
 from service.segment.client import create_segment_client
 from service.segment.library import MAX_MSG_SIZE

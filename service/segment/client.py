@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from http import HTTPStatus
 from itertools import chain
 from typing import Any, Unpack
@@ -243,6 +244,22 @@ def _says_success(response: requests.Response) -> bool:
     except ValueError:
         return False
     return isinstance(document, dict) and document.get("success") is True
+
+
+@cache
+def _measure() -> SegmentClient:
+    return SegmentClient("a-key-that-is-in-no-event")
+
+
+def fits(event: SegmentEvent) -> bool:
+    """Tell whether an event is not too large for Segment."""
+    try:
+        _measure().event_for(event)
+    except TooLarge:
+        return False
+    except NotDelivered:
+        return True  # whatever else is wrong with it, less of it would not help
+    return True
 
 
 def create_segment_client(write_key: str, host: str = US_HOST) -> SegmentClient:

@@ -264,4 +264,13 @@ class Moment(_Quick, fields.AwareDateTime):
             raise self.make_error("invalid", obj_type=self.OBJ_TYPE) from None
 
 
+def moment_or_none(value: object) -> datetime | None:
+    """Return a point in time in UTC; None for what is none, since nothing depends on it but a refinement."""
+    try:
+        return _MOMENT.quickly(value) if isinstance(value, str) else None
+    except ValidationError:
+        return None
+
+
+_MOMENT = Moment("")
 _AS_COMMERCETOOLS_WRITES_IT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")

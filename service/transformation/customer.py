@@ -156,7 +156,7 @@ def _said(customer: Customer, rules: IdentifyRules, project_key: str) -> _Said:
             context["externalIds"] = external_ids
     if preferences:
         context |= _consent(preferences)
-    payload = SegmentIdentifyPayload(user_id=_user_id(customer, rules.user_id), traits=traits, context=context)
+    payload = SegmentIdentifyPayload(user_id=user_id_of(customer, rules.user_id), traits=traits, context=context)
     anonymous_id = identify.anonymous_id_of(view)
     if anonymous_id is not None:
         payload["anonymous_id"] = anonymous_id
@@ -198,7 +198,8 @@ def cleared_traits(customer: Customer, rules: IdentifyRules) -> frozenset[str]:
 _NOTHING: frozenset[str] = frozenset()
 
 
-def _user_id(customer: Customer, field: UserIdField) -> str:
+def user_id_of(customer: Customer, field: UserIdField) -> str:
+    """Return the customer's user id, "" if it does not have the field."""
     written = {
         UserIdField.EMAIL: customer.email,
         UserIdField.ID: customer.id,
@@ -206,10 +207,10 @@ def _user_id(customer: Customer, field: UserIdField) -> str:
         UserIdField.EXTERNAL_ID: customer.external_id,
         UserIdField.CUSTOMER_NUMBER: customer.customer_number,
     }
-    return _as_user_id(written[field], field)
+    return as_user_id(written[field], field)
 
 
-def _as_user_id(written: object, field: UserIdField) -> str:
+def as_user_id(written: object, field: UserIdField) -> str:
     """Return what is written in the field as a user id, the same for texts that look the same; "" for no text.
 
     Control characters, invisible format characters (Unicode's Cc and Cf) and blanks around it are removed, and letters
@@ -231,4 +232,4 @@ def _as_user_id(written: object, field: UserIdField) -> str:
 def user_id_of_deleted(notification: Notification, field: UserIdField) -> str:
     """Return the user id of a deleted customer, or "" if the notification does not contain it."""
     written = {UserIdField.EMAIL: notification.email, UserIdField.ID: notification.resource_id}
-    return _as_user_id(written.get(field, notification.identifiers.get(field)), field)
+    return as_user_id(written.get(field, notification.identifiers.get(field)), field)

@@ -124,12 +124,8 @@ class IdentifyMapping:
         return Traits(traits, unreadable)
 
     def anonymous_id_of(self, view: View) -> str | None:
-        """Return the anonymousId, None if there is none that Segment takes.
-
-        https://www.twilio.com/docs/segment/unify/identity-resolution/identity-resolution-settings#blocked-values
-        """
-        value = self.anonymous_id.read(view) if self.anonymous_id is not None else None
-        return value if type(value) is str and not _BLOCKED.fullmatch(value) else None
+        """Return the anonymousId, None if there is none that Segment takes."""
+        return usable_anonymous_id(self.anonymous_id.read(view)) if self.anonymous_id is not None else None
 
     def external_ids_of(self, view: View) -> list[dict[str, str]]:
         """Return context.externalIds: https://www.twilio.com/docs/segment/unify/identity-resolution/externalids."""
@@ -141,7 +137,29 @@ class IdentifyMapping:
         ]
 
 
+def usable_anonymous_id(value: object) -> str | None:
+    """Return the anonymousId that a field has, None if it is none that Segment takes.
+
+    https://www.twilio.com/docs/segment/unify/identity-resolution/identity-resolution-settings#blocked-values
+    """
+    text = value.replace("\0", "").strip() if isinstance(value, str) else ""
+    return text if not _BLOCKED.fullmatch(text) else None
+
+
 _BLOCKED = re.compile(r"[0-]*|-1|null|anonymous|undefined", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderMapping:
+    """What the events of an order say besides.
+
+    `anonymous_id` is the name of the order's custom field with Segment's anonymousId, `locale` the one of all texts,
+    `product_url` a template with {slug}, {sku} and {locale}.
+    """
+
+    anonymous_id: str | None = None
+    locale: str | None = None
+    product_url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +168,7 @@ class ShopMapping:
 
     identify: IdentifyMapping
     consent: Consent | None = None
+    order: OrderMapping = OrderMapping()
     name: str = ""
 
     @cached_property
@@ -160,7 +179,7 @@ class ShopMapping:
 
     @cached_property
     def effective(self) -> Mapping[str, Any]:
-        """All that decides an event, as JSON: the built-in rules are in it, comments and the order of keys are not."""
+        """All that decides an identify, as JSON: the built-in rules too, but neither comments nor the order of keys."""
         identify = self.identify
         return {
             "identify": {

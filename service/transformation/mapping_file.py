@@ -16,8 +16,8 @@ from service.config import ConfigError
 from service.serving.expressions import BadExpression, Expression
 from service.serving.toml_file import TomlFile, toml_of
 from service.transformation.consent import Consent, Withdrawn
-from service.transformation.mapping import CHANGES, IdentifyMapping, ShopMapping, Trait
-from service.transformation.paths import NoSuchPath, Path, longest_path, path_of
+from service.transformation.mapping import CHANGES, IdentifyMapping, OrderMapping, ShopMapping, Trait
+from service.transformation.paths import CUSTOM_FIELD, NoSuchPath, Path, longest_path, path_of
 from service.transformation.rule import Rule
 from service.transformation.values import As
 
@@ -36,18 +36,20 @@ class Mistakes(ConfigError):
         self.mistakes = mistakes
 
 
-_ROOT = ("version", "identify", "consent")
-_LATER = ("group", "route", "order")
+_ROOT = ("version", "identify", "consent", "order")
+_LATER = ("group", "route")
 _IDENTIFY = ("on", "defaults", "exclude", "retired", "locales", "anonymous_id", "external_ids", "traits")
 _RULE = ("from", "expr", "value", "as", "values", "default", "locales", "clear", "max")
 _SOURCES = ("from", "expr", "value")
 _CONSENT = ("categories", "from", "unknown", "send", "withdrawn", "event")
+_ORDER = ("anonymous_id", "locale", "product_url")
 _OF_A_CATEGORY = ("from", "expr", "value", "as", "values", "default")
 _MOST_TRAITS = 300  # Engage drops an identify with more: https://www.twilio.com/docs/segment/unify/product-limits
 _LONGEST_TEXT = 32_768
 _MOST_TOLD = 100  # mistakes
 _TRAIT = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]{0,99}(\.[A-Za-z_][A-Za-z0-9_ -]{0,99})?")
-_LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*|customer")
+_ONE_LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
+_LOCALE = re.compile(rf"{_ONE_LOCALE.pattern}|customer")
 _EXTERNAL_ID = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _CATEGORY = re.compile(r"[^0-9\s].{0,33}")
 _SEGMENTS_OWN = frozenset({"segment_consent_preference"})
@@ -150,7 +152,7 @@ class _Reader:
     def mapping(self, values: Mapping[str, Any]) -> ShopMapping:
         for key in values:
             if key in _LATER:
-                self.wrong((key,), "is not supported by this version, which sends customers alone")
+                self.wrong((key,), "is not supported by this version, which sends customers and orders")
             elif key not in _ROOT:
                 self.wrong((key,), "is no setting", key, _ROOT)
         version = values.get("version")
@@ -158,7 +160,8 @@ class _Reader:
             self.wrong(("version",), "must be there, and be 1" if version is None else "must be 1")
         identify = self.identify(self.table(("identify",), values.get("identify", {}), _IDENTIFY))
         consent = self.consent(values["consent"]) if "consent" in values else None
-        return ShopMapping(identify, consent, self._file.name)
+        order = self.order(self.table(("order",), values.get("order", {}), _ORDER))
+        return ShopMapping(identify, consent, order, self._file.name)
 
     def identify(self, table: Mapping[str, Any]) -> IdentifyMapping:
         at: At = ("identify",)
@@ -455,6 +458,54 @@ class _Reader:
             if (closed or categories) and name not in categories:
                 self.wrong(at, f"has {_shown(name)}, which is not in consent.categories", name, categories)
         return tuple(names)
+
+    # Orders
+
+    def order(self, table: Mapping[str, Any]) -> OrderMapping:
+        at: At = ("order",)
+        return OrderMapping(
+            anonymous_id=self.order_field((*at, "anonymous_id"), table["anonymous_id"])
+            if "anonymous_id" in table
+            else None,
+            locale=self.locale((*at, "locale"), table["locale"]) if "locale" in table else None,
+            product_url=self.product_url((*at, "product_url"), table["product_url"])
+            if "product_url" in table
+            else None,
+        )
+
+    def order_field(self, at: At, value: object) -> str | None:
+        found = _ORDER_FIELD.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            self.wrong(at, "must be a custom field of the order, such as custom.segmentAnonymousId")
+            return None
+        return found[1]
+
+    def locale(self, at: At, value: object) -> str | None:
+        if isinstance(value, str) and _ONE_LOCALE.fullmatch(value):
+            return value
+        self.wrong(at, "must be one locale, such as de or de-DE")
+        return None
+
+    def product_url(self, at: At, value: object) -> str | None:
+        if not isinstance(value, str) or len(value) > _LONGEST_URL or not _URL.fullmatch(value):
+            self.wrong(at, "must be an address such as https://www.example.com/{locale}/{slug}")
+            return None
+        for name in _PLACE.findall(value):
+            if name not in _PLACES:
+                self.wrong(at, f"has {{{_shown(name)}}}: only {{slug}}, {{sku}} and {{locale}} can be in it")
+        rest = _PLACE.sub("", value)
+        if "{" in rest or "}" in rest:
+            self.wrong(at, "has a brace without its partner")
+        elif not {"slug", "sku"} & set(_PLACE.findall(value)):
+            self.wrong(at, "would be the same for all products: it has neither {slug} nor {sku}")
+        return value
+
+
+_ORDER_FIELD = re.compile(rf"custom\.({CUSTOM_FIELD.pattern})")
+_URL = re.compile(r"https?://[^\s\x00-\x1f\x7f]+")
+_LONGEST_URL = 2000
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_PLACES = frozenset({"slug", "sku", "locale"})
 
 
 def _as_list(value: object) -> list[object]:

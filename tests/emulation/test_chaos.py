@@ -11,7 +11,8 @@ from playground.segment import SegmentStandIn
 from playground.shop import Shop
 from playground.stand_in import RESET_AFTER_READ
 from service.config import SegmentSettings, UserIdField
-from service.integration import Ending, integration_by
+from service.integration import integration_by
+from service.outcome import Ending
 from tests.builders import commercetools_settings, settings
 from tests.emulation.chaos import PARTIES, Day, Evidence, Letter, judge, run
 

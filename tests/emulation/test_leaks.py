@@ -583,7 +583,10 @@ from service.commercetools import CUSTOMER, validate_payload
 from service.commercetools.client import CommercetoolsProject
 from service.config import settings_from
 from service.integration import (
-    integration_by, send_batch_to_segment, send_customer_to_segment, send_customer_to_segment_with_client,
+    integration_by,
+    send_batch_to_segment,
+    send_customer_to_segment,
+    send_customer_to_segment_with_client,
     send_if_valid,
 )
 from service.pubsub.auth import authenticate_by

@@ -11,10 +11,11 @@ import pytest
 from playground.commercetools import CommercetoolsStandIn
 from playground.shop import Shop
 from service.config import UserIdField
-from service.integration import Ending, integration_by
+from service.integration import integration_by
 from service.operations import Exit, command_settings
 from service.operations.explain import Explanation, explained
 from service.operations.origins import SOURCES
+from service.outcome import Ending
 from service.segment.types import SegmentEvent, SegmentIntegrationResult
 from service.transformation import transform_customer_to_segment
 from tests.builders import (
@@ -110,7 +111,7 @@ def test_without_a_write_key_the_message_id_is_said_to_be_another() -> None:
         pytest.param(
             a_change(resource={"typeId": "order", "id": "1"}),
             Ending.IGNORED,
-            "about another resource: order",
+            "about an order, and ORDERS is off",
             id="an order",
         ),
         pytest.param(

@@ -1,0 +1,73 @@
+"""The amounts of an order, exactly: integers until the last step. docs/orders.md has a worked example.
+
+total = subtotal + shipping + tax, whenever commercetools has worked out the tax. Shipping is without tax, since tax is
+the whole tax. https://www.twilio.com/docs/segment/connections/spec/ecommerce/v2#order-completed
+"""
+
+from typing import NamedTuple
+
+from service.commercetools.money import Money, divided, rounded
+from service.commercetools.order import Line, Order
+
+
+class Amounts(NamedTuple):
+    """Exact amounts, as in Money.fine. `tax` is None if it is not known. `lines` are the lines at their prices.
+
+    `of_lines`, `on_total` and `of_shipping` are the parts of the discount.
+    """
+
+    total: int
+    subtotal: int
+    shipping: int
+    tax: int | None
+    discount: int
+    of_lines: int = 0
+    on_total: int = 0
+    of_shipping: int = 0
+    of_negative_lines: int = 0
+
+
+def amounts_of(order: Order) -> Amounts:
+    """Return the amounts of an order."""
+    shipping = _shipping(order)
+    on_total = _fine(order.discount_on_total)
+    of_lines = sum(map(_discount, order.lines))
+    of_shipping = sum(_fine(one.price) - _fine(one.discounted) for one in order.shipping if one.discounted is not None)
+    negative = sum(-_fine(line.total) for line in order.lines if is_negative(line))
+    discount = rounded(of_lines + on_total + of_shipping + negative, order.total.digits)
+    parts = (of_lines, on_total, of_shipping, negative)
+    if order.net is None or order.gross is None:
+        return Amounts(order.total.fine, order.total.fine - shipping, shipping, None, discount, *parts)
+    net, gross = order.net.fine, order.gross.fine
+    return Amounts(gross, net - shipping, shipping, gross - net, discount, *parts)
+
+
+def is_negative(line: Line) -> bool:
+    """Tell whether a line is a custom line item that gives money back: it is a discount, and no product."""
+    return line.custom and line.total is not None and line.total.fine < 0
+
+
+def _fine(money: Money | None) -> int:
+    return 0 if money is None else money.fine
+
+
+def _discount(line: Line) -> int:
+    """Return the discounts on a line. A gift's price is 0 already."""
+    if line.gift:
+        return 0
+    return sum(one.quantity * amount.fine for one in line.discounted for amount in one.amounts)
+
+
+def _shipping(order: Order) -> int:
+    if order.shipping_net is not None and order.net is not None:
+        return order.shipping_net.fine
+    nets = [one.net for one in order.shipping if one.net is not None]
+    if order.net is not None and len(nets) == len(order.shipping):
+        shipping = sum(net.fine for net in nets)
+    else:
+        shipping = sum(_fine(one.price if one.discounted is None else one.discounted) for one in order.shipping)
+    before = order.total.fine + _fine(order.discount_on_total)
+    if order.discount_on_total is None or before <= 0:
+        return shipping
+    # commercetools gives shipping its share of a discount on the total, and shows it in taxedShippingPrice alone.
+    return rounded(divided(shipping * order.total.fine, before), order.total.digits)
