@@ -67,7 +67,7 @@ resource "google_monitoring_alert_policy" "oldest_message" {
 
   documentation {
     subject = "commercetools-segment: Segment is behind"
-    content = "Segment is ${var.oldest_message_minutes} minutes or more behind commercetools for at least one customer: docs/operations.md, Oldest message."
+    content = "Segment is ${var.oldest_message_minutes} minutes or more behind commercetools for at least one customer or order: docs/operations.md, Oldest message."
   }
 }
 

@@ -7,6 +7,12 @@ locals {
   # token contain it, and Pub/Sub pushes to it. (https://cloud.google.com/run/docs/triggering/https-request)
   address = "https://${local.name}-${data.google_project.this.number}.${var.region}.run.app"
 
+  # Each is requested by its name, and the API client must have it: docs/deploy.md, step 2.
+  scopes = concat(
+    ["view_customers", "view_customer_groups"],
+    var.orders == "on" ? ["view_orders", "view_payments", "view_discount_codes"] : [],
+  )
+
   # README, Configuration. The secrets are in secrets.tf.
   settings = merge(
     {
@@ -18,6 +24,8 @@ locals {
       PUSH_SERVICE_ACCOUNT = google_service_account.push.email
       DEAD_LETTER_TOPIC    = google_pubsub_topic.dead_letters.id
       ERASURE              = var.erasure
+      ORDERS               = var.orders
+      ORDER_IMPORTS        = var.order_imports
       LOG_LEVEL            = var.log_level
     },
     var.commercetools == null ? {} : {
@@ -25,10 +33,7 @@ locals {
       CTP_CLIENT_ID   = var.commercetools.client_id
       CTP_AUTH_URL    = "https://auth.${var.commercetools.region}.commercetools.com"
       CTP_API_URL     = "https://api.${var.commercetools.region}.commercetools.com"
-      CTP_SCOPES = join(" ", [
-        "view_customers:${var.commercetools.project_key}",
-        "view_customer_groups:${var.commercetools.project_key}",
-      ])
+      CTP_SCOPES      = join(" ", [for scope in local.scopes : "${scope}:${var.commercetools.project_key}"])
     },
     local.mapping_file == "" ? {} : {
       MAPPING_FILE = local.mapping_file
@@ -151,6 +156,11 @@ resource "google_cloud_run_v2_service" "service" {
     precondition {
       condition     = var.mapping_file == "" || var.mapping_secret == null
       error_message = "mapping_file and mapping_secret are two places for one file: set one of them."
+    }
+
+    precondition {
+      condition     = var.orders == "off" || var.commercetools != null
+      error_message = "orders = \"on\" needs commercetools: an order is always read."
     }
 
     postcondition {

@@ -42,8 +42,8 @@ variable "segment_user_id" {
 variable "commercetools" {
   description = <<-TEXT
     The API client that reads the customers: project_key, client_id, and region as in its addresses, for example
-    europe-west1.gcp. Its scopes are view_customers and view_customer_groups; without one of them it gets no token
-    (docs/deploy.md, step 2). Its secret is not here but in Secret Manager. null: the service reads nothing; it can deliver only
+    europe-west1.gcp. Its scopes are view_customers and view_customer_groups, and those of "orders"; without one of them
+    it gets no token (docs/deploy.md, step 2). Its secret is not here but in Secret Manager. null: the service reads nothing; it can deliver only
     notifications that include the customer, and those may be stale.
   TEXT
   type = object({
@@ -100,6 +100,32 @@ variable "erasure" {
   TEXT
   type        = string
   default     = "off"
+}
+
+variable "orders" {
+  description = <<-TEXT
+    Whether orders and refunds become Segment's e-commerce events: off or on (docs/orders.md). With on, the API client
+    in commercetools needs three scopes more: view_orders, view_payments and view_discount_codes (docs/deploy.md, "Orders
+    and refunds", has the order of the steps).
+  TEXT
+  type        = string
+  default     = "off"
+
+  validation {
+    condition     = contains(["off", "on"], var.orders)
+    error_message = "orders must be off or on."
+  }
+}
+
+variable "order_imports" {
+  description = "Which orders of an Order Import are told: none, recent (completed at most a day before) or all."
+  type        = string
+  default     = "none"
+
+  validation {
+    condition     = contains(["none", "recent", "all"], var.order_imports)
+    error_message = "order_imports must be none, recent or all."
+  }
 }
 
 variable "mapping_file" {

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from service.app import REQUEST_SECONDS
-from service.config import ClearTraits, UserIdField, settings_from
+from service.config import ClearTraits, OrderImports, Orders, UserIdField, settings_from
 from service.logs import FIELDS
 from service.outcome import Ending
 from service.serving.upstream import CALL_SECONDS
@@ -79,6 +79,8 @@ def test_the_service_starts_with_the_settings_that_terraform_gives_it(push_auth:
         "DEAD_LETTER_TOPIC": "projects/shop/topics/commercetools-customers-dead-letters",
         "ERASURE": "every",
         "LOG_LEVEL": "INFO",
+        "ORDERS": "on",
+        "ORDER_IMPORTS": "recent",
         "MAPPING_FILE": str(OF_THE_SHOP / "mapping.toml"),
         "PUSH_AUTH": push_auth,
         "SEGMENT_CLEAR_TRAITS": "own",
@@ -95,19 +97,28 @@ def test_the_service_starts_with_the_settings_that_terraform_gives_it(push_auth:
 
 
 def test_the_service_requests_the_scopes_that_its_api_client_is_created_with() -> None:
-    [requested] = re.findall(r"CTP_SCOPES = join\(\" \", \[(.*?)\]\)", TERRAFORM["service.tf"], re.DOTALL)
+    always, of_orders = re.findall(r'\[("view_[^\]]*)\]', TERRAFORM["service.tf"])
     deploy = (ROOT / "docs" / "deploy.md").read_text()
-    [client, operator] = re.findall(r"^\| `commercetools-segment(?:-operator)?` \| ([^|]+) \|", deploy, re.MULTILINE)
-    [exported] = re.findall(r'CTP_SCOPES="([^"]+)"', deploy)
+    clients = re.findall(r"^\| `commercetools-segment(?:-operator)?` \| ([^|]+) \|", deploy, re.MULTILINE)
+    exported = re.findall(r'CTP_SCOPES="([^"]+)"', deploy)
 
-    scopes = set(re.findall(r'"(\w+):', requested))
-    assert scopes == set(re.findall(r"`(\w+)`", client))
-    assert scopes | {"manage_subscriptions"} == set(re.findall(r"`(\w+)`", operator))
-    assert scopes | {"manage_subscriptions"} == set(re.findall(r"(\w+):my-shop", exported))
+    of_customers, of_all = set(json.loads(f"[{always}]")), set(json.loads(f"[{always}, {of_orders}]"))
+    operator = {"manage_subscriptions"}
+    assert [set(re.findall(r"`(\w+)`", client)) for client in clients] == [
+        *(of_customers, of_customers | operator),
+        *(of_all, of_all | operator),
+    ]
+    assert [set(re.findall(r"(\w+):my-shop", one)) for one in exported] == [of_customers | operator, of_all | operator]
 
 
 @pytest.mark.parametrize(
-    ("variable", "known"), [("segment_user_id", UserIdField), ("segment_clear_traits", ClearTraits)]
+    ("variable", "known"),
+    [
+        ("segment_user_id", UserIdField),
+        ("segment_clear_traits", ClearTraits),
+        ("orders", Orders),
+        ("order_imports", OrderImports),
+    ],
 )
 def test_terraform_lets_choose_what_the_service_knows(variable: str, known: type[StrEnum]) -> None:
     [choices] = re.findall(rf"contains\(\[(.*?)\], var\.{variable}\)", TERRAFORM["variables.tf"])
@@ -296,6 +307,10 @@ FAULTS = [
         "              version = tostring(lookup(var.secret_versions, env.key, 1))\n            }\n          }\n",
         '          name = env.key\n          value = "a-secret"\n',
         "secrets", "a secret's value is in an attribute", id="a secret's value",
+    ),
+    pytest.param(
+        "service.tf", 'var.orders == "on" ? ["view_orders", "view_payments", "view_discount_codes"] : [],', "[],",
+        "orders", "the service cannot read what it is to tell", id="orders without their scopes",
     ),
     pytest.param(
         "service.tf", "version = volumes.value.version", 'version = "latest"',
