@@ -19,7 +19,7 @@ from statistics import median
 import requests
 
 from bench import backfill, mapping, world
-from bench.world import CUSTOMERS, LATENCY, MEGA, WRITE_KEY
+from bench.world import CUSTOMERS, LATENCY, MEGA, ORDERS, WRITE_KEY
 from playground.pubsub_push import Signer
 from playground.stand_in import Answer, Call, StandIn, json_answer
 
@@ -98,17 +98,20 @@ class Running:
         )
         environment = {"SEGMENT_WRITE_KEY": WRITE_KEY, "SEGMENT_HOST": segment, "PUSH_AUTH": "none", **run.environment}
         self._commercetools_calls = None
-        if run.kind == "updated":
+        if run.kind in {"updated", "ordered"}:
+            sizes = ("--customers", str(CUSTOMERS), "--orders", str(ORDERS))
             commercetools, self._commercetools_calls = stack.enter_context(
-                world.stand_in("playground.commercetools", "--latency", str(LATENCY), "--customers", str(CUSTOMERS))
+                world.stand_in("playground.commercetools", "--latency", str(LATENCY), *sizes)
             )
-            environment |= world.commercetools_environment(commercetools)
+            environment |= world.commercetools_environment(commercetools, orders=run.kind == "ordered")
         self._port, self._server = stack.enter_context(world.server(run.app, environment, run.checkout))
 
-    def take_turn(self, seconds: float, ids: Path) -> None:
+    def take_turn(self, seconds: float, ids: Mapping[str, Path]) -> None:
+        """Push for these customers, or under "ordered" for these orders."""
         run = self.run
+        its = ids["ordered" if run.kind == "ordered" else "customers"]
         load = world.LoadTool(
-            self._port, ids, kind=run.kind, connections=run.connections, seconds=seconds, token=run.token
+            self._port, its, kind=run.kind, connections=run.connections, seconds=seconds, token=run.token
         )
         before = world.cpu_seconds(self._server.pid)
         answer = load.go()
@@ -152,7 +155,8 @@ def _runs() -> dict[str, Run]:
     c = Run("c the service, created: sent", _SERVICE)
     d = Run("d the service, updated: read and sent", _SERVICE, "updated")
     e = Run("e one call of the official client each", "bench.apps:one_call_each()")
-    runs = {"a": a, "b": b, "c": c, "d": d, "e": e, "o": Run("o as c, each push with a token (oidc)", _SERVICE)}
+    f = Run("f the service, an order of five lines: read and sent", _SERVICE, "ordered")
+    runs = {"a": a, "b": b, "c": c, "d": d, "e": e, "f": f, "o": Run("o as c, each push with a token (oidc)", _SERVICE)}
     for one, connections in ((c, 10), *((one, 250) for one in (a, b, c, d, e)), (c, 1000)):
         runs[f"{one.name[0]}{connections}"] = Run(one.name, one.app, one.kind, connections)
     return runs
@@ -169,15 +173,17 @@ def _with_tokens(run: Run, signer: Signer, certs_url: str) -> None:
 
 
 def _measure(runs: Sequence[Run], *, rounds: int, seconds: float) -> None:
-    """Give each run its turn in every round; no customer comes twice to the same server."""
-    share = min(CUSTOMERS // rounds, int(_MORE_THAN_A_SECOND_TAKES * seconds))
-    customers = world.customer_ids(share * rounds)
+    """Give each run its turn in every round; no customer and no order comes twice to the same server."""
+    share = min(CUSTOMERS // rounds, ORDERS // rounds, int(_MORE_THAN_A_SECOND_TAKES * seconds))
+    every = {"customers": world.customer_ids(share * rounds), "ordered": world.order_ids(share * rounds)}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         running = [Running(run, stack) for run in runs]
         for number in range(rounds):
-            ids = folder / str(number)
-            ids.write_text("\n".join(customers[number * share : (number + 1) * share]))
+            ids = {}
+            for what, each in every.items():
+                ids[what] = folder / f"{what}-{number}"
+                ids[what].write_text("\n".join(each[number * share : (number + 1) * share]))
             for one in running if number % 2 else reversed(running):
                 one.take_turn(seconds, ids)
             print(f"round {number + 1} of {rounds}:", *(f"{run.samples[-1].cpu:.0f}" for run in runs), flush=True)
@@ -231,12 +237,15 @@ def _verdicts(
     runs: Mapping[str, Run], starts: Sequence[Start], bare_starts: Sequence[Start]
 ) -> list[tuple[str, str, str]]:
     """Each goal: what it is about, what was measured, what is wanted."""
-    a, c, d, e, with_tokens, crowd = (runs[name] for name in ("a", "c", "d", "e", "o", "c1000"))
+    a, c, d, e, f, with_tokens, crowd = (runs[name] for name in ("a", "c", "d", "e", "f", "o", "c1000"))
     start, bare_start = (median(one.cpu for one in some) for some in (starts, bare_starts))
     return [
         ("CPU, c / a", f"{c.ratio(a):.2f}", "≤ 2.0"),
         ("CPU, d / a", f"{d.ratio(a):.2f}", "≤ 2.6"),
         ("CPU, c / e", f"{c.ratio(e):.2f}", "≤ 0.30"),
+        ("CPU, f / d", f"{f.ratio(d):.2f}", "≤ 1.5"),
+        ("calls per message, f: commercetools", f"{f.commercetools_calls:.3f}", "≤ 0.12"),
+        ("calls per message, f: Segment", f"{f.segment_calls:.3f}", "≤ 0.05"),
         ("Segment calls per message, c and d", f"{c.segment_calls:.3f} and {d.segment_calls:.3f}", "≤ 0.05"),
         ("commercetools calls per message, d", f"{d.commercetools_calls:.3f}", "≤ 0.05"),
         ("p99 / upstream latency, c", f"{c.median('p99') / LATENCY / 1000:.1f}", "≤ 3"),

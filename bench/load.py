@@ -1,8 +1,8 @@
 """A load tool: keeps N connections busy with pushes for some seconds, and prints what came back as one JSON line.
 
-python -m bench.load PORT CONNECTIONS SECONDS created|updated FILE_OF_CUSTOMER_IDS [RATE]
+python -m bench.load PORT CONNECTIONS SECONDS created|updated|ordered FILE_OF_IDS [RATE]
 
-Says "ready", begins at a line on stdin, and never pushes for a customer twice. With a RATE, so many pushes are due each
+Says "ready", begins at a line on stdin, and never pushes for an id twice. With a RATE, so many pushes are due each
 second whatever the answers take, and a push that has to wait for a connection counts from the moment when it was due.
 PUSH_TOKEN in the environment is the token that each push carries.
 """
@@ -84,6 +84,28 @@ def updated(customer_id: str) -> dict[str, object]:
     }
 
 
+def ordered(order_id: str) -> dict[str, object]:
+    """OrderPaymentStateChanged, which brings no order."""
+    return {
+        "notificationType": "Message",
+        "projectKey": "demo-shop",
+        "id": order_id,
+        "version": 1,
+        "sequenceNumber": 2,
+        "resource": {"typeId": "order", "id": order_id},
+        "resourceVersion": 1,
+        "resourceUserProvidedIdentifiers": {"orderNumber": "O-000001"},
+        "type": "OrderPaymentStateChanged",
+        "paymentState": "Paid",
+        "oldPaymentState": "Pending",
+        "createdAt": "2026-01-02T03:04:05.678Z",
+        "lastModifiedAt": "2026-01-02T03:04:05.678Z",
+    }
+
+
+_NOTIFICATIONS = {"created": created, "updated": updated, "ordered": ordered}
+
+
 def push(notification: dict[str, object], number: int, token: str = "") -> bytes:
     """The whole HTTP request, as Pub/Sub makes it."""
     authorization = f"Authorization: Bearer {token}\r\n".encode() if token else b""
@@ -122,10 +144,10 @@ def read_answer(connection: socket.socket) -> bytes:
 
 def main() -> None:
     port, connections, seconds, kind, ids, *rate = sys.argv[1:]
-    make = created if kind == "created" else updated
-    customers = Path(ids).read_text().split()
+    make = _NOTIFICATIONS[kind]
+    about = Path(ids).read_text().split()
     token = os.environ.get("PUSH_TOKEN", "")
-    requests = iter([(number, push(make(customer_id), number, token)) for number, customer_id in enumerate(customers)])
+    requests = iter([(number, push(make(each), number, token)) for number, each in enumerate(about)])
     apart = 1 / float(rate[0]) if rate else 0.0
     statuses: Counter[str] = Counter()
     latencies: list[float] = []

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 LATENCY = 0.03
 WRITE_KEY = "bench-write-key"
 CUSTOMERS = 200_000
+ORDERS = 200_000
 MEGA = 1024 * 1024
 
 
@@ -105,15 +107,17 @@ def rss(pid: int) -> int:
     return max(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def commercetools_environment(url: str) -> dict[str, str]:
+def commercetools_environment(url: str, *, orders: bool = False) -> dict[str, str]:
     """Return the settings that point to the stand-in."""
+    of_orders = ("view_orders", "view_payments", "view_discount_codes") if orders else ()
     return {
+        "ORDERS": "on" if orders else "off",
         "CTP_PROJECT_KEY": "demo-shop",
         "CTP_CLIENT_ID": "stand-in-client",
         "CTP_CLIENT_SECRET": "stand-in-secret",
         "CTP_AUTH_URL": url,
         "CTP_API_URL": url,
-        "CTP_SCOPES": "view_customers:demo-shop",
+        "CTP_SCOPES": " ".join(f"{scope}:demo-shop" for scope in ("view_customers", *of_orders)),
     }
 
 
@@ -153,4 +157,11 @@ def customer_ids(number: int) -> list[str]:
     """Return the first ids of the stand-in's customers."""
     shop = Shop("demo-shop", population=CUSTOMERS)
     with shop.lock:
-        return [customer_id for customer_id, _ in zip(shop.ids(), range(number), strict=False)]
+        return list(islice(shop.ids(), number))
+
+
+def order_ids(number: int) -> list[str]:
+    """Return the first ids of the stand-in's orders."""
+    shop = Shop("demo-shop", orders=ORDERS)
+    with shop.lock:
+        return list(islice(shop.sales.orders.ids(), number))

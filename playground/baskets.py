@@ -252,8 +252,8 @@ _PRODUCTS: Sequence[tuple[Document, Document]] = (
 )
 
 
-def random_basket(chance: random.Random, codes: Sequence[str] = ()) -> Basket:
-    """Return a basket of one to five lines: some with discounts, gifts, fees and vouchers, taxed in several ways."""
+def random_basket(chance: random.Random, codes: Sequence[str] = (), lines: int = 0) -> Basket:
+    """Return a basket of so many lines (0: one to five), with discounts, gifts, fees and vouchers, and taxes of all kinds."""
     currency = chance.choices(("EUR", "GBP", "USD", "JPY", "KWD"), (5, 2, 3, 1, 1))[0]
     rate = chance.choice((Decimal("0.19"), Decimal("0.2"), Decimal("0.075"), None))
 
@@ -266,7 +266,7 @@ def random_basket(chance: random.Random, codes: Sequence[str] = ()) -> Basket:
         return chance.random() < share
 
     items = []
-    for number in chance.sample(range(1, 200), chance.randint(1, 5)):
+    for number in chance.sample(range(1, 200), lines or chance.randint(1, 5)):
         price = amount(100, 20_000)
         off = _part(price, currency, chance.randint(1, 40)) if sometimes(0.25) else NOTHING
         was = price + amount(100, 900) if sometimes(0.2) else None

@@ -537,12 +537,13 @@ def main() -> None:
     options.add_argument("--port", type=int, default=0, help="0: any free one")
     options.add_argument("--latency", type=float, default=0, help="seconds before each answer")
     options.add_argument("--customers", type=int, default=1_000, help="made when they are looked at")
+    options.add_argument("--orders", type=int, default=0, help="of five lines, made when they are looked at")
     options.add_argument("--project-key", default="demo-shop")
     options.add_argument("--client-id", default="stand-in-client")
     options.add_argument("--client-secret", default="stand-in-secret")
     options.add_argument("--seed", type=int, default=0)
     chosen = options.parse_args()
-    shop = Shop(chosen.project_key, population=chosen.customers, seed=chosen.seed)
+    shop = Shop(chosen.project_key, population=chosen.customers, orders=chosen.orders, seed=chosen.seed)
     commercetools = CommercetoolsStandIn(
         shop,
         chosen.client_id,

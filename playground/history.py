@@ -1,32 +1,63 @@
 """Resources of one type, as commercetools' API shows them: the newest versions of each."""
 
+import hashlib
+import string
+from abc import ABC, abstractmethod
 from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import merge
 from threading import RLock
-from typing import Any, Protocol
+from typing import Any
 
 Document = dict[str, Any]
 
 
-class Originals(Protocol):
-    """Resources that are there from the start, made when they are looked at. Ids rise with the number."""
+_STEP = timedelta(seconds=1)  # between the creation of one resource of a population and the next
+_ID_BITS = 48  # of an id, that order a population
 
-    def __len__(self) -> int: ...
 
-    def id(self, index: int) -> str: ...
+class Population(ABC):
+    """Resources that are there from the start, made when they are looked at: all follows from a seed and a number."""
 
-    def index(self, resource_id: str) -> int | None: ...
+    def __init__(self, size: int, seed: int, opened: datetime) -> None:
+        self._size = size
+        self._seed = seed
+        self._opened = opened
 
-    def document(self, index: int) -> Document: ...
+    @abstractmethod
+    def document(self, index: int) -> Document:
+        """Return the resource as commercetools shows it."""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def id(self, index: int) -> str:
+        """Ids rise with the number."""
+        spread = (1 << _ID_BITS) // self._size
+        noise = self.digest(index)
+        front = f"{index * spread + int(noise[:12], 16) % spread:012x}"
+        return f"{front[:8]}-{front[8:]}-4{noise[12:15]}-a{noise[15:18]}-{noise[18:30]}"
 
     def first_beyond(self, resource_id: str) -> int:
         """Return the number of the first whose id may be greater."""
+        digits = "".join(digit for digit in resource_id if digit in string.hexdigits)[:12].ljust(12, "0")
+        return min(self._size, int(digits, 16) // ((1 << _ID_BITS) // self._size))
 
     def first_since(self, moment: datetime) -> int:
         """Return the number of the first that was made at `moment` or later."""
+        return max(0, -((self.born(0) - moment) // _STEP))
+
+    def index(self, resource_id: str) -> int | None:
+        index = self.first_beyond(resource_id)
+        return index if index < self._size and self.id(index) == resource_id else None
+
+    def digest(self, index: int) -> str:
+        return hashlib.blake2b(f"{self._seed}:{index}".encode(), digest_size=16).hexdigest()
+
+    def born(self, index: int) -> datetime:
+        return self._opened - (self._size - index) * _STEP
 
 
 class History(Mapping[str, Document]):
@@ -35,7 +66,7 @@ class History(Mapping[str, Document]):
     Of each the newest `keep` versions are kept. While `lock` is held nothing changes.
     """
 
-    def __init__(self, lock: RLock, keep: int, originals: Originals | None = None) -> None:
+    def __init__(self, lock: RLock, keep: int, originals: Population | None = None) -> None:
         self._lock = lock
         self._keep = keep
         self._originals = originals

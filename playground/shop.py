@@ -6,14 +6,13 @@ calls give the same bytes. One writer at a time; any number of readers beside it
 """
 
 import copy
-import hashlib
 import random
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from playground.history import Document, History
+from playground.history import Document, History, Population
 from playground.notifications import CLIENT, Action, Format, Project, Publish, Raised, Resources, Wanted, iso, sometimes
 from playground.shop_orders import Sales
 
@@ -38,9 +37,6 @@ GARBAGE: Mapping[bytes, str] = {
 }
 """Data that is no notification, each with the reason that its dead letter must have."""
 
-_STEP = timedelta(seconds=1)  # between the creation of one customer of the initial population and the next
-_ID_BITS = 48  # of an id, that order the initial population
-
 
 class Shop:
     """The customers of one project, and in `sales` its orders, as commercetools' API shows them.
@@ -62,6 +58,7 @@ class Shop:
         changes: Wanted = True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         population: int = 0,
+        orders: int = 0,
         keep: int = 10,
     ) -> None:
         self.project_key = project_key
@@ -74,12 +71,12 @@ class Shop:
         self.groups: Mapping[str, Document] = {
             group["id"]: group for group in (self._group(n, key) for n, key in enumerate(("vip", "b2b", None)))
         }
-        originals = _Population(population, seed, self._project.now, tuple(self.groups))
+        originals = _Customers(population, seed, self._project.now, tuple(self.groups))
         self.customers = History(self.lock, keep, originals)
         """The current state of each customer by id."""
         identifiers = ("key", "externalId", "customerNumber")
         self._resources = Resources(self._project, "customer", self.customers, identifiers)
-        self.sales = Sales(self._project, keep)
+        self.sales = Sales(self._project, keep, orders, seed)
         """The orders, payments and discount codes."""
 
     # What a reader sees
@@ -266,46 +263,16 @@ class Shop:
                 return customer_id
 
 
-class _Population:
-    """The customers from the start: everything about one follows from the seed and a number."""
+class _Customers(Population):
+    """The customers from the start."""
 
     def __init__(self, size: int, seed: int, opened: datetime, groups: Sequence[str]) -> None:
-        self._size = size
-        self._seed = seed
-        self._opened = opened
+        super().__init__(size, seed, opened)
         self._groups = groups
 
-    def __len__(self) -> int:
-        return self._size
-
-    def id(self, index: int) -> str:
-        """Ids rise with the number."""
-        spread = (1 << _ID_BITS) // self._size
-        noise = self._digest(index)
-        front = f"{index * spread + int(noise[:12], 16) % spread:012x}"
-        return f"{front[:8]}-{front[8:]}-4{noise[12:15]}-a{noise[15:18]}-{noise[18:30]}"
-
-    def first_beyond(self, customer_id: str) -> int:
-        """The number of the first customer whose id may be greater."""
-        digits = "".join(digit for digit in customer_id if digit in string.hexdigits)[:12].ljust(12, "0")
-        return min(self._size, int(digits, 16) // ((1 << _ID_BITS) // self._size))
-
-    def first_since(self, moment: datetime) -> int:
-        return max(0, -((self._born(0) - moment) // _STEP))
-
-    def index(self, customer_id: str) -> int | None:
-        index = self.first_beyond(customer_id)
-        return index if index < self._size and self.id(index) == customer_id else None
-
     def document(self, index: int) -> Document:
-        person = _person(random.Random(self._digest(index)), index + 1, self._groups)
-        return _customer(self.id(index), self._born(index), person)
-
-    def _digest(self, index: int) -> str:
-        return hashlib.blake2b(f"{self._seed}:{index}".encode(), digest_size=16).hexdigest()
-
-    def _born(self, index: int) -> datetime:
-        return self._opened - (self._size - index) * _STEP
+        person = _person(random.Random(self.digest(index)), index + 1, self._groups)
+        return _customer(self.id(index), self.born(index), person)
 
 
 def _customer(customer_id: str, now: datetime, fields: Mapping[str, object]) -> Document:

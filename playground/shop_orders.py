@@ -5,6 +5,7 @@ https://docs.commercetools.com/api/projects/messages/order-messages
 """
 
 import copy
+import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from playground.baskets import Basket, random_basket
-from playground.history import Document, History
+from playground.history import Document, History, Population
 from playground.notifications import CLIENT, Action, Numbered, Project, Raised, Resources, iso, sometimes
 
 _STATES = ("Open", "Confirmed", "Complete", "Cancelled")
@@ -48,10 +49,11 @@ class Sales:
     `deeds`, `baskets` and `refunds` are the shop's books: all that happened, in Decimals where it is money.
     """
 
-    def __init__(self, project: Project, keep: int) -> None:
+    def __init__(self, project: Project, keep: int, population: int = 0, seed: int = 0) -> None:
         self._project = project
         self._random = project.random
-        histories = [History(project.lock, keep) for _ in range(3)]
+        originals = _Orders(population, seed, project.now)
+        histories = [History(project.lock, keep, originals), *(History(project.lock, keep) for _ in range(2))]
         self.orders, self.payments, self.discount_codes = histories
         self._orders = Resources(project, "order", self.orders, ("orderNumber",))
         self._payments = Resources(project, "payment", self.payments)
@@ -98,18 +100,7 @@ class Sales:
             basket = basket or random_basket(self._random, list(self.discount_codes))
             now = self._project.tick()
             self._numbers += 1
-            order = {
-                **self._born(now),
-                "orderNumber": f"O-{self._numbers:06}",
-                "orderState": "Open",
-                "syncInfo": [],
-                "returnInfo": [],
-                "origin": "Customer",
-                "inventoryMode": "None",
-                "taxRoundingMode": "HalfEven",
-                "taxCalculationMode": "LineItemLevel",
-                **basket.amounts(),
-            }
+            order = _order(self._born(now), self._numbers, basket)
             order = {
                 name: value for name, value in {**order, **copy.deepcopy(dict(fields))}.items() if value is not None
             }
@@ -306,17 +297,7 @@ class Sales:
         self.deeds += [Deed(kind, document["id"], version, at, fields) for kind, version, fields in told]
 
     def _born(self, now: datetime) -> Document:
-        moment = iso(now)
-        return {
-            "id": self._project.uuid(),
-            "version": 1,
-            "versionModifiedAt": moment,
-            "lastMessageSequenceNumber": 1,
-            "createdAt": moment,
-            "lastModifiedAt": moment,
-            "createdBy": CLIENT,
-            "lastModifiedBy": CLIENT,
-        }
+        return _new(self._project.uuid(), now)
 
     def _other_basket(self, order: Document) -> Basket:
         codes = [one["discountCode"]["id"] for one in order["discountCodes"]]
@@ -324,6 +305,43 @@ class Sales:
             basket = random_basket(self._random, codes)
             if basket.currency == order["totalPrice"]["currencyCode"]:
                 return basket
+
+
+class _Orders(Population):
+    """The orders from the start, of five lines each."""
+
+    def document(self, index: int) -> Document:
+        basket = random_basket(random.Random(self.digest(index)), lines=5)
+        return _order(_new(self.id(index), self.born(index)), index, basket)
+
+
+def _new(resource_id: str, now: datetime) -> Document:
+    moment = iso(now)
+    return {
+        "id": resource_id,
+        "version": 1,
+        "versionModifiedAt": moment,
+        "lastMessageSequenceNumber": 1,
+        "createdAt": moment,
+        "lastModifiedAt": moment,
+        "createdBy": CLIENT,
+        "lastModifiedBy": CLIENT,
+    }
+
+
+def _order(born: Document, number: int, basket: Basket) -> Document:
+    return {
+        **born,
+        "orderNumber": f"O-{number:06}",
+        "orderState": "Open",
+        "syncInfo": [],
+        "returnInfo": [],
+        "origin": "Customer",
+        "inventoryMode": "None",
+        "taxRoundingMode": "HalfEven",
+        "taxCalculationMode": "LineItemLevel",
+        **basket.amounts(),
+    }
 
 
 def _money(amount: Decimal, currency: str) -> Document:
