@@ -19,7 +19,7 @@ from service.commercetools.client import CommercetoolsProject, RequestRefused, S
 from service.commercetools.customer import CUSTOMER
 from service.commercetools.order import ORDER
 from service.commercetools.payment import PAYMENT
-from service.commercetools.resource import CannotRead
+from service.commercetools.resource import AnyResource, CannotRead, ResourceType
 from service.config import (
     CommercetoolsSettings,
     ConfigError,
@@ -350,22 +350,8 @@ def _needed(key: str, orders: Orders) -> str:
 
 def _of_orders(project: CommercetoolsProject, key: str, scopes: frozenset[str]) -> Findings:
     """Read an order and a payment, and look for the scope of the coupon's text."""
-    for of, without in (
-        (ORDER, "no event of an order or a refund can be told"),
-        (PAYMENT, "no refund can be told"),
-    ):
-        what = f"commercetools {of.path}"
-        try:
-            found = project.page_after(of, "", limit=1).documents
-        except CannotRead as problem:
-            if isinstance(problem, RequestRefused) and problem.status == HTTPStatus.FORBIDDEN:
-                text = f"{problem}: this API client lacks view_{of.path}:{key}, and without it {without}"
-                todo = f"Create an API client with {_needed(key, Orders.ON)}, and name these in CTP_SCOPES."
-                yield Finding(what, Status.FAILED, text, todo)
-            else:
-                yield Finding(what, Status.FAILED, str(problem), what_to_do(problem))
-            continue
-        yield Finding(what, Status.OK, f"of the project {key} can be read{'' if found else '; there is none yet'}")
+    yield _of_one(project, key, ORDER, "no event of an order or a refund can be told")
+    yield _of_one(project, key, PAYMENT, "no refund can be told")
     if scopes and scopes.isdisjoint({f"{can}:{key}" for can in _CAN_READ_CODES}):
         yield Finding(
             "commercetools codes",
@@ -373,6 +359,20 @@ def _of_orders(project: CommercetoolsProject, key: str, scopes: frozenset[str]) 
             f"view_discount_codes:{key} is missing: events have no coupon, since the text of a code cannot be read",
             f"Create an API client with {_needed(key, Orders.ON)}, and name these in CTP_SCOPES.",
         )
+
+
+def _of_one(project: CommercetoolsProject, key: str, of: ResourceType[AnyResource], without: str) -> Finding:
+    """Read one resource of a type. `without` says what follows where that is not allowed."""
+    what = f"commercetools {of.path}"
+    try:
+        found = project.page_after(of, "", limit=1).documents
+    except CannotRead as problem:
+        if isinstance(problem, RequestRefused) and problem.status == HTTPStatus.FORBIDDEN:
+            text = f"{problem}: this API client lacks view_{of.path}:{key}, and without it {without}"
+            todo = f"Create an API client with {_needed(key, Orders.ON)}, and name these in CTP_SCOPES."
+            return Finding(what, Status.FAILED, text, todo)
+        return Finding(what, Status.FAILED, str(problem), what_to_do(problem))
+    return Finding(what, Status.OK, f"of the project {key} can be read{'' if found else '; there is none yet'}")
 
 
 _CAN_READ_CODES = ("view_discount_codes", "manage_discount_codes", "manage_project")
