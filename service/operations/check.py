@@ -48,7 +48,7 @@ from service.segment.types import NotDelivered
 from service.serving.decoding import Malformed
 from service.serving.upstream import session, timeout
 from service.transformation.mapping import ShopMapping
-from service.transformation.rules import identify_rules_by
+from service.transformation.rules import fingerprint_by, identify_rules_by
 
 TEST_USER_ID = "commercetools-segment-check"
 
@@ -255,7 +255,7 @@ def _of_the_mapping(environment: Mapping[str, str], settings: Settings) -> tuple
         rules = identify_rules_by(replace(settings, mapping_file=file))
     except ConfigError as error:
         return None, [Finding(what, Status.FAILED, str(error), "The service does not start until that is corrected.")]
-    text = f"{rules.mapping.name}: {len(rules.mapping.identify.traits)} traits, rules {rules.fingerprint}"
+    text = f"{rules.mapping.name}: {len(rules.mapping.identify.traits)} traits, rules {fingerprint_by(settings, rules)}"
     return rules.mapping, [Finding(what, Status.OK, text)]
 
 
