@@ -68,17 +68,22 @@ def explain(
     read: Annotated[
         bool,
         typer.Option(
-            "--read", help="Read the customer from commercetools now, as the service does. Needs the CTP_ settings."
+            "--read", help="Read what it is about from commercetools now, as the service does. Needs the CTP_ settings."
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Explain a push body, a notification or a customer: its outcome and why, and what Segment would get.
+    """Explain a push body, a notification, a customer, an order or a payment: its outcome, why, and what Segment gets.
 
     Takes a push (wrapped or not, or in an Eventarc event), a notification in Platform or CloudEvents format, a
-    customer, or an answer of commercetools' API with customers in it, of which it takes the first. Shows for each trait
-    where it comes from, or why it is missing. Sends nothing, and uses no network without --read. The service's own
-    settings apply: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, SEGMENT_WRITE_KEY …
+    customer, an order, a payment, or an answer of commercetools' API with these in it, of which it takes the first.
+    Shows for each trait where it comes from, or why it is missing. Sends nothing, and uses no network without --read.
+    The service's own settings apply: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, SEGMENT_WRITE_KEY, ORDERS …
+
+    Of an order it shows who bought, and where each amount comes from, line by line. An order alone is explained as at
+    its OrderCreated. The order of a payment is found only with --read. Where ORDERS is off, the outcome is Ignored, and
+    what ORDERS=on would send is shown apart from it (in JSON: "otherwise"); so it is where a notification of an order
+    lacks the CTP_ settings.
 
     Exits with 0 if the message would be delivered or ignored, and with 1 if it would be refused or fail, or if the
     outcome is only known with --read.
@@ -114,10 +119,10 @@ def check(
 ) -> None:
     """Check the configuration, commercetools, Segment and Google: one line each, and what to do if something is wrong.
 
-    Checks the settings; commercetools' token, scopes and customers; Segment; the commercetools Subscription and its
-    health; the topic, the push subscription, dead letters and their grants. Changes nothing. A line says "cannot tell"
-    where a permission is missing. The Subscription needs an API client with manage_subscriptions, Google's side needs
-    application default credentials.
+    Checks the settings; commercetools' token, scopes and customers, with ORDERS=on also orders and payments; Segment;
+    the commercetools Subscription, its Messages and its health; the topic, the push subscription, dead letters and
+    their grants. Changes nothing. A line says "cannot tell" where a permission is missing. The Subscription needs an
+    API client with manage_subscriptions, Google's side needs application default credentials.
 
     Exits with 1 if a line says "failed".
     """
@@ -149,9 +154,10 @@ def subscribe(
 ) -> None:
     """Create the commercetools Subscription for the topic, or update it.
 
-    It gets what this configuration needs: the changes of customers, and CustomerDeleted if erasure is by e-mail
-    address. A Subscription whose delivery has stopped is restarted. Needs the CTP_ settings of an API client with
-    manage_subscriptions, and a topic to which commercetools may publish.
+    It gets what this configuration needs: the changes of customers; CustomerDeleted if erasure is by e-mail address;
+    and with ORDERS=on the Messages of orders and payments, which ORDERS=off takes away. A Subscription whose delivery
+    has stopped is restarted. Needs the CTP_ settings of an API client with manage_subscriptions, and a topic to which
+    commercetools may publish.
     """
     from service.operations import subscription as operation
 
@@ -389,7 +395,10 @@ def mapping_show(
     *,
     data: Annotated[
         bool,
-        typer.Option("--data", help="Show each field of a customer that leaves the shop, and to which Segment source."),
+        typer.Option(
+            "--data",
+            help="Show each field of a customer (with ORDERS=on of an order too) that leaves the shop.",
+        ),
     ] = False,
     defaults: Annotated[bool, typer.Option("--defaults", help="Print the built-in rules as a mapping file.")] = False,
     as_json: AsJson = False,

@@ -3,7 +3,6 @@
 service/app.py decides which HTTP answer an outcome gets.
 """
 
-import hashlib
 import os
 import re
 import time
@@ -53,7 +52,7 @@ from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules
 from service.transformation.facts import Due
 from service.transformation.order import OrderRules
-from service.transformation.rules import identify_rules_by
+from service.transformation.rules import fingerprint_by, identify_rules_by
 
 _DELIVERED = Outcome(Ending.DELIVERED)
 _DELIVERED_AGAIN = Outcome(Ending.DELIVERED, "and a newer state, which may have arrived before it")
@@ -318,15 +317,8 @@ def integration_by(
         project_key=settings.commercetools.project_key if settings.commercetools else None,
         set_aside=set_aside,
         suppress=suppress or _suppressing(settings),
-        fingerprint=_fingerprint(settings, rules),
+        fingerprint=fingerprint_by(settings, rules),
     )
-
-
-def _fingerprint(settings: Settings, rules: IdentifyRules) -> str:
-    if settings.orders is Orders.OFF:
-        return rules.fingerprint
-    both = rules.fingerprint + OrderRules.beside(rules, settings.order_imports).fingerprint
-    return hashlib.sha256(both.encode()).hexdigest()[: len(rules.fingerprint)]
 
 
 def _suppressing(settings: Settings) -> Suppress:

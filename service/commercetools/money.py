@@ -37,6 +37,13 @@ def number(fine: int) -> float | int:
     return fine / _UNIT if rest else whole  # the division of integers is exactly rounded
 
 
+def text(fine: int, digits: int) -> str:
+    """Return an amount in major units, exactly, with at least so many digits after the point."""
+    whole, rest = divmod(abs(fine), _UNIT)
+    fraction = f"{rest:0{_FINEST}}".rstrip("0").ljust(digits, "0")
+    return f"{'-' if fine < 0 else ''}{whole}{'.' if fraction else ''}{fraction}"
+
+
 def rounded(fine: int, digits: int) -> int:
     """Return an amount with so many digits after the point, rounded half to even."""
     unit: int = 10 ** (_FINEST - digits)

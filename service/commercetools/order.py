@@ -25,7 +25,10 @@ class Discounted:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line item, or with `custom` a custom line item. `price` is for one unit, before the discounts on the cart."""
+    """A line item, or with `custom` a custom line item. `price` is for one unit, before the discounts on the cart.
+
+    `reduced` tells that it is the price with a discount on the product, `price.discounted`.
+    """
 
     id: str
     quantity: int
@@ -33,6 +36,7 @@ class Line:
     total: Money | None
     custom: bool
     gift: bool = False
+    reduced: bool = False
     product_id: str | None = None
     sku: str | None = None
     variant: str | None = None
@@ -44,11 +48,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Shipping:
-    """One way of shipping: its list price, the price with its own discount, and what is left of that without tax."""
+    """One way of shipping: its list price, the price with its own discount, and what is left of that without tax.
+
+    `method` is its position in `shipping`, None for that of `shippingInfo`.
+    """
 
     price: Money | None
     discounted: Money | None
     net: Money | None
+    method: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +242,7 @@ def read_order(document: Mapping[str, Any]) -> Order:
     if created_at is None:
         raise Malformed("the order is not valid: createdAt: Missing data for required field")
     taxed, taxed_shipping = loaded["taxed"] or {}, loaded["taxed_shipping"] or {}
-    infos = [loaded["single"], *(one["info"] for one in loaded["multiple"] or ())]
+    multiple = [(method, one["info"]) for method, one in enumerate(loaded["multiple"] or ())]
     return Order(
         id=loaded["id"],
         version=loaded["version"],
@@ -246,7 +254,9 @@ def read_order(document: Mapping[str, Any]) -> Order:
         gross=money_of(taxed.get("gross")),
         shipping_net=money_of(taxed_shipping.get("net")),
         discount_on_total=money_of((loaded["discount_on_total"] or {}).get("amount")),
-        shipping=tuple(_shipping(info) for info in infos if info is not None),
+        shipping=tuple(
+            _shipping(info, method) for method, info in [(None, loaded["single"]), *multiple] if info is not None
+        ),
         lines=(
             *(_line(line) for line in loaded["lines"] or ()),
             *(_custom_line(line) for line in loaded["custom_lines"] or ()),
@@ -274,11 +284,12 @@ def _coupons(codes: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def _shipping(info: Mapping[str, Any]) -> Shipping:
+def _shipping(info: Mapping[str, Any], method: int | None) -> Shipping:
     return Shipping(
         price=money_of(info["price"]),
         discounted=money_of((info["discounted"] or {}).get("value")),
         net=money_of((info["taxed"] or {}).get("net")),
+        method=method,
     )
 
 
@@ -299,14 +310,15 @@ def _discounted(several: Sequence[Mapping[str, Any]] | None) -> tuple[Discounted
 def _line(line: Mapping[str, Any]) -> Line:
     variant, price = line["variant"] or {}, line["price"] or {}
     number = variant.get("id")
-    discounted_price = (price.get("discounted") or {}).get("value")
+    reduced = money_of((price.get("discounted") or {}).get("value"))
     return Line(
         id=line["id"] or "",
         quantity=line["quantity"],
-        price=money_of(discounted_price) or money_of(price.get("value")),
+        price=reduced or money_of(price.get("value")),
         total=money_of(line["total"]),
         custom=False,
         gift=line["mode"] == "GiftLineItem",
+        reduced=reduced is not None,
         product_id=line["product_id"],
         sku=variant.get("sku"),
         variant=variant.get("key") or variant.get("sku") or (str(number) if number is not None else None),

@@ -17,11 +17,14 @@ from rich.text import Text
 
 from service.commercetools.client import CommercetoolsProject, RequestRefused, ScopesRefused
 from service.commercetools.customer import CUSTOMER
-from service.commercetools.resource import CannotRead
+from service.commercetools.order import ORDER
+from service.commercetools.payment import PAYMENT
+from service.commercetools.resource import AnyResource, CannotRead, ResourceType
 from service.config import (
     CommercetoolsSettings,
     ConfigError,
     Erasure,
+    Orders,
     PushAuth,
     Settings,
     UserIdField,
@@ -35,6 +38,7 @@ from service.operations.subscription import (
     differences,
     found_subscription,
     look_at_key,
+    missing_messages,
     topic_of,
     wanted_subscription,
 )
@@ -44,7 +48,7 @@ from service.segment.types import NotDelivered
 from service.serving.decoding import Malformed
 from service.serving.upstream import session, timeout
 from service.transformation.mapping import ShopMapping
-from service.transformation.rules import identify_rules_by
+from service.transformation.rules import fingerprint_by, identify_rules_by
 
 TEST_USER_ID = "commercetools-segment-check"
 
@@ -146,7 +150,7 @@ def _all(environment: Mapping[str, str], names: Names, *, send_test_event: bool)
     yield from finding
     project = CommercetoolsProject(settings.commercetools) if settings.commercetools else None
     if project is not None and settings.commercetools is not None:
-        yield from _of_commercetools(project, settings.commercetools)
+        yield from _of_commercetools(project, settings.commercetools, settings.orders)
     if mapping is not None:
         yield _of_types(project, mapping, settings)
     yield from _of_segment(settings, send_test_event=send_test_event)
@@ -183,6 +187,13 @@ def _of_the_settings(settings: Settings) -> Findings:
             Status.WARNING,
             "none: only notifications that bring the customer can be delivered, and they may be stale",
             "Set CTP_PROJECT_KEY, CTP_CLIENT_ID, CTP_CLIENT_SECRET, CTP_AUTH_URL, CTP_API_URL and CTP_SCOPES.",
+        )
+    if settings.commercetools is None and settings.orders is Orders.ON:
+        yield Finding(
+            "ORDERS",
+            Status.FAILED,
+            "on, without CTP_ settings: each order and payment must be read, so each of their notifications fails",
+            "Set the CTP_ settings, or ORDERS to off.",
         )
     if settings.commercetools is None and settings.erasure is not Erasure.OFF:
         yield Finding(
@@ -244,7 +255,7 @@ def _of_the_mapping(environment: Mapping[str, str], settings: Settings) -> tuple
         rules = identify_rules_by(replace(settings, mapping_file=file))
     except ConfigError as error:
         return None, [Finding(what, Status.FAILED, str(error), "The service does not start until that is corrected.")]
-    text = f"{rules.mapping.name}: {len(rules.mapping.identify.traits)} traits, rules {rules.fingerprint}"
+    text = f"{rules.mapping.name}: {len(rules.mapping.identify.traits)} traits, rules {fingerprint_by(settings, rules)}"
     return rules.mapping, [Finding(what, Status.OK, text)]
 
 
@@ -289,12 +300,13 @@ def _judged(differences: Sequence[Difference]) -> tuple[Status, str]:
 # commercetools
 
 
-def _of_commercetools(project: CommercetoolsProject, settings: CommercetoolsSettings) -> Findings:
+def _of_commercetools(project: CommercetoolsProject, settings: CommercetoolsSettings, orders: Orders) -> Findings:
     key = settings.project_key
+    needed = _needed(key, orders)
     try:
         scopes = project.granted_scopes()
     except ScopesRefused as problem:
-        yield _of_refused_scopes(settings, problem)
+        yield _of_refused_scopes(settings, problem, needed)
         return
     except CannotRead as problem:
         yield Finding("commercetools token", Status.FAILED, str(problem), what_to_do(problem))
@@ -308,13 +320,15 @@ def _of_commercetools(project: CommercetoolsProject, settings: CommercetoolsSett
         yield Finding("commercetools customers", Status.OK, f"of the project {key} can be read")
     except CannotRead as problem:
         yield Finding("commercetools customers", Status.FAILED, str(problem), what_to_do(problem))
-    manages = {f"manage_customers:{key}", f"manage_project:{key}"} & scopes
+    if orders is Orders.ON:
+        yield from _of_orders(project, key, scopes)
+    manages = {f"{manage}:{key}" for manage in _MORE_THAN_NEEDED} & scopes
     if manages:
         yield Finding(
             "commercetools scopes",
             Status.WARNING,
             f"{', '.join(sorted(manages))}: more than the service needs",
-            f"Create an API client with only {_needed(key)}. To change CTP_SCOPES alone does not help: commercetools "
+            f"Create an API client with only {needed}. To change CTP_SCOPES alone does not help: commercetools "
             "gives this API client no token for lesser scopes.",
         )
 
@@ -322,11 +336,49 @@ def _of_commercetools(project: CommercetoolsProject, settings: CommercetoolsSett
 _CAN_READ_GROUPS = ("view_customer_groups", "manage_customer_groups", "manage_project")
 
 
-def _needed(key: str) -> str:
-    return f"view_customers:{key} and view_customer_groups:{key}"
+_MORE_THAN_NEEDED = frozenset(
+    ("manage_project", "manage_customers", "manage_orders", "manage_payments", "manage_discount_codes")
+)
 
 
-def _of_refused_scopes(settings: CommercetoolsSettings, problem: ScopesRefused) -> Finding:
+def _needed(key: str, orders: Orders) -> str:
+    """Return the scopes of an API client for the service, in words."""
+    of_orders = ["view_orders", "view_payments", "view_discount_codes"] if orders is Orders.ON else []
+    *names, last = (f"{name}:{key}" for name in ("view_customers", *of_orders, "view_customer_groups"))
+    return f"{', '.join(names)} and {last}"
+
+
+def _of_orders(project: CommercetoolsProject, key: str, scopes: frozenset[str]) -> Findings:
+    """Read an order and a payment, and look for the scope of the coupon's text."""
+    yield _of_one(project, key, ORDER, "no event of an order or a refund can be told")
+    yield _of_one(project, key, PAYMENT, "no refund can be told")
+    if scopes and scopes.isdisjoint({f"{can}:{key}" for can in _CAN_READ_CODES}):
+        yield Finding(
+            "commercetools codes",
+            Status.WARNING,
+            f"view_discount_codes:{key} is missing: events have no coupon, since the text of a code cannot be read",
+            f"Create an API client with {_needed(key, Orders.ON)}, and name these in CTP_SCOPES.",
+        )
+
+
+def _of_one(project: CommercetoolsProject, key: str, of: ResourceType[AnyResource], without: str) -> Finding:
+    """Read one resource of a type. `without` says what follows where that is not allowed."""
+    what = f"commercetools {of.path}"
+    try:
+        found = project.page_after(of, "", limit=1).documents
+    except CannotRead as problem:
+        if isinstance(problem, RequestRefused) and problem.status == HTTPStatus.FORBIDDEN:
+            text = f"{problem}: this API client lacks view_{of.path}:{key}, and without it {without}"
+            todo = f"Create an API client with {_needed(key, Orders.ON)}, and name these in CTP_SCOPES."
+            return Finding(what, Status.FAILED, text, todo)
+        return Finding(what, Status.FAILED, str(problem), what_to_do(problem))
+    return Finding(what, Status.OK, f"of the project {key} can be read{'' if found else '; there is none yet'}")
+
+
+_CAN_READ_CODES = ("view_discount_codes", "manage_discount_codes", "manage_project")
+
+
+def _of_refused_scopes(settings: CommercetoolsSettings, problem: ScopesRefused, needed: str) -> Finding:
     """Explain invalid_scope: the API client has other scopes than CTP_SCOPES requests."""
     text = f"{problem}: the API client does not have all of the requested scopes, {', '.join(settings.scopes.split())}"
     try:
@@ -340,7 +392,7 @@ def _of_refused_scopes(settings: CommercetoolsSettings, problem: ScopesRefused) 
         "commercetools token",
         Status.FAILED,
         text,
-        f"Create an API client with {_needed(settings.project_key)} (the scopes of an existing one cannot change), or "
+        f"Create an API client with {needed} (the scopes of an existing one cannot change), or "
         "set CTP_SCOPES to scopes that it has, by their own names: with manage_project it gets no token for "
         "view_customers.",
     )
@@ -399,15 +451,21 @@ def _of_the_subscription(found: Mapping[str, Any], settings: Settings, topic: st
         text = "is not a Google Pub/Sub topic" if named is None else f"{named} is not the name of a topic"
         yield Finding("Subscription's topic", Status.FAILED, text, "See commercetools-segment subscribe.")
         return
+    missing = "; ".join(f"{of}: {', '.join(types)}" for of, types in missing_messages(found, settings).items())
+    if missing:
+        text = f"these are missing, and what follows from them is not told: {missing}"
+        todo = "commercetools-segment subscribe adds them; --dry-run shows the difference."
+        yield Finding("Subscription's Messages", Status.FAILED, text, todo)
+    told = {"status", "messages"} if missing else {"status"}
     changes = [
-        change for change in differences(found, wanted_subscription(settings, topic, key)) if change.what != "status"
+        change for change in differences(found, wanted_subscription(settings, topic, key)) if change.what not in told
     ]
     if changes:
         text = "; ".join(f"{change.what}: {change.now} instead of {change.wanted}" for change in changes)
         yield Finding(
             "Subscription's contents", Status.WARNING, text, "commercetools-segment subscribe --dry-run shows it."
         )
-    else:
+    elif not missing:
         yield Finding("Subscription's contents", Status.OK, "what this configuration needs")
 
 

@@ -1,4 +1,4 @@
-"""explain: what a push, a notification or a customer is, its outcome, and exactly what Segment would get.
+"""explain: what a push, a notification, a customer, an order or a payment is, its outcome, and what Segment would get.
 
 It runs the service's own code (service.integration), with functions that record instead of calling upstreams.
 """
@@ -16,27 +16,31 @@ from rich.text import Text
 from service.commercetools.client import CommercetoolsClient
 from service.commercetools.customer import CUSTOMER, Customer
 from service.commercetools.notification import Notification, read_notification
-from service.commercetools.resource import AnyResource, Resource, ResourceType
-from service.config import ClearTraits, Settings, UserIdField
+from service.commercetools.order import ORDER, Order
+from service.commercetools.payment import PAYMENT, Payment
+from service.commercetools.resource import AnyResource, ResourceType
+from service.config import ClearTraits, Orders, Settings, UserIdField
 from service.integration import integration_by
-from service.kinds import Now, Reads, included
+from service.kinds import Now, Reads, included, without_an_api_client
 from service.operations import Exit, Output, command_settings, commercetools_of, plain
+from service.operations.explain_orders import Sold, document_of, sold, tables_of
+from service.operations.given import Given, as_notification, given_in
 from service.operations.origins import Origin, consents, origins
 from service.outcome import Ending, Outcome
 from service.pubsub.envelope import PushMessage, open_envelope
 from service.segment.client import create_segment_client
 from service.segment.library import MAX_MSG_SIZE
 from service.segment.types import NotDelivered, SegmentEvent, SegmentIntegrationResult, Suppression
-from service.serving.decoding import Malformed, json_object
+from service.serving.decoding import json_object
 from service.transformation import IdentifyRules, transform_customer_to_segment
+from service.transformation.order import OrderRules
 from service.transformation.rules import identify_rules_by
 
 _READ_SECONDS = 28.0  # as long as the service gives a push
 _KIB = 1024
 _NO_KEY = "explain-without-a-write-key"
-
-# Fields that no customer has: of a reference, a message, an order or cart, a business unit, a Subscription, a payment.
-_OF_OTHERS = frozenset({"typeId", "resource", "lineItems", "unitType", "destination", "amountPlanned"})
+_NOTHING_SOLD = Sold()
+_OF_SALES = (ORDER.type_id, PAYMENT.type_id)
 
 
 class _NotRead(Exception):
@@ -45,7 +49,10 @@ class _NotRead(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The result of `explain`. `ending` is None if only a read would give the outcome."""
+    """The result of `explain`. `ending` is None if only a read would give the outcome.
+
+    `otherwise` is what it would be with what `needs` names, where an event of an order or a refund lacks that.
+    """
 
     what: list[tuple[str, str]]
     ending: Ending | None
@@ -56,10 +63,13 @@ class Explanation:
     erased: str | None
     how: str
     notes: list[str]
+    sold: Sold = _NOTHING_SOLD
+    needs: Sequence[str] = ()
+    otherwise: "Explanation | None" = None
 
     @property
     def event(self) -> Mapping[str, Any] | None:
-        """The identify, None if there is none."""
+        """The first event, None if there is none."""
         return self.events[0] if self.events else None
 
     @property
@@ -68,7 +78,7 @@ class Explanation:
 
 
 def run(body: bytes, output: Output, *, read: bool) -> Exit:
-    """Explain `body`; with `read`, read the customer from commercetools as the service does.
+    """Explain `body`; with `read`, read the customer, order or payment from commercetools as the service does.
 
     Raises ConfigError if the settings contradict themselves, or lack what `read` needs.
     """
@@ -78,32 +88,55 @@ def run(body: bytes, output: Output, *, read: bool) -> Exit:
         commercetools_of(settings)
     explanation = explained(body, settings, read=read, write_key_is_set=write_key_is_set)
     if output.as_json:
-        output.document(
-            {
-                "what": dict(explanation.what),
-                "outcome": str(explanation.ending or "Unknown").lower(),
-                "reason": explanation.reason,
-                "event": explanation.event,
-                "events": explanation.events,
-                "size": explanation.size,
-                "traits": [
-                    {"trait": one.name, "value": one.value, "why": one.why, "sent": one.sent, "line": one.line or None}
-                    for one in explanation.traits
-                ],
-                "erased": explanation.erased,
-                "notes": explanation.notes,
-            }
-        )
+        output.document(_document(explanation))
     else:
         _print(explanation, output)
     return explanation.exit_code
 
 
+def _document(explanation: Explanation) -> dict[str, Any]:
+    otherwise = explanation.otherwise
+    return {
+        "what": dict(explanation.what),
+        "outcome": str(explanation.ending or "Unknown").lower(),
+        "reason": explanation.reason,
+        "event": explanation.event,
+        "events": explanation.events,
+        "size": explanation.size,
+        "traits": [
+            {"trait": one.name, "value": one.value, "why": one.why, "sent": one.sent, "line": one.line or None}
+            for one in explanation.traits
+        ],
+        **document_of(explanation.sold),
+        "erased": explanation.erased,
+        "notes": explanation.notes,
+        "otherwise": {"needs": explanation.needs, **_document(otherwise)} if otherwise is not None else None,
+    }
+
+
 def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: bool = True) -> Explanation:
     """Handle `body` by the service's own code, and return what it did. Nothing is sent; only `read` reads."""
-    customers, given_as = customers_in(body)
-    customer = customers[0] if customers else None
-    noted = _Noting(settings, read=read, customer_given=customer is not None)
+    given = given_in(body)
+    noted = _Noting(settings, read=read, is_given=bool(given.documents))
+    explanation, about = _explained(body, given, settings, noted, write_key_is_set=write_key_is_set)
+    if about is None or about.resource_type not in _OF_SALES:
+        return explanation
+    needs = ["ORDERS=on"] if settings.orders is Orders.OFF else []
+    needs += ["the CTP_ settings"] if settings.commercetools is None and not given.documents else []
+    if not needs:
+        return explanation
+    switched_on = replace(settings, orders=Orders.ON)
+    is_given = bool(given.documents) or settings.commercetools is None
+    noted = _Noting(switched_on, read=read, is_given=is_given)
+    otherwise, _ = _explained(body, given, switched_on, noted, write_key_is_set=write_key_is_set)
+    lacking = f"An event of an order or a refund needs {' and '.join(needs)}: below is what would be sent then."
+    return replace(explanation, notes=[*explanation.notes, lacking], needs=needs, otherwise=otherwise)
+
+
+def _explained(
+    body: bytes, given: Given, settings: Settings, noted: "_Noting", *, write_key_is_set: bool
+) -> tuple[Explanation, Notification | None]:
+    """Return what the service does by these settings, and the notification, if it is one."""
     integration = integration_by(
         settings,
         send=noted.send,
@@ -112,26 +145,46 @@ def explained(body: bytes, settings: Settings, *, read: bool, write_key_is_set: 
         suppress=noted.suppress,
         set_aside=noted.set_aside if settings.dead_letter_topic else None,
     )
-    given = body if customer is None else _as_notification(customer, integration.project_key)
+    pushed = as_notification(given, integration.project_key) if given.documents else body
     ending: Ending | None
     try:
-        outcome = integration.handle(given, {}, time.monotonic() + _READ_SECONDS)
+        outcome = integration.handle(pushed, {}, time.monotonic() + _READ_SECONDS)
         ending, reason = outcome.ending, outcome.reason
     except _NotRead as not_read:
-        ending, reason, outcome = None, str(not_read), _opened(given)
+        ending, reason, outcome = None, str(not_read), _opened(pushed)
     if noted.events:
-        noted.notes += _doubts_about_the_message_id(settings, customer, write_key_is_set=write_key_is_set)
-    what = [("given", given_as)] if given_as else _what(given, outcome)
+        noted.notes += _doubts_about_the_message_id(settings, given, write_key_is_set=write_key_is_set)
+    what = [("given", given.words)] if given.words else _what(pushed, outcome)
+    about, rules = outcome.notification, identify_rules_by(settings)
     traits: list[Origin] = []
-    if isinstance(noted.resource, Customer):
-        rules = identify_rules_by(settings)
-        traits = origins(noted.resource, rules) if noted.events else consents(noted.resource, rules)
+    found = _NOTHING_SOLD
+    if about is not None and about.resource_type in _OF_SALES:
+        found = sold(
+            noted.order, noted.payment, noted.customer, about, OrderRules.beside(rules, settings.order_imports)
+        )
+        noted.notes += _what_was_left_out(noted.events)
+        if given.type_id == ORDER.type_id:
+            noted.notes.append(_AS_CREATED)
+    elif noted.customer is not None:
+        traits = origins(noted.customer, rules) if noted.events else consents(noted.customer, rules)
         if noted.events:
             sent = noted.events[0].get("traits", {})
-            noted.notes += _what_could_be_cleared(noted.resource, sent, rules)
+            noted.notes += _what_could_be_cleared(noted.customer, sent, rules)
             noted.notes += _what_destinations_misread(sent)
     how = "deleted and suppressed" if settings.segment_user_id is UserIdField.ID else "deleted"
-    return Explanation(what, ending, reason, noted.events, traits, noted.size, noted.erased, how, noted.notes)
+    explanation = Explanation(
+        [*what, *found.what],
+        ending,
+        reason,
+        noted.events,
+        traits,
+        noted.size,
+        noted.erased,
+        how,
+        noted.notes,
+        found,
+    )
+    return explanation, about
 
 
 def _opened(body: bytes) -> Outcome:
@@ -143,12 +196,14 @@ def _opened(body: bytes) -> Outcome:
 class _Noting:
     """Records what an integration would send and erase, and finds the resource, without calling upstreams."""
 
-    def __init__(self, settings: Settings, *, read: bool, customer_given: bool) -> None:
+    def __init__(self, settings: Settings, *, read: bool, is_given: bool) -> None:
         self._builder = create_segment_client(settings.segment.write_key, settings.segment.host)
-        self._commercetools = settings.commercetools
-        self._read = read
-        self._customer_given = customer_given
-        self.resource: Resource | None = None
+        self._has_api_client = settings.commercetools is not None
+        self._client = CommercetoolsClient(settings.commercetools) if settings.commercetools and read else None
+        self._is_given = is_given
+        self.customer: Customer | None = None
+        self.order: Order | None = None
+        self.payment: Payment | None = None
         self.events: list[dict[str, Any]] = []
         self.size = 0  # of the largest event, in bytes
         self.erased: str | None = None
@@ -177,21 +232,41 @@ class _Noting:
         self.notes.append("The message would be acknowledged once it is in the dead-letter topic, with this reason.")
 
     def read(self, of: ResourceType[AnyResource]) -> Reads[AnyResource]:
-        def now(notification: Notification, deadline: float) -> AnyResource | None:
-            resource = self._choice(of, notification)(notification, deadline)
-            self.resource = resource
-            return resource
+        resources = self._client.resources(of) if self._client is not None else None
 
-        return Reads(now)
+        def noting(read: Now[AnyResource]) -> Now[AnyResource]:
+            def now(notification: Notification, deadline: float) -> AnyResource | None:
+                resource = read(notification, deadline)
+                self._note(resource)
+                return resource
+
+            return now
+
+        def now(notification: Notification, deadline: float) -> AnyResource | None:
+            return self._choice(of, notification)(notification, deadline)
+
+        if of.type_id != ORDER.type_id:  # of which a second look is none of explain's
+            return Reads(noting(resources.now if resources is not None else now))
+        if resources is not None:
+            return Reads(noting(resources.now), noting(resources.by_id), oldest=resources.oldest)
+        return Reads(noting(now), noting(now), oldest=_not_queried)
+
+    def _note(self, resource: object) -> None:
+        match resource:
+            case Customer():
+                self.customer = resource
+            case Order():
+                self.order = resource
+            case Payment():
+                self.payment = resource
 
     def _choice(self, of: ResourceType[AnyResource], notification: Notification) -> Now[AnyResource]:
-        if self._commercetools is not None and self._read:
-            return CommercetoolsClient(self._commercetools).resources(of).now
-        if self._customer_given:
+        if self._is_given and notification.included is not None:
             return included(of).now
-        if self._commercetools is None:
-            self.notes.append(f"Without CTP_ settings the service uses the {of.name} inside the notification.")
-            return included(of).now
+        if not self._has_api_client and not self._is_given:
+            if of.type_id == CUSTOMER.type_id:
+                self.notes.append(f"Without CTP_ settings the service uses the {of.name} inside the notification.")
+            return without_an_api_client(of).now
         if notification.included is None:
             raise _NotRead(f"the service reads the {of.name} from commercetools now; --read does so here")
         self.notes.append(
@@ -201,49 +276,11 @@ class _Noting:
         return included(of).now
 
 
-def customers_in(body: bytes) -> tuple[Sequence[Mapping[str, Any]], str]:
-    """Return the customers in the input, and what the input is: empty if it is for the service to say."""
-    try:
-        document = json_object(body, "what was given")
-    except Malformed:
-        return [], ""
-    found: Sequence[object]
-    match document:
-        case {"message": _} | {"notificationType": _} | {"specversion": _} | {"resource": _}:
-            return [], ""
-        case {"data": {"customers": {"results": [*results]}}}:
-            found, answer = results, "an answer of commercetools' GraphQL API"
-        case {"data": {"customer": customer}}:
-            found, answer = [customer], "an answer of commercetools' GraphQL API"
-        case {"results": [*results]}:
-            found, answer = results, "an answer of commercetools' API"
-        case {"id": _, "version": _, "reason": _}:
-            found, answer = [document.get("customer")], "a backfill's reject"
-        case {"customer": customer}:
-            found, answer = [customer], "an answer of commercetools' API"
-        case _:
-            is_customer = {"id", "version"} <= document.keys() and _OF_OTHERS.isdisjoint(document)
-            return ([document], "a customer") if is_customer else ([], "")
-    customers = [one for one in found if isinstance(one, dict) and "id" in one and _OF_OTHERS.isdisjoint(one)]
-    if not customers:
-        return [], f"{answer}: there is no customer in it"
-    number = "the customer in it" if len(customers) == 1 else f"the first of its {len(customers)} customers"
-    return customers, f"{answer}: {number}"
+_AS_CREATED = "An order alone is explained as at its OrderCreated; a notification tells another event."
 
 
-def _as_notification(customer: Mapping[str, Any], project_key: str | None) -> bytes:
-    """Return the CustomerCreated that commercetools would publish for a customer, so that all steps run."""
-    version = customer.get("version")
-    return json.dumps(
-        {
-            "notificationType": "Message",
-            "type": "CustomerCreated",
-            "projectKey": project_key or "no-project",
-            "resource": {"typeId": CUSTOMER.type_id, "id": str(customer["id"])},
-            "resourceVersion": version if isinstance(version, int) else None,
-            "customer": dict(customer),
-        }
-    ).encode()
+def _not_queried(_where: str, _deadline: float) -> Sequence[str]:
+    raise _NotRead("the service finds the order of a payment by a query of commercetools; --read does so here")
 
 
 def _what(body: bytes, outcome: Outcome) -> list[tuple[str, str]]:
@@ -294,11 +331,18 @@ def _what_destinations_misread(sent: Mapping[str, Any]) -> list[str]:
     return [f"With their default mapping, {'; '.join(faults)}: see docs/destinations.md."] if faults else []
 
 
-def _doubts_about_the_message_id(
-    settings: Settings, customer: Mapping[str, Any] | None, *, write_key_is_set: bool
-) -> list[str]:
+def _what_was_left_out(events: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{event['event']} has {len(properties['products'])} of {properties['products_total']} products: with all it "
+        f"would be larger than Segment's {MAX_MSG_SIZE // _KIB} KiB. The amounts are those of all."
+        for event in events
+        if "products_total" in (properties := event["properties"])
+    ]
+
+
+def _doubts_about_the_message_id(settings: Settings, given: Given, *, write_key_is_set: bool) -> list[str]:
     missing = [] if write_key_is_set else ["SEGMENT_WRITE_KEY"]
-    if customer is not None and settings.commercetools is None:
+    if given.documents and settings.commercetools is None:
         missing.append("the CTP_ settings")
     if not missing:
         return []
@@ -309,6 +353,17 @@ def _print(explanation: Explanation, output: Output) -> None:
     facts = Table.grid(padding=(0, 2, 0, 0))
     for name, value in explanation.what:
         facts.add_row(Text(name, "bold"), Text(plain(value)))
+    _print_result(explanation, output, facts)
+    if explanation.otherwise is not None:
+        output.results.print()
+        output.results.print(Text(f"With {' and '.join(explanation.needs)}", "bold"))
+        facts = Table.grid(padding=(0, 2, 0, 0))
+        for name, value in explanation.otherwise.sold.what:
+            facts.add_row(Text(name, "bold"), Text(plain(value)))
+        _print_result(explanation.otherwise, output, facts)
+
+
+def _print_result(explanation: Explanation, output: Output, facts: Table) -> None:
     styles = {Ending.DELIVERED: "green", Ending.IGNORED: "yellow"}
     ending = str(explanation.ending or "Unknown")
     style = styles.get(explanation.ending, "red") if explanation.ending else "yellow"
@@ -318,29 +373,38 @@ def _print(explanation: Explanation, output: Output) -> None:
         facts.add_row(Text("erased", "bold"), Text(plain(f"userId {explanation.erased}, {explanation.how}")))
     for note in explanation.notes:
         facts.add_row(Text("note", "bold"), Text(note))
+    size = f"{explanation.size / _KIB:.1f} of {MAX_MSG_SIZE // _KIB} KiB"
+    if explanation.size and not explanation.traits:
+        facts.add_row(Text("size", "bold"), Text(f"{size}, of the largest event"))
     output.results.print(facts)
-    if explanation.traits:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        table.add_column("trait", no_wrap=True)
-        table.add_column("value", overflow="fold")
-        table.add_column("commercetools' field", overflow="fold")
-        with_lines = any(one.line for one in explanation.traits)
-        if with_lines:
-            table.add_column("file", no_wrap=True)
-        for one in explanation.traits:
-            dim = "dim" if one.value is None else ""
-            row = [Text(one.name, dim), Text(plain(_shown(one)), dim), Text(plain(one.why), "dim")]
-            table.add_row(*row, *([Text(plain(one.line), "dim")] if with_lines else []))
-        if explanation.size:
-            shown = f"{explanation.size / _KIB:.1f} of {MAX_MSG_SIZE // _KIB} KiB"
-            table.add_row(Text("size"), Text(shown), Text("of the event, as it is sent", "dim"))
+    for table in tables_of(explanation.sold):
         output.results.print()
         output.results.print(table)
+    if explanation.traits:
+        output.results.print()
+        output.results.print(_table_of_traits(explanation, size))
     if explanation.events:
         output.results.print()
         output.results.print(Text("What Segment gets", "bold"))
     for event in explanation.events:
         output.document(event)
+
+
+def _table_of_traits(explanation: Explanation, size: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("trait", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("commercetools' field", overflow="fold")
+    with_lines = any(one.line for one in explanation.traits)
+    if with_lines:
+        table.add_column("file", no_wrap=True)
+    for one in explanation.traits:
+        dim = "dim" if one.value is None else ""
+        row = [Text(one.name, dim), Text(plain(_shown(one)), dim), Text(plain(one.why), "dim")]
+        table.add_row(*row, *([Text(plain(one.line), "dim")] if with_lines else []))
+    if explanation.size:
+        table.add_row(Text("size"), Text(size), Text("of the event, as it is sent", "dim"))
+    return table
 
 
 def _shown(one: Origin) -> str:

@@ -21,7 +21,7 @@ from service.transformation import IdentifyRules, customer_events
 from service.transformation.mapping import ShopMapping
 from service.transformation.mapping_file import is_built_in
 from service.transformation.rule import Rule
-from service.transformation.rules import identify_rules_by
+from service.transformation.rules import fingerprint_by, identify_rules_by
 
 _UNSET = "mapping-without-this-secret"  # for secrets that no rule depends on
 _LARGEST = 64 * 1024 * 1024  # bytes of a file with customers that is not read line by line
@@ -45,13 +45,19 @@ class Rules(NamedTuple):
         return None if self.settings.segment.write_key == _UNSET else self.identify.source
 
     @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the rules, which the service has too."""
+        return fingerprint_by(self.settings, self.identify)
+
+    @property
     def document(self) -> dict[str, Any]:
         """What each command says of the rules, as JSON."""
         return {
             "file": self.mapping.name or None,
-            "fingerprint": self.identify.fingerprint,
+            "fingerprint": self.fingerprint,
             "user_id": self.identify.user_id,
             "clear_traits": self.identify.clear,
+            "orders": self.settings.orders,
         }
 
     def line(self, *path: str) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from service.config import ConfigError
 from service.operations import Exit, Output, Trouble, plain
-from service.operations.explain import customers_in
+from service.operations.given import customers_in
 from service.operations.mapping import (
     ABSENT,
     Difference,

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from service.config import Erasure
+from service.config import Erasure, Orders, UserIdField
 from service.operations import Exit, Output, plain
 from service.operations.mapping import BUILT_IN, Rules, rules_by, table_of, write
 from service.serving.toml_file import toml_of
 from service.transformation.consent import Consent, Withdrawn
+from service.transformation.mapping import OrderMapping
 from service.transformation.paths import Path as Field
 from service.transformation.rule import Rule
 
@@ -143,6 +144,11 @@ def rows_of(rules: Rules) -> Iterator[Row]:
         yield _row("externalId", kind, rule, "not sent", rules)
     if rules.mapping.consent is not None:
         yield from _rows_of_consent(rules.mapping.consent, rules)
+    order = rules.mapping.order
+    field = order.anonymous_id and {"from": [f"custom.{order.anonymous_id}"]}
+    for key, value in (("anonymous_id", field), ("locale", order.locale), ("product_url", order.product_url)):
+        if value is not None:
+            yield Row("setting", f"order.{key}", value, "", rules.line("order", key))
 
 
 def _rows_of_consent(consent: Consent, rules: Rules) -> Iterator[Row]:
@@ -178,14 +184,22 @@ def _rules(rules: Rules) -> _Shown:
         _name(rules),
         ("userId", f"{rules.identify.user_id} (SEGMENT_USER_ID)"),
         ("absent", f"{rules.identify.clear} (SEGMENT_CLEAR_TRAITS)"),
+        *_of_orders(rules),
     ]
     cells = ((row.place, row.in_words, row.absent, row.line) for row in rows)
     table = table_of(("trait", "rule", "absent", "line"), cells)
     return _Shown({"rules": [row.document for row in rows]}, facts, table)
 
 
+def _of_orders(rules: Rules) -> list[tuple[str, str]]:
+    if rules.settings.orders is Orders.ON:
+        return [("orders", f"on (ORDERS), imports: {rules.settings.order_imports} (ORDER_IMPORTS)")]
+    has_rules = rules.mapping.order != OrderMapping()
+    return [("orders", "off (ORDERS): [order] has no effect")] if has_rules else []
+
+
 def _name(rules: Rules) -> tuple[str, str]:
-    return "rules", f"{rules.mapping.name or BUILT_IN}, fingerprint {rules.identify.fingerprint}"
+    return "rules", f"{rules.mapping.name or BUILT_IN}, fingerprint {rules.fingerprint}"
 
 
 # --data
@@ -195,6 +209,7 @@ def _data(rules: Rules) -> _Shown:
     settings, consent, segment = rules.settings, rules.mapping.consent, rules.settings.segment
     project = settings.commercetools.project_key if settings.commercetools else None
     events = ["identify", *(["track: Segment Consent Preference Updated"] if consent and consent.event else [])]
+    events += _ORDER_EVENTS if rules.settings.orders is Orders.ON else []
     needed = list(consent.send) if consent else []
     suppresses = consent is not None and consent.withdrawn is Withdrawn.SUPPRESS
     public_api = settings.segment_public_api_url if suppresses or settings.erasure is not Erasure.OFF else None
@@ -243,7 +258,45 @@ def _leaving(rules: Rules) -> dict[str, list[str]]:
                 places = leaving.setdefault(field, [])
                 if place not in places:
                     places.append(place)
-    return leaving
+    return leaving | (_leaving_of_orders(rules) if rules.settings.orders is Orders.ON else {})
+
+
+_ORDER_EVENTS = [f"track: Order {what}" for what in ("Completed", "Updated", "Cancelled", "Refunded")]
+# What there is of an order in properties, docs/orders.md.
+_ORDER_FIELDS = {
+    "id": "order_id",
+    "orderNumber": "order_number",
+    "cart.id": "checkout_id",
+    "store.key": "affiliation",
+    "discountCodes": "coupon",
+    "totalPrice": "total, subtotal, revenue, currency",
+    "taxedPrice": "total, subtotal, revenue, tax",
+    "taxedShippingPrice": "shipping",
+    "shippingInfo": "shipping, discount",
+    "shipping": "shipping, discount",
+    "discountOnTotalPrice": "discount",
+    "lineItems": "products, discount",
+    "customLineItems": "products, discount",
+    "orderState": "order_state",
+    "paymentState": "payment_state",
+    "shipmentState": "shipment_state",
+}
+
+
+def _leaving_of_orders(rules: Rules) -> dict[str, list[str]]:
+    """Return where each field of an order and a payment goes in Segment's events."""
+    user_id = rules.identify.user_id
+    leaving = {
+        "order.customerEmail": [*(["userId"] if user_id is UserIdField.EMAIL else []), "context.traits.email"],
+        "order.customerId": ["userId"] if user_id is UserIdField.ID else [],
+        "order.anonymousId": ["anonymousId, without a userId"],
+        "order.locale": ["context.locale"],
+    }
+    if rules.mapping.order.anonymous_id:
+        leaving[f"order.custom.fields.{rules.mapping.order.anonymous_id}"] = ["anonymousId"]
+    leaving |= {f"order.{field}": [f"properties: {places}"] for field, places in _ORDER_FIELDS.items()}
+    leaving["payment.transactions"] = ["properties: refund_id, total, currency"]
+    return {field: places for field, places in leaving.items() if places}
 
 
 _COMPUTED = {

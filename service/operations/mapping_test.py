@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rich.text import Text
 
 from service.operations import Exit, Output, Trouble, json_text, plain
-from service.operations.explain import customers_in
+from service.operations.given import customers_in
 from service.operations.mapping import (
     BUILT_IN,
     Difference,

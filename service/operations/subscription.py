@@ -14,9 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from service.commercetools.client import CommercetoolsProject
+from service.commercetools.customer import CUSTOMER
+from service.commercetools.order import ORDER
+from service.commercetools.payment import PAYMENT
 from service.commercetools.resource import CannotRead
-from service.config import ConfigError, Erasure, Settings, UserIdField, value_of
+from service.config import ConfigError, Erasure, Orders, Settings, UserIdField, value_of
 from service.operations import Exit, Output, Trouble, cannot_read, command_settings, commercetools_of, plain
+from service.transformation.facts import ORDER_MESSAGES, PAYMENT_MESSAGES
 
 DEFAULT_KEY = "commercetools-segment"
 PUBLISHER = "serviceAccount:subscriptions@commercetools-platform.iam.gserviceaccount.com"
@@ -55,20 +59,30 @@ class Difference:
 def wanted_subscription(settings: Settings, topic: str, key: str, format_: Format | None = None) -> dict[str, Any]:
     """Return the draft of the Subscription that this configuration needs. Raises ConfigError for a bad name.
 
-    All changes of customers; and CustomerDeleted where erasure needs the e-mail address, which only that message has.
+    All changes of customers; CustomerDeleted where erasure needs the e-mail address, which only that Message has; and
+    with ORDERS=on the Messages from which events of orders follow.
     """
     name = _TOPIC.fullmatch(value_of("The topic", topic))
     if name is None:
         raise ConfigError("The topic must have the form projects/PROJECT/topics/TOPIC.")
     look_at_key(key)
-    by_email = settings.erasure is not Erasure.OFF and settings.segment_user_id is UserIdField.EMAIL
     return {
         "key": key,
         "destination": {"type": _PUBSUB, "projectId": name[1], "topic": name[2]},
-        "changes": [{"resourceTypeId": "customer"}],
-        "messages": [{"resourceTypeId": "customer", "types": ["CustomerDeleted"]}] if by_email else [],
+        "changes": [{"resourceTypeId": CUSTOMER.type_id}],
+        "messages": [{"resourceTypeId": of, "types": types} for of, types in _wanted_messages(settings).items()],
         "format": _FORMATS[format_ or Format.PLATFORM],
     }
+
+
+def _wanted_messages(settings: Settings) -> dict[str, list[str]]:
+    """Return the types of the Messages that this configuration needs, by the type of their resource."""
+    wanted: dict[str, list[str]] = {}
+    if settings.erasure is not Erasure.OFF and settings.segment_user_id is UserIdField.EMAIL:
+        wanted[CUSTOMER.type_id] = ["CustomerDeleted"]
+    if settings.orders is Orders.ON:
+        wanted |= {ORDER.type_id: list(ORDER_MESSAGES), PAYMENT.type_id: list(PAYMENT_MESSAGES)}
+    return wanted
 
 
 def look_at_key(key: str) -> None:
@@ -131,6 +145,19 @@ def _messages(messages: object) -> str:
         of = ", ".join(sorted(map(str, types))) if isinstance(types, list) and types else "all"
         texts.append(f"{each.get('resourceTypeId')}: {of}")
     return "; ".join(sorted(texts)) or "·"
+
+
+def missing_messages(found: Document, settings: Settings) -> dict[str, list[str]]:
+    """Return the Messages that this configuration needs and the Subscription does not bring, by type of resource."""
+    brought = {str(each.get("resourceTypeId")): each.get("types") for each in _objects(found.get("messages"))}
+    missing = {}
+    for of, needed in _wanted_messages(settings).items():
+        types = brought.get(of)
+        # Without types it brings all: https://docs.commercetools.com/api/projects/subscriptions#messagesubscription
+        lacking = [] if of in brought and not types else [one for one in needed if one not in (types or ())]
+        if lacking:
+            missing[of] = lacking
+    return missing
 
 
 def _objects(found: object) -> Sequence[Document]:

@@ -18,7 +18,8 @@ from service.transformation.paths import View
 class Buyer(NamedTuple):
     """Who is told to have bought: `user_id`, `anonymous_id` or both, and the consent of that person.
 
-    `reason` tells why nothing may be told, or with `warn`, what an operator should see of it.
+    `user_id_from` and `anonymous_id_from` are the fields that they come from. `reason` tells why nothing may be told,
+    or with `warn`, what an operator should see of it.
     """
 
     user_id: str = ""
@@ -27,6 +28,8 @@ class Buyer(NamedTuple):
     forbidden: bool = False
     reason: str = ""
     warn: bool = False
+    user_id_from: str = ""
+    anonymous_id_from: str = ""
 
 
 def needs_customer(order: Order, user_id: UserIdField, consent: Consent | None) -> bool:
@@ -55,22 +58,40 @@ def buyer_of(order: Order, customer: Customer | None, field: UserIdField, mappin
         missing = consent.missing(preferences)
         if missing:
             return Buyer(forbidden=True, reason=f"no consent for {', '.join(missing)}")
-    user_id = _user_id(order, customer, field)
-    own = order.custom.get(mapping.order.anonymous_id) if mapping.order.anonymous_id else None
-    anonymous_id = usable_anonymous_id(own)
-    if not user_id and not anonymous_id:
-        anonymous_id = usable_anonymous_id(order.anonymous_id) or f"commercetools-order-{order.id}"
+    user_id, user_id_from = _user_id(order, customer, field)
+    anonymous_id, anonymous_id_from = _anonymous_id(order, mapping, needed=not user_id)
     reason = ""
     if order.customer_id and not user_id:
         reason = f"told as a guest's: the customer is gone, or has no {field}, which is to be the userId"
-    return Buyer(user_id, anonymous_id or "", preferences, reason=reason, warn=bool(reason))
+    return Buyer(
+        user_id,
+        anonymous_id,
+        preferences,
+        reason=reason,
+        warn=bool(reason),
+        user_id_from=user_id_from,
+        anonymous_id_from=anonymous_id_from,
+    )
 
 
-def _user_id(order: Order, customer: Customer | None, field: UserIdField) -> str:
+def _user_id(order: Order, customer: Customer | None, field: UserIdField) -> tuple[str, str]:
     if field is UserIdField.ID:
-        return order.customer_id or ""
+        return order.customer_id or "", "customerId"
     written = as_user_id(order.email, field) if field is UserIdField.EMAIL else ""
-    return written or (user_id_of(customer, field) if customer is not None else "")
+    if written:
+        return written, "customerEmail"
+    return (user_id_of(customer, field) if customer is not None else ""), f"the customer's {field}"
+
+
+def _anonymous_id(order: Order, mapping: ShopMapping, *, needed: bool) -> tuple[str, str]:
+    name = mapping.order.anonymous_id
+    own = usable_anonymous_id(order.custom.get(name)) if name else None
+    if own:
+        return own, f"custom.fields.{name}"
+    if not needed:
+        return "", ""
+    given = usable_anonymous_id(order.anonymous_id)
+    return (given, "anonymousId") if given else (f"commercetools-order-{order.id}", "id")
 
 
 def _guest(order: Order, consent: Consent) -> View:

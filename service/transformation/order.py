@@ -101,10 +101,16 @@ def refunded(sale: Sale, payment_id: str, refund: Refund, at: datetime | None) -
         "total": number(amount),
         "currency": paid_back.currency,
     }
-    if paid_back.currency == order.total.currency and amount >= amounts_of(order).total:
+    if is_whole(order, refund):
         properties |= _products(sale)
     message_id = _message_id("order-refunded", sale, payment_id, refund.id)
     return _event("Order Refunded", sale, properties, refund.timestamp or at, message_id)
+
+
+def is_whole(order: Order, refund: Refund) -> bool:
+    """Tell whether a refund is the whole order: by one transaction, in the order's currency."""
+    paid_back = refund.amount
+    return paid_back.currency == order.total.currency and abs(paid_back.fine) >= amounts_of(order).total
 
 
 def _message_id(kind: str, sale: Sale, resource_id: str, *fact: str | int) -> str:

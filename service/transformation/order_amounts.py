@@ -4,16 +4,33 @@ total = subtotal + shipping + tax, whenever commercetools has worked out the tax
 the whole tax. https://www.twilio.com/docs/segment/connections/spec/ecommerce/v2#order-completed
 """
 
+from enum import StrEnum
 from typing import NamedTuple
 
 from service.commercetools.money import Money, divided, rounded
 from service.commercetools.order import Line, Order
 
 
-class Amounts(NamedTuple):
-    """Exact amounts, as in Money.fine. `tax` is None if it is not known. `lines` are the lines at their prices.
+class ShippingFrom(StrEnum):
+    """The field that the amount for shipping comes from: one of the order, or a sum of one of each way of shipping."""
 
-    `of_lines`, `on_total` and `of_shipping` are the parts of the discount.
+    TAXED_SHIPPING_PRICE = "taxedShippingPrice.totalNet"
+    TAXED_PRICES = "taxedPrice.totalNet"
+    PRICES = "discountedPrice.value, else price"
+
+
+class Shipped(NamedTuple):
+    """What shipping costs, and `before`: the same before its share of a discount on the total."""
+
+    amount: int
+    before: int
+    origin: ShippingFrom
+
+
+class Amounts(NamedTuple):
+    """Exact amounts, as in Money.fine. `tax` is None if it is not known.
+
+    `of_lines`, `on_total`, `of_shipping` and `of_negative_lines` are the parts of the discount, before it is rounded.
     """
 
     total: int
@@ -25,17 +42,19 @@ class Amounts(NamedTuple):
     on_total: int = 0
     of_shipping: int = 0
     of_negative_lines: int = 0
+    shipped: Shipped = Shipped(0, 0, ShippingFrom.PRICES)
 
 
 def amounts_of(order: Order) -> Amounts:
     """Return the amounts of an order."""
-    shipping = _shipping(order)
+    shipped = _shipped(order)
+    shipping = shipped.amount
     on_total = _fine(order.discount_on_total)
-    of_lines = sum(map(_discount, order.lines))
+    of_lines = sum(map(discount_of, order.lines))
     of_shipping = sum(_fine(one.price) - _fine(one.discounted) for one in order.shipping if one.discounted is not None)
     negative = sum(-_fine(line.total) for line in order.lines if is_negative(line))
     discount = rounded(of_lines + on_total + of_shipping + negative, order.total.digits)
-    parts = (of_lines, on_total, of_shipping, negative)
+    parts = (of_lines, on_total, of_shipping, negative, shipped)
     if order.net is None or order.gross is None:
         return Amounts(order.total.fine, order.total.fine - shipping, shipping, None, discount, *parts)
     net, gross = order.net.fine, order.gross.fine
@@ -51,23 +70,29 @@ def _fine(money: Money | None) -> int:
     return 0 if money is None else money.fine
 
 
-def _discount(line: Line) -> int:
+def discount_of(line: Line) -> int:
     """Return the discounts on a line. A gift's price is 0 already."""
     if line.gift:
         return 0
     return sum(one.quantity * amount.fine for one in line.discounted for amount in one.amounts)
 
 
-def _shipping(order: Order) -> int:
+def _shipped(order: Order) -> Shipped:
     if order.shipping_net is not None and order.net is not None:
-        return order.shipping_net.fine
+        amount = order.shipping_net.fine
+        return Shipped(amount, amount, ShippingFrom.TAXED_SHIPPING_PRICE)
     nets = [one.net for one in order.shipping if one.net is not None]
     if order.net is not None and len(nets) == len(order.shipping):
-        shipping = sum(net.fine for net in nets)
+        shipping, origin = sum(net.fine for net in nets), ShippingFrom.TAXED_PRICES
     else:
-        shipping = sum(_fine(one.price if one.discounted is None else one.discounted) for one in order.shipping)
+        prices = (one.price if one.discounted is None else one.discounted for one in order.shipping)
+        shipping, origin = sum(map(_fine, prices)), ShippingFrom.PRICES
     before = order.total.fine + _fine(order.discount_on_total)
     if order.discount_on_total is None or before <= 0:
-        return shipping
+        return Shipped(shipping, shipping, origin)
     # commercetools gives shipping its share of a discount on the total, and shows it in taxedShippingPrice alone.
-    return rounded(divided(shipping * order.total.fine, before), order.total.digits)
+    return Shipped(
+        rounded(divided(shipping * order.total.fine, before), order.total.digits),
+        shipping,
+        origin,
+    )

@@ -2,13 +2,14 @@
 
 import hashlib
 
-from service.config import ConfigError, Settings, UserIdField
+from service.config import ConfigError, Orders, Settings, UserIdField
 from service.serving.expressions import compile_expression
 from service.serving.toml_file import TomlFile
 from service.transformation.consent import Withdrawn
 from service.transformation.customer import IdentifyRules
 from service.transformation.mapping import ShopMapping
 from service.transformation.mapping_file import built_in_mapping, mapping_of
+from service.transformation.order import OrderRules
 
 
 def identify_rules_by(settings: Settings) -> IdentifyRules:
@@ -27,6 +28,14 @@ def identify_rules_by(settings: Settings) -> IdentifyRules:
     if consent is not None and consent.withdrawn is Withdrawn.SUPPRESS and settings.segment_public_api_token is None:
         raise ConfigError('consent.withdrawn = "suppress" needs SEGMENT_PUBLIC_API_TOKEN.')
     return rules
+
+
+def fingerprint_by(settings: Settings, rules: IdentifyRules) -> str:
+    """Return the fingerprint of all rules: of those for customers, with ORDERS=on also of those for orders."""
+    if settings.orders is Orders.OFF:
+        return rules.fingerprint
+    both = rules.fingerprint + OrderRules.beside(rules, settings.order_imports).fingerprint
+    return hashlib.sha256(both.encode()).hexdigest()[: len(rules.fingerprint)]
 
 
 def shop_mapping(file: TomlFile | None) -> ShopMapping:

@@ -20,6 +20,7 @@ from playground.stand_in import FOREIGN, RESET_AFTER_READ, Answer, Call, StandIn
 from playground.world import emulated
 from service.operations import Exit, Output, check, command_settings
 from service.operations.subscription import PUBLISHER
+from service.transformation.facts import ORDER_MESSAGES, PAYMENT_MESSAGES
 from service.transformation.rules import identify_rules_by
 from tests.operations.commands import Ended, run, settings_for
 from tests.operations.google_stand_in import GoogleStandIn
@@ -537,6 +538,102 @@ def test_without_the_scope_for_groups_it_says_what_may_come_of_it(world: World) 
     ended = world.check(CTP_SCOPES=scopes("view_customers", "manage_subscriptions"))
 
     assert "view_customer_groups:demo-shop" in lines(ended, "ok")["commercetools token"]
+
+
+# Orders
+
+WITH_ORDERS = scopes(
+    *("view_customers", "view_customer_groups", "manage_subscriptions"),
+    *("view_orders", "view_payments", "view_discount_codes"),
+)
+MESSAGES = [
+    {"resourceTypeId": "order", "types": list(ORDER_MESSAGES)},
+    {"resourceTypeId": "payment", "types": list(PAYMENT_MESSAGES)},
+]
+
+
+@pytest.fixture
+def selling(world: World) -> World:
+    world.commercetools.scopes = frozenset(WITH_ORDERS.split())
+    world.subscription["messages"] = list(MESSAGES)
+    return world
+
+
+def test_where_all_is_right_for_orders_it_says_so(selling: World) -> None:
+    ended = selling.check(ORDERS="on", CTP_SCOPES=WITH_ORDERS)
+
+    assert ended.code == Exit.DONE
+    assert lines(ended, "failed", "warning") == {}
+    for what in ("commercetools orders", "commercetools payments"):
+        assert lines(ended, "ok")[what] == "of the project demo-shop can be read; there is none yet"
+    assert "Subscription's contents" in lines(ended, "ok")
+
+
+@pytest.mark.parametrize(
+    ("scope", "what", "status", "said"),
+    [
+        pytest.param("view_orders", "commercetools orders", "failed", "no event of an order", id="orders"),
+        pytest.param("view_payments", "commercetools payments", "failed", "no refund can be told", id="payments"),
+        pytest.param("view_discount_codes", "commercetools codes", "warning", "events have no coupon", id="codes"),
+    ],
+)
+def test_a_scope_that_orders_need_and_the_api_client_lacks_is_named_with_what_it_is_for(
+    selling: World, scope: str, what: str, status: str, said: str
+) -> None:
+    given = " ".join(one for one in WITH_ORDERS.split() if not one.startswith(scope))
+
+    told = lines(selling.check(ORDERS="on", CTP_SCOPES=given), status)[what]
+
+    assert f"{scope}:demo-shop" in told
+    assert said in told
+    assert "Create an API client with view_customers:demo-shop, view_orders:demo-shop, view_payments" in told
+
+
+def test_without_orders_nothing_is_said_of_them(world: World) -> None:
+    assert {"ORDERS", "commercetools orders", "commercetools payments"}.isdisjoint(lines(world.check()))
+
+
+def test_orders_without_an_api_client_are_a_failure(world: World) -> None:
+    without = {name: "" for name in world.settings() if name.startswith("CTP_")}
+
+    ended = world.check(topic=TOPIC, settings=without, ORDERS="on")
+
+    assert ended.code == Exit.ATTENTION
+    assert "each order and payment must be read" in lines(ended, "failed")["ORDERS"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "missing"),
+    [
+        pytest.param([], "order: OrderCreated, OrderCreatedFromRecurringOrder, OrderImported, ", id="none"),
+        pytest.param(
+            [MESSAGES[0], {"resourceTypeId": "payment", "types": ["PaymentCreated"]}],
+            "payment: PaymentTransactionAdded, PaymentTransactionStateChanged commercetools-segment subscribe",
+            id="two of payments",
+        ),
+    ],
+)
+def test_messages_that_the_subscription_lacks_are_named(selling: World, messages: list[Any], missing: str) -> None:
+    selling.subscription["messages"] = messages
+
+    ended = selling.check(ORDERS="on", CTP_SCOPES=WITH_ORDERS)
+
+    assert ended.code == Exit.ATTENTION
+    assert missing in lines(ended, "failed")["Subscription's Messages"]
+    assert "Subscription's contents" not in lines(ended)
+
+
+def test_a_subscription_to_all_messages_of_orders_lacks_none(selling: World) -> None:
+    selling.subscription["messages"] = [{"resourceTypeId": "order", "types": []}, {"resourceTypeId": "payment"}]
+
+    ended = selling.check(ORDERS="on", CTP_SCOPES=WITH_ORDERS)
+
+    assert "Subscription's Messages" not in lines(ended)
+    assert "order: all; payment: all instead of" in lines(ended, "warning")["Subscription's contents"]
+
+
+def test_messages_of_orders_without_orders_are_found(selling: World) -> None:
+    assert "instead of ·" in lines(selling.check(), "warning")["Subscription's contents"]
 
 
 # The mapping file

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from service.config import settings_from
+from service.integration import integration_by
 from service.operations import Exit
 from service.operations.explain import explained
 from service.operations.mapping import comparable, rules_by, teller
@@ -16,7 +18,7 @@ from service.serving.toml_file import toml_of
 from service.transformation import IdentifyRules
 from service.transformation.mapping_file import built_in_mapping
 from service.transformation.rules import shop_mapping
-from tests.builders import CUSTOMER_ID, a_customer, a_message, an_address
+from tests.builders import CUSTOMER_ID, a_customer, a_message, an_address, an_order
 from tests.operations.commands import ROOT, Ended, run
 
 MAPPING = """\
@@ -121,6 +123,58 @@ def test_show_follows_the_settings_and_has_the_fingerprint_of_the_service(file: 
     }
     assert (document["file"], document["user_id"], document["clear_traits"]) == ("mapping.toml", "id", "off")
     assert document["fingerprint"] == rules_by(settings).identify.fingerprint
+
+
+OF_ORDERS = """
+[order]
+anonymous_id = "custom.segmentAnonymousId"
+locale = "de"
+"""
+
+
+@pytest.mark.parametrize("orders", ["off", "on"])
+def test_show_has_the_rules_for_orders_and_whether_they_have_an_effect(file: Path, orders: str) -> None:
+    file.write_text(MAPPING + OF_ORDERS)
+    settings = {"MAPPING_FILE": str(file), "ORDERS": orders, "SEGMENT_WRITE_KEY": "x", "PUSH_AUTH": "none"}
+
+    ended = run("mapping", "show", settings=settings)
+    document = run("mapping", "show", "--json", settings=settings).document
+
+    assert "order.anonymous_id custom.segmentAnonymousId mapping.toml:19" in ended.said
+    assert "order.locale de mapping.toml:20" in ended.said
+    effect = {"off": "orders off (ORDERS): [order] has no effect", "on": "orders on (ORDERS), imports: none"}
+    assert effect[orders] in ended.said
+    assert document["fingerprint"] == integration_by(settings_from(settings)).fingerprint
+
+
+def test_data_has_the_fields_of_orders_where_they_are_on(file: Path) -> None:
+    file.write_text(MAPPING + OF_ORDERS)
+    settings = {"MAPPING_FILE": str(file), "ORDERS": "on", "SEGMENT_USER_ID": "id"}
+
+    document = run("mapping", "show", "--data", "--json", settings=settings).document
+
+    fields = {one["field"]: one["places"] for one in document["fields"]}
+    assert fields["order.customerEmail"] == ["context.traits.email"]
+    assert fields["order.customerId"] == ["userId"]
+    assert fields["order.custom.fields.segmentAnonymousId"] == ["anonymousId"]
+    assert "track: Order Refunded" in document["events"]
+
+
+def test_examples_and_differences_take_a_file_with_rules_for_orders(examples: Path, file: Path) -> None:
+    file.write_text(MAPPING + OF_ORDERS)
+    old = file.with_name("old.toml")
+    old.write_text(MAPPING)
+
+    assert run_test(examples, file).code == Exit.DONE
+    assert "order.locale added de" in run("mapping", "diff", str(old), str(file)).said
+    customers = [str(examples / "mira.json")]
+    assert run("mapping", "diff", str(old), str(file), *customers, settings={"SEGMENT_USER_ID": "id"}).code == Exit.DONE
+
+
+def test_an_order_among_the_examples_is_no_customer(examples: Path, file: Path) -> None:
+    write(examples, order=an_order())
+
+    assert "order.json: there is no customer in it" in run_test(examples, file).said
 
 
 def test_show_without_a_file_has_every_built_in_trait() -> None:

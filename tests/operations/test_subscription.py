@@ -82,6 +82,55 @@ def test_erasure_by_address_needs_the_message_that_carries_it(commercetools: Com
     assert "canary-token" not in ended.said
 
 
+OF_ORDERS = [
+    {
+        "resourceTypeId": "order",
+        "types": [
+            *("OrderCreated", "OrderCreatedFromRecurringOrder", "OrderImported", "OrderStateChanged"),
+            *("OrderShipmentStateChanged", "OrderPaymentStateChanged", "OrderCustomerSet", "OrderEditApplied"),
+        ],
+    },
+    {
+        "resourceTypeId": "payment",
+        "types": ["PaymentCreated", "PaymentTransactionAdded", "PaymentTransactionStateChanged"],
+    },
+]
+
+
+def test_orders_need_messages_beside_the_changes_of_customers(commercetools: CommercetoolsStandIn) -> None:
+    ended = subscribe(commercetools, ORDERS="on")
+
+    assert ended.code == Exit.DONE
+    assert only(commercetools)["messages"] == OF_ORDERS
+    assert only(commercetools)["changes"] == [{"resourceTypeId": "customer"}]
+    assert subscribe(commercetools, "--json", ORDERS="on").document["changes"] == []
+
+
+def test_messages_of_orders_are_added_and_taken_away_and_a_dry_run_shows_them(
+    commercetools: CommercetoolsStandIn,
+) -> None:
+    subscribe(commercetools)
+
+    shown = subscribe(commercetools, "--dry-run", ORDERS="on")
+    assert shown.code == Exit.ATTENTION
+    assert "payment: PaymentCreated, PaymentTransactionAdded, PaymentTransactionStateChanged" in shown.said
+    assert only(commercetools)["messages"] == []
+    subscribe(commercetools, ORDERS="on")
+    assert only(commercetools)["messages"] == OF_ORDERS
+
+    subscribe(commercetools, ORDERS="off")
+    assert only(commercetools)["messages"] == []
+
+
+def test_erasure_and_orders_need_messages_of_three_types(commercetools: CommercetoolsStandIn) -> None:
+    erasing = {"SEGMENT_USER_ID": "email", "ERASURE": "every", "SEGMENT_PUBLIC_API_TOKEN": "canary-token"}
+
+    subscribe(commercetools, ORDERS="on", **erasing)
+
+    of_customers = {"resourceTypeId": "customer", "types": ["CustomerDeleted"]}
+    assert only(commercetools)["messages"] == [of_customers, *OF_ORDERS]
+
+
 def test_cloud_events_can_be_chosen_and_the_format_stays(commercetools: CommercetoolsStandIn) -> None:
     assert subscribe(commercetools, "--format", "cloudevents").code == Exit.DONE
     assert only(commercetools)["format"] == {"type": "CloudEvents", "cloudEventsVersion": "1.0"}
