@@ -5,6 +5,7 @@ import copy
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
+from fractions import Fraction
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -377,3 +378,29 @@ def wrong_mapping_files(draw: st.DrawFn) -> Json:
         elif at:
             inside[at[-1]] = wrong
     return file
+
+
+# ---- orders
+
+_CURRENCIES = {"EUR": 2, "JPY": 0, "KWD": 3, "CLF": 4, "QQQ": 2}
+
+
+def exact(money: Mapping[str, Any]) -> Fraction:
+    """Return an amount in major units, exactly: the tests' own reading of money."""
+    digits = money.get("fractionDigits", _CURRENCIES.get(money["currencyCode"], 2))
+    return Fraction(money["preciseAmount" if "preciseAmount" in money else "centAmount"], 10**digits)
+
+
+def _cents(units: int, currency: str) -> Json:
+    kind = {"type": "centPrecision", "currencyCode": currency, "centAmount": units}
+    return {**kind, "fractionDigits": _CURRENCIES[currency]} if units % 2 else kind
+
+
+@st.composite
+def moneys(draw: st.DrawFn) -> Json:
+    """Draw money of any size and precision that commercetools can write."""
+    currency, units = draw(st.sampled_from(sorted(_CURRENCIES))), draw(st.integers(-(2**63), 2**63))
+    if draw(st.booleans()):
+        return _cents(units, currency)
+    more = {"preciseAmount": units, "fractionDigits": draw(st.integers(0, 20))}
+    return {"type": "highPrecision", "currencyCode": currency, "centAmount": 0, **more}

@@ -6,7 +6,7 @@ the whole tax. https://www.twilio.com/docs/segment/connections/spec/ecommerce/v2
 
 from typing import NamedTuple
 
-from service.commercetools.money import Money, divided, rounded
+from service.commercetools.money import Money, rounded, share
 from service.commercetools.order import Line, Order
 
 
@@ -32,7 +32,7 @@ def amounts_of(order: Order) -> Amounts:
     shipping = _shipping(order)
     on_total = _fine(order.discount_on_total)
     of_lines = sum(map(_discount, order.lines))
-    of_shipping = sum(_fine(one.price) - _fine(one.discounted) for one in order.shipping if one.discounted is not None)
+    of_shipping = sum(one.price.fine - one.discounted.fine for one in order.shipping if one.discounted is not None)
     negative = sum(-_fine(line.total) for line in order.lines if is_negative(line))
     discount = rounded(of_lines + on_total + of_shipping + negative, order.total.digits)
     parts = (of_lines, on_total, of_shipping, negative)
@@ -52,8 +52,8 @@ def _fine(money: Money | None) -> int:
 
 
 def _discount(line: Line) -> int:
-    """Return the discounts on a line. A gift's price is 0 already."""
-    if line.gift:
+    """Return the discounts on a line. A gift's price is 0 already, and what a negative line gives is its total."""
+    if line.gift or is_negative(line):
         return 0
     return sum(one.quantity * amount.fine for one in line.discounted for amount in one.amounts)
 
@@ -65,9 +65,9 @@ def _shipping(order: Order) -> int:
     if order.net is not None and len(nets) == len(order.shipping):
         shipping = sum(net.fine for net in nets)
     else:
-        shipping = sum(_fine(one.price if one.discounted is None else one.discounted) for one in order.shipping)
+        shipping = sum((one.price if one.discounted is None else one.discounted).fine for one in order.shipping)
     before = order.total.fine + _fine(order.discount_on_total)
     if order.discount_on_total is None or before <= 0:
         return shipping
     # commercetools gives shipping its share of a discount on the total, and shows it in taxedShippingPrice alone.
-    return rounded(divided(shipping * order.total.fine, before), order.total.digits)
+    return share(shipping, order.total.fine, before, order.total.digits)
