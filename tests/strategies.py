@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -350,11 +350,22 @@ _wrong_keys = st.sampled_from(
 )
 
 
-def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401  # the values of a file
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401  # any JSON
+    """Return the place of each value inside, as keys and numbers: () for the value itself."""
     yield at
     inside = value.items() if type(value) is dict else enumerate(value) if type(value) is list else ()
     for key, one in inside:
-        yield from _places(one, (*at, key))
+        yield from places(one, (*at, key))
+
+
+def with_another(document: Json, at: tuple[Any, ...], value: Any) -> Json:  # noqa: ANN401  # any JSON
+    """Return a document with another value at this place."""
+    changed: Any = copy.deepcopy(document)
+    inside = changed
+    for key in at[:-1]:
+        inside = inside[key]
+    inside[at[-1]] = value
+    return cast("Json", changed)
 
 
 @st.composite
@@ -362,7 +373,7 @@ def wrong_mapping_files(draw: st.DrawFn) -> Json:
     """Draw the values of a mapping file with one to three changes that make most of them wrong."""
     file: Json = copy.deepcopy(draw(mapping_files))
     for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.sampled_from(list(_places(file))))
+        at = draw(st.sampled_from(list(places(file))))
         inside: Any = None
         place: Any = file
         for key in at:

@@ -119,7 +119,7 @@ class _DiscountSchema(Document):
 
 
 class _DiscountedPriceSchema(Document):
-    discounts = Several(Inner(_DiscountSchema), "includedDiscounts")
+    discounts = Several(Inner(_DiscountSchema), "includedDiscounts", required=True)
 
 
 class _DiscountedQuantitySchema(Document):
@@ -304,7 +304,7 @@ def _shipping(info: Mapping[str, Any]) -> Shipping:
 
 def _discounted(several: Sequence[Mapping[str, Any]] | None) -> tuple[Discounted, ...]:
     return tuple(
-        Discounted(one["quantity"], tuple(discount["amount"] for discount in one["price"]["discounts"] or ()))
+        Discounted(one["quantity"], tuple(discount["amount"] for discount in one["price"]["discounts"]))
         for one in several or ()
     )
 

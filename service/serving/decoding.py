@@ -164,18 +164,19 @@ class Inner(_Quick, fields.Nested):
 
 
 class Several(_Quick, fields.List[Any]):
-    """A list of one of these fields. An absent or null list reads as None."""
+    """A list of one of these fields. An absent or null list reads as None, unless it is `required`."""
 
     inner: _Quick
 
-    def __init__(self, inner: _Quick, data_key: str | None = None) -> None:
-        super().__init__(inner, data_key=data_key, load_default=None, allow_none=True)
+    def __init__(self, inner: _Quick, data_key: str | None = None, *, required: bool = False) -> None:
+        absent = missing if required else None
+        super().__init__(inner, data_key=data_key, required=required, load_default=absent, allow_none=not required)
 
     def quickly(self, value: Any) -> Any:  # noqa: ANN401  # as above
         if type(value) is list:
             return [self.inner.quickly(one) for one in value]
         if value is missing or value is None:
-            return None
+            return self._absent()
         raise _at_fault()
 
 
