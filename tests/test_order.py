@@ -274,7 +274,7 @@ def test_no_refund_is_lost_for_another_transaction(other: object) -> None:
 @pytest.mark.parametrize(
     "changes", [{"amount": None}, {"amount": {}}, {"amount": "10"}, {"id": None}, {"id": ""}, {"id": 5}]
 )
-def test_a_refund_without_an_id_or_an_amount_refuses_the_payment(changes: Mapping[str, Any]) -> None:
+def test_a_refund_without_an_id_or_an_amount_refuses_the_payment(changes: dict[str, Any]) -> None:
     with pytest.raises(Malformed, match=r"^a refund of the payment is not valid: (id|amount)"):
         read_payment(a_payment(a_refund() | changes))
 
