@@ -253,7 +253,7 @@ _PRODUCTS: Sequence[tuple[Document, Document]] = (
 
 
 def random_basket(chance: random.Random, codes: Sequence[str] = (), lines: int = 0) -> Basket:
-    """Return a basket of so many lines (0: one to five), with discounts, gifts, fees and vouchers, and taxes of all kinds."""
+    """Return a basket of so many lines (0: one to five): discounts, gifts, fees, vouchers, and taxes of all kinds."""
     currency = chance.choices(("EUR", "GBP", "USD", "JPY", "KWD"), (5, 2, 3, 1, 1))[0]
     rate = chance.choice((Decimal("0.19"), Decimal("0.2"), Decimal("0.075"), None))
 

@@ -233,6 +233,76 @@ def an_order(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
     return _changed(order, changes)
 
 
+def a_large_order(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """Return an order with all that an order can have: each kind of discount, a gift, fees, a code, custom fields.
+
+    Three for 10.00 (one of them for 9.00), a gift, a fee of 2.50 and -1.00 are 30.50; shipped for 4.90 instead of 5.90,
+    less 3.54 on the total: 31.86 EUR, of which 5.09 are tax.
+    """
+    order = an_order(
+        totalPrice=euros(31.86),
+        taxedPrice={"totalNet": euros(26.77), "totalGross": euros(31.86), "totalTax": euros(5.09)},
+        taxedShippingPrice={"totalNet": euros(3.71), "totalGross": euros(4.41)},
+        discountOnTotalPrice={"discountedAmount": euros(3.54), "includedDiscounts": []},
+        shippingInfo={
+            "shippingMethodName": "Post",
+            "price": euros(5.90),
+            "discountedPrice": {"value": euros(4.90), "includedDiscounts": []},
+            "taxedPrice": {"totalNet": euros(4.12), "totalGross": euros(4.90)},
+        },
+        lineItems=[
+            a_line_item(
+                quantity=3,
+                price={"value": euros(12), "discounted": {"value": euros(10)}},
+                totalPrice=euros(29),
+                discountedPricePerQuantity=[
+                    {"quantity": 1, "discountedPrice": _discounted(9, 1)},
+                    {"quantity": 2, "discountedPrice": _discounted(10)},
+                ],
+            ),
+            a_line_item(
+                id="gift",
+                lineItemMode="GiftLineItem",
+                quantity=1,
+                totalPrice=euros(0),
+                discountedPricePerQuantity=[{"quantity": 1, "discountedPrice": _discounted(0, 10)}],
+            ),
+        ],
+        customLineItems=[
+            a_custom_line_item(id="fee", totalPrice=euros(2.50), money=euros(2.50)),
+            a_custom_line_item(id="thanks", totalPrice=euros(-1), money=euros(-1)),
+        ],
+        discountCodes=[
+            {
+                "discountCode": {"typeId": "discount-code", "id": "code", "obj": {"code": "SPRING"}},
+                "state": "MatchesCart",
+            }
+        ],
+        shipmentState="Pending",
+        custom={"type": {"typeId": "type", "id": "type-id"}, "fields": {"segmentAnonymousId": "browser-1"}},
+    )
+    return _changed(order, changes)
+
+
+def _discounted(value: float, *amounts: float) -> dict[str, Any]:
+    return {"value": euros(value), "includedDiscounts": [{"discountedAmount": euros(amount)} for amount in amounts]}
+
+
+def a_custom_line_item(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """Return a custom line item of 1.00 EUR."""
+    line = {
+        "id": "custom-1",
+        "key": "wrapping",
+        "name": {"de": "Verpackung", "en": "Wrapping"},
+        "slug": "gift-wrapping",
+        "money": euros(1),
+        "quantity": 1,
+        "totalPrice": euros(1),
+        "priceMode": "Standard",
+    }
+    return _changed(line, changes)
+
+
 def a_line_item(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
     """Return a line item of twice 10.00 EUR."""
     line = {

@@ -5,7 +5,8 @@ import copy
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from fractions import Fraction
+from typing import Any, cast
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -349,11 +350,22 @@ _wrong_keys = st.sampled_from(
 )
 
 
-def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401  # the values of a file
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401  # any JSON
+    """Return the place of each value inside, as keys and numbers: () for the value itself."""
     yield at
     inside = value.items() if type(value) is dict else enumerate(value) if type(value) is list else ()
     for key, one in inside:
-        yield from _places(one, (*at, key))
+        yield from places(one, (*at, key))
+
+
+def with_another(document: Json, at: tuple[Any, ...], value: Any) -> Json:  # noqa: ANN401  # any JSON
+    """Return a document with another value at this place."""
+    changed: Any = copy.deepcopy(document)
+    inside = changed
+    for key in at[:-1]:
+        inside = inside[key]
+    inside[at[-1]] = value
+    return cast("Json", changed)
 
 
 @st.composite
@@ -361,7 +373,7 @@ def wrong_mapping_files(draw: st.DrawFn) -> Json:
     """Draw the values of a mapping file with one to three changes that make most of them wrong."""
     file: Json = copy.deepcopy(draw(mapping_files))
     for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.sampled_from(list(_places(file))))
+        at = draw(st.sampled_from(list(places(file))))
         inside: Any = None
         place: Any = file
         for key in at:
@@ -377,3 +389,120 @@ def wrong_mapping_files(draw: st.DrawFn) -> Json:
         elif at:
             inside[at[-1]] = wrong
     return file
+
+
+# ---- orders
+
+_CURRENCIES = {"EUR": 2, "JPY": 0, "KWD": 3, "CLF": 4, "QQQ": 2}
+
+
+def exact(money: Mapping[str, Any]) -> Fraction:
+    """Return an amount in major units, exactly: the tests' own reading of money."""
+    digits = money.get("fractionDigits", _CURRENCIES.get(money["currencyCode"], 2))
+    return Fraction(money["preciseAmount" if "preciseAmount" in money else "centAmount"], 10**digits)
+
+
+def _cents(units: int, currency: str) -> Json:
+    kind = {"type": "centPrecision", "currencyCode": currency, "centAmount": units}
+    return {**kind, "fractionDigits": _CURRENCIES[currency]} if units % 2 else kind
+
+
+@st.composite
+def moneys(draw: st.DrawFn) -> Json:
+    """Draw money of any size and precision that commercetools can write."""
+    currency, units = draw(st.sampled_from(sorted(_CURRENCIES))), draw(st.integers(-(2**63), 2**63))
+    if draw(st.booleans()):
+        return _cents(units, currency)
+    more = {"preciseAmount": units, "fractionDigits": draw(st.integers(0, 20))}
+    return {"type": "highPrecision", "currencyCode": currency, "centAmount": 0, **more}
+
+
+def _lines_of(draw: st.DrawFn, currency: str) -> Iterator[Json]:
+    for number in range(draw(st.integers(0, 4))):
+        quantity, price = draw(st.integers(1, 4)), draw(st.integers(0, 9999))
+        fewer, off = draw(st.integers(0, quantity)), draw(st.integers(0, price))
+        first = draw(st.integers(0, off))
+        is_gift = draw(st.booleans()) and draw(st.booleans())
+        list_price = _cents(price + draw(st.integers(1, 500)), currency)
+        unit = _cents(price, currency)
+        yield {
+            "id": f"line-{number}",
+            "productId": f"product-{number}",
+            "name": {"en": "Mug"},
+            "variant": {"id": 1, "sku": f"MUG-{number}"},
+            "price": draw(st.sampled_from([{"value": unit}, {"value": list_price, "discounted": {"value": unit}}])),
+            "quantity": quantity,
+            "lineItemMode": "GiftLineItem" if is_gift else "Standard",
+            "totalPrice": _cents(0 if is_gift else price * quantity - off * fewer, currency),
+            "discountedPricePerQuantity": [
+                _for_each(quantity, price, currency, price)
+                if is_gift
+                else _for_each(fewer, price - off, currency, first, off - first),
+                _for_each(0 if is_gift else quantity - fewer, price, currency),
+            ],
+        }
+
+
+def _for_each(quantity: int, value: int, currency: str, *amounts: int) -> Json:
+    discounts = [{"discountedAmount": _cents(amount, currency)} for amount in amounts]
+    return {
+        "quantity": quantity,
+        "discountedPrice": {"value": _cents(value, currency), "includedDiscounts": discounts},
+    }
+
+
+def _custom_lines_of(draw: st.DrawFn, currency: str, most: int) -> Iterator[Json]:
+    for number, amount in enumerate(draw(st.lists(st.integers(-most, 5000), max_size=2))):
+        quantity = 1 if amount < 0 else draw(st.integers(1, 3))
+        yield {
+            "id": f"custom-{number}",
+            "slug": f"custom-{number}",
+            "name": {"en": "Fee"},
+            "money": _cents(amount, currency),
+            "quantity": quantity,
+            "totalPrice": _cents(amount * quantity, currency),
+        }
+
+
+@st.composite
+def sold_orders(draw: st.DrawFn) -> Json:
+    """Draw an order whose amounts agree with each other, as commercetools works them out, in cents and fractions."""
+    currency = draw(st.sampled_from(sorted(_CURRENCIES)))
+    lines = list(_lines_of(draw, currency))
+    most = sum(line["totalPrice"]["centAmount"] for line in lines) // 2  # two of them take no more than there is
+    custom = list(_custom_lines_of(draw, currency, most))
+    rate = Fraction(draw(st.sampled_from([0, 700, 825, 1900])), 10_000)
+    included, shows_share, shows_each = draw(st.booleans()), draw(st.booleans()), draw(st.booleans())
+
+    def taxed(amount: Fraction) -> Json:
+        net, gross = (amount / (1 + rate), amount) if included else (amount, amount * (1 + rate))
+        return {"totalNet": _cents(round(net), currency), "totalGross": _cents(round(gross), currency)}
+
+    infos, shipping = [], 0
+    for price, off in draw(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 2000)), max_size=2)):
+        info: Json = {"price": _cents(price, currency)}
+        if off % 3:
+            info["discountedPrice"] = {"value": _cents(price - min(off, price), currency)}
+            price -= min(off, price)  # noqa: PLW2901  # what is paid
+        infos.append({**info, "taxedPrice": taxed(Fraction(price))} if shows_each else info)
+        shipping += price
+    before = sum(line["totalPrice"]["centAmount"] for line in (*lines, *custom)) + shipping
+    off = draw(st.integers(0, before))
+    order: Json = {
+        "id": "order-1",
+        "version": 1,
+        "createdAt": "2026-01-02T03:04:05.678Z",
+        "lineItems": lines,
+        "customLineItems": custom,
+        "totalPrice": _cents(before - off, currency),
+    }
+    if off:
+        order["discountOnTotalPrice"] = {"discountedAmount": _cents(off, currency)}
+    if draw(st.booleans()):
+        order["taxedPrice"] = taxed(Fraction(before - off))
+        if shows_share and infos:
+            share = Fraction(before - off, before) if before else Fraction(1)
+            order["taxedShippingPrice"] = taxed(shipping * share)
+    if len(infos) == 1 and draw(st.booleans()):
+        return order | {"shippingMode": "Single", "shippingInfo": infos[0], "shipping": []}
+    return order | {"shippingMode": "Multiple", "shipping": [{"shippingInfo": info} for info in infos]}

@@ -3,16 +3,16 @@
 https://docs.commercetools.com/api/projects/orders#order
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from marshmallow import validate
 
-from service.commercetools.money import Money, MoneySchema, money_of
+from service.commercetools.money import Money, MoneyField
 from service.commercetools.resource import ResourceType
-from service.serving.decoding import Document, Inner, Malformed, Moment, Plain, Several, Text, load
+from service.serving.decoding import Document, IfAny, Inner, Malformed, Moment, Plain, Several, Text, load, stripped
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,12 @@ class Discounted:
 class Line:
     """A line item, or with `custom` a custom line item. `price` is for one unit, before the discounts on the cart.
 
-    `reduced` tells that it is the price with a discount on the product, `price.discounted`.
+    `reduced` tells that it is the price with a discount on the product, `price.discounted`. A quantity or price that is
+    not there is None. Only a custom line item surely has a `total`.
     """
 
     id: str
-    quantity: int
+    quantity: int | None
     price: Money | None
     total: Money | None
     custom: bool
@@ -53,7 +54,7 @@ class Shipping:
     `method` is its position in `shipping`, None for that of `shippingInfo`.
     """
 
-    price: Money | None
+    price: Money
     discounted: Money | None
     net: Money | None
     method: int | None = None
@@ -93,39 +94,43 @@ class Order:
     custom: Mapping[str, Any] = field(default_factory=dict)
 
 
+_MOST = 2**53  # beyond it, not every reader of JSON knows the number
+_COUNT = validate.Range(min=-_MOST, max=_MOST)
+
+
 class _TaxedSchema(Document):
-    net = Inner(MoneySchema, data_key="totalNet", load_default=None, allow_none=True)
-    gross = Inner(MoneySchema, data_key="totalGross", load_default=None, allow_none=True)
+    net = MoneyField("totalNet", required=True)
+    gross = MoneyField("totalGross", required=True)
 
 
-def _money(key: str) -> Inner:
-    return Inner(MoneySchema, data_key=key, load_default=None, allow_none=True)
+class _NetSchema(Document):
+    net = MoneyField("totalNet", required=True)
 
 
-def _taxed(key: str) -> Inner:
-    return Inner(_TaxedSchema, data_key=key, load_default=None, allow_none=True)
+def _net(key: str) -> Inner:
+    return Inner(_NetSchema, data_key=key, load_default=None, allow_none=True)
 
 
 class _PriceSchema(Document):
-    value = _money("value")
+    value = MoneyField("value", required=True)
 
 
 class _ProductPriceSchema(Document):
-    value = _money("value")
+    value = MoneyField("value")
     discounted = Inner(_PriceSchema, load_default=None, allow_none=True)
 
 
-class _IncludedDiscountSchema(Document):
-    amount = _money("discountedAmount")
+class _DiscountSchema(Document):
+    amount = MoneyField("discountedAmount", required=True)
 
 
 class _DiscountedPriceSchema(Document):
-    discounts = Several(Inner(_IncludedDiscountSchema), "includedDiscounts")
+    discounts = Several(Inner(_DiscountSchema), "includedDiscounts", required=True)
 
 
 class _DiscountedQuantitySchema(Document):
-    quantity = Plain(int, absent=0)
-    price = Inner(_DiscountedPriceSchema, data_key="discountedPrice", load_default=None, allow_none=True)
+    quantity = Plain(int, required=True, validate=_COUNT)
+    price = Inner(_DiscountedPriceSchema, data_key="discountedPrice", required=True)
 
 
 class _ImageSchema(Document):
@@ -133,40 +138,40 @@ class _ImageSchema(Document):
 
 
 class _VariantSchema(Document):
-    id = Plain(int)
-    key = Text()
-    sku = Text()
-    images = Several(Inner(_ImageSchema))
+    id = IfAny(Plain(int))
+    key = IfAny(Text())
+    sku = IfAny(Text())
+    images = IfAny(Several(IfAny(Inner(_ImageSchema))))
 
 
 class _LineSchema(Document):
-    id = Text()
-    quantity = Plain(int, absent=0)
-    total = _money("totalPrice")
-    product_id = Text("productId")
-    name = Plain(dict)
-    slug = Plain(dict, "productSlug")
+    id = IfAny(Text())
+    quantity = Plain(int, validate=_COUNT)
+    total = IfAny(MoneyField("totalPrice"))
+    product_id = IfAny(Text("productId"))
+    name = IfAny(Plain(dict))
+    slug = IfAny(Plain(dict, "productSlug"))
     mode = Text("lineItemMode")
-    variant = Inner(_VariantSchema, load_default=None, allow_none=True)
+    variant = IfAny(Inner(_VariantSchema))
     price = Inner(_ProductPriceSchema, load_default=None, allow_none=True)
     discounted = Several(Inner(_DiscountedQuantitySchema), "discountedPricePerQuantity")
 
 
 class _CustomLineSchema(Document):
-    id = Text()
-    key = Text()
-    quantity = Plain(int, absent=1)
-    total = _money("totalPrice")
-    name = Plain(dict)
-    slug = Text()
-    money = _money("money")
+    id = IfAny(Text())
+    key = IfAny(Text())
+    quantity = Plain(int, validate=_COUNT)
+    total = MoneyField("totalPrice", required=True)
+    name = IfAny(Plain(dict))
+    slug = IfAny(Text())
+    money = MoneyField("money")
     discounted = Several(Inner(_DiscountedQuantitySchema), "discountedPricePerQuantity")
 
 
 class _ShippingInfoSchema(Document):
-    price = _money("price")
+    price = MoneyField("price", required=True)
     discounted = Inner(_PriceSchema, data_key="discountedPrice", load_default=None, allow_none=True)
-    taxed = _taxed("taxedPrice")
+    taxed = _net("taxedPrice")
 
 
 class _ShippingSchema(Document):
@@ -186,12 +191,11 @@ class _CodeInfoSchema(Document):
     reference = Inner(_CodeReferenceSchema, data_key="discountCode", load_default=None, allow_none=True)
 
 
-class _DiscountOnTotalSchema(Document):
-    amount = _money("discountedAmount")
-
-
-class _KeyedSchema(Document):
+class _CartSchema(Document):
     id = Text()
+
+
+class _StoreSchema(Document):
     key = Text()
 
 
@@ -202,61 +206,60 @@ class _CustomSchema(Document):
 class _OrderSchema(Document):
     id = Plain(str, required=True, validate=validate.Length(min=1))
     version = Plain(int, required=True, validate=validate.Range(min=1))
-    total = Inner(MoneySchema, data_key="totalPrice", required=True)
-    taxed = _taxed("taxedPrice")
-    taxed_shipping = _taxed("taxedShippingPrice")
-    discount_on_total = Inner(
-        _DiscountOnTotalSchema, data_key="discountOnTotalPrice", load_default=None, allow_none=True
-    )
+    total = MoneyField("totalPrice", required=True)
+    taxed = Inner(_TaxedSchema, data_key="taxedPrice", load_default=None, allow_none=True)
+    taxed_shipping = _net("taxedShippingPrice")
+    discount_on_total = Inner(_DiscountSchema, data_key="discountOnTotalPrice", load_default=None, allow_none=True)
     single = Inner(_ShippingInfoSchema, data_key="shippingInfo", load_default=None, allow_none=True)
     multiple = Several(Inner(_ShippingSchema), "shipping")
     lines = Several(Inner(_LineSchema), "lineItems")
     custom_lines = Several(Inner(_CustomLineSchema), "customLineItems")
-    codes = Several(Inner(_CodeInfoSchema), "discountCodes")
-    cart = Inner(_KeyedSchema, load_default=None, allow_none=True)
-    store = Inner(_KeyedSchema, load_default=None, allow_none=True)
-    number = Text("orderNumber")
+    codes = IfAny(Several(IfAny(Inner(_CodeInfoSchema)), "discountCodes"))
+    cart = IfAny(Inner(_CartSchema))
+    store = IfAny(Inner(_StoreSchema))
+    number = IfAny(Text("orderNumber"))
     state = Text("orderState")
-    payment_state = Text("paymentState")
-    shipment_state = Text("shipmentState")
+    payment_state = IfAny(Text("paymentState"))
+    shipment_state = IfAny(Text("shipmentState"))
     customer_id = Text("customerId")
     email = Text("customerEmail")
     anonymous_id = Text("anonymousId")
-    locale = Text()
+    locale = IfAny(Text())
     created_at = Moment("createdAt")
     last_modified_at = Moment("lastModifiedAt")
     completed_at = Moment("completedAt")
-    custom = Inner(_CustomSchema, load_default=None, allow_none=True)
+    custom = IfAny(Inner(_CustomSchema))
 
 
 _ORDER = _OrderSchema()
 
 
 def read_order(document: Mapping[str, Any]) -> Order:
-    """Read commercetools' JSON of an order, or raise Malformed with the fields at fault."""
+    """Read commercetools' JSON of an order, or raise Malformed with the fields at fault.
+
+    An amount that is there and cannot be read is a fault, and so is a missing one that would count as 0. So are the
+    fields that decide who bought (customerId, customerEmail, anonymousId), what happened (orderState, lineItemMode) and
+    when. Anything else is left out where it is of another kind: no order is lost for a name or a picture.
+    """
     loaded = load(_ORDER, document, "the order")
-    total = money_of(loaded["total"])
-    if total is None:
-        raise Malformed("the order is not valid: totalPrice: Not a valid amount")
     created_at = loaded["created_at"]
     if created_at is None:
         raise Malformed("the order is not valid: createdAt: Missing data for required field")
-    taxed, taxed_shipping = loaded["taxed"] or {}, loaded["taxed_shipping"] or {}
+    taxed = loaded["taxed"] or {}
     multiple = [(method, one["info"]) for method, one in enumerate(loaded["multiple"] or ())]
-    return Order(
+    infos = multiple if loaded["single"] is None else [(None, loaded["single"])]
+    order = Order(
         id=loaded["id"],
         version=loaded["version"],
-        total=total,
+        total=loaded["total"],
         created_at=created_at,
         last_modified_at=loaded["last_modified_at"] or created_at,
         completed_at=loaded["completed_at"],
-        net=money_of(taxed.get("net")),
-        gross=money_of(taxed.get("gross")),
-        shipping_net=money_of(taxed_shipping.get("net")),
-        discount_on_total=money_of((loaded["discount_on_total"] or {}).get("amount")),
-        shipping=tuple(
-            _shipping(info, method) for method, info in [(None, loaded["single"]), *multiple] if info is not None
-        ),
+        net=taxed.get("net"),
+        gross=taxed.get("gross"),
+        shipping_net=(loaded["taxed_shipping"] or {}).get("net"),
+        discount_on_total=(loaded["discount_on_total"] or {}).get("amount"),
+        shipping=tuple(_shipping(info, method) for method, info in infos if info is not None),
         lines=(
             *(_line(line) for line in loaded["lines"] or ()),
             *(_custom_line(line) for line in loaded["custom_lines"] or ()),
@@ -267,6 +270,20 @@ def read_order(document: Mapping[str, Any]) -> Order:
         custom=(loaded["custom"] or {}).get("fields_") or {},
         **{name: loaded[name] for name in _SAME},
     )
+    if any(money is not None and money.currency != order.total.currency for money in _amounts(order)):
+        raise Malformed("the order is not valid: its amounts are in several currencies")
+    return order
+
+
+def _amounts(order: Order) -> Iterator[Money | None]:
+    yield from (order.net, order.gross, order.shipping_net, order.discount_on_total)
+    for way in order.shipping:
+        yield from (way.price, way.discounted, way.net)
+    for line in order.lines:
+        yield line.price
+        yield from (amount for one in line.discounted for amount in one.amounts)
+        if line.custom:
+            yield line.total
 
 
 _SAME = (
@@ -275,9 +292,9 @@ _SAME = (
 )
 
 
-def _coupons(codes: Sequence[Mapping[str, Any]]) -> list[str]:
+def _coupons(codes: Sequence[Mapping[str, Any] | None]) -> list[str]:
     found = []
-    for one in codes:
+    for one in filter(None, codes):
         code = ((one["reference"] or {}).get("obj") or {}).get("code")
         if code and one["state"] in {None, "MatchesCart"}:
             found.append(code)
@@ -286,23 +303,16 @@ def _coupons(codes: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _shipping(info: Mapping[str, Any], method: int | None) -> Shipping:
     return Shipping(
-        price=money_of(info["price"]),
-        discounted=money_of((info["discounted"] or {}).get("value")),
-        net=money_of((info["taxed"] or {}).get("net")),
+        price=info["price"],
+        discounted=(info["discounted"] or {}).get("value"),
+        net=(info["taxed"] or {}).get("net"),
         method=method,
     )
 
 
 def _discounted(several: Sequence[Mapping[str, Any]] | None) -> tuple[Discounted, ...]:
     return tuple(
-        Discounted(
-            one["quantity"],
-            tuple(
-                money
-                for discount in (one["price"] or {}).get("discounts") or ()
-                if (money := money_of(discount["amount"])) is not None
-            ),
-        )
+        Discounted(one["quantity"], tuple(discount["amount"] for discount in one["price"]["discounts"]))
         for one in several or ()
     )
 
@@ -310,12 +320,12 @@ def _discounted(several: Sequence[Mapping[str, Any]] | None) -> tuple[Discounted
 def _line(line: Mapping[str, Any]) -> Line:
     variant, price = line["variant"] or {}, line["price"] or {}
     number = variant.get("id")
-    reduced = money_of((price.get("discounted") or {}).get("value"))
+    reduced = (price.get("discounted") or {}).get("value")
     return Line(
         id=line["id"] or "",
         quantity=line["quantity"],
-        price=reduced or money_of(price.get("value")),
-        total=money_of(line["total"]),
+        price=reduced or price.get("value"),
+        total=line["total"],
         custom=False,
         gift=line["mode"] == "GiftLineItem",
         reduced=reduced is not None,
@@ -324,7 +334,7 @@ def _line(line: Mapping[str, Any]) -> Line:
         variant=variant.get("key") or variant.get("sku") or (str(number) if number is not None else None),
         names=_texts(line["name"]),
         slugs=_texts(line["slug"]),
-        images=tuple(image["url"] for image in variant.get("images") or () if image["url"]),
+        images=tuple(image["url"] for image in variant.get("images") or () if image and image["url"]),
         discounted=_discounted(line["discounted"]),
     )
 
@@ -333,8 +343,8 @@ def _custom_line(line: Mapping[str, Any]) -> Line:
     return Line(
         id=line["id"] or "",
         quantity=line["quantity"],
-        price=money_of(line["money"]),
-        total=money_of(line["total"]),
+        price=line["money"],
+        total=line["total"],
         custom=True,
         product_id=line["id"],
         sku=line["slug"],
@@ -346,7 +356,7 @@ def _custom_line(line: Mapping[str, Any]) -> Line:
 
 def _texts(localized: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the texts that are not blank, by locale."""
-    texts = ((locale, text.strip()) for locale, text in (localized or {}).items() if isinstance(text, str))
+    texts = ((locale, stripped(text)) for locale, text in (localized or {}).items() if isinstance(text, str))
     return {locale: text for locale, text in texts if text}
 
 

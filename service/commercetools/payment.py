@@ -10,9 +10,9 @@ from typing import Any
 
 from marshmallow import validate
 
-from service.commercetools.money import Money, MoneySchema, money_of
+from service.commercetools.money import Money, MoneyField
 from service.commercetools.resource import ResourceType
-from service.serving.decoding import Document, Inner, Malformed, Moment, Plain, Several, Text, load
+from service.serving.decoding import Document, IfAny, Moment, Plain, Several, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,39 +33,36 @@ class Payment:
     refunds: tuple[Refund, ...] = ()
 
 
-class _TransactionSchema(Document):
-    id = Text()
-    kind = Text("type")
-    state = Text()
-    amount = Inner(MoneySchema, load_default=None, allow_none=True)
-    timestamp = Moment("timestamp")
+class _RefundSchema(Document):
+    id = Plain(str, required=True, validate=validate.Length(min=1))
+    amount = MoneyField("amount", required=True)
+    timestamp = IfAny(Moment("timestamp"))
 
 
 class _PaymentSchema(Document):
     id = Plain(str, required=True, validate=validate.Length(min=1))
     version = Plain(int, required=True, validate=validate.Range(min=1))
-    transactions = Several(Inner(_TransactionSchema))
+    transactions = Several(IfAny(Plain(dict)))
 
 
 _PAYMENT = _PaymentSchema()
+_REFUND = _RefundSchema()
 
 
 def read_payment(document: Mapping[str, Any]) -> Payment:
-    """Read commercetools' JSON of a payment, or raise Malformed with the fields at fault."""
+    """Read commercetools' JSON of a payment, or raise Malformed with the fields at fault.
+
+    Of the transactions, only the refunds in Success are read. One without a readable id and amount is a fault; its
+    time is left out if it cannot be read.
+    """
     loaded = load(_PAYMENT, document, "the payment")
-    refunds = {one["id"]: _refund(one) for one in loaded["transactions"] or () if _is_refund(one)}
-    return Payment(loaded["id"], loaded["version"], tuple(refunds.values()))
+    transactions = [one for one in loaded["transactions"] or () if one is not None and _is_refund(one)]
+    refunds = [Refund(**load(_REFUND, one, "a refund of the payment")) for one in transactions]
+    return Payment(loaded["id"], loaded["version"], tuple({one.id: one for one in refunds}.values()))
 
 
 def _is_refund(transaction: Mapping[str, Any]) -> bool:
-    return (transaction["kind"], transaction["state"]) == ("Refund", "Success")
-
-
-def _refund(transaction: Mapping[str, Any]) -> Refund:
-    amount = money_of(transaction["amount"])
-    if transaction["id"] is None or amount is None:
-        raise Malformed("the payment is not valid: transactions: a refund without an id, or without a valid amount")
-    return Refund(transaction["id"], amount, transaction["timestamp"])
+    return (transaction.get("type"), transaction.get("state")) == ("Refund", "Success")
 
 
 PAYMENT = ResourceType("payment", "payments", read_payment)

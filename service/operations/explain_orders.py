@@ -157,7 +157,9 @@ def _of_line(line: Line, path: str, name: str, sums: _Sums) -> Iterator[Sum]:
 
 def _listed(line: Line) -> int:
     """Return a line at its price."""
-    return 0 if line.gift or line.price is None or is_negative(line) else line.price.fine * line.quantity
+    if line.gift or line.price is None or line.quantity is None or is_negative(line):
+        return 0
+    return line.price.fine * line.quantity
 
 
 def _of_shipping(one: Shipping, sums: _Sums) -> Iterator[Sum]:

@@ -1,5 +1,6 @@
 """Decodes bytes from an untrusted sender by a schema, or raises Malformed with the reason in words."""
 
+import copy
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -163,18 +164,19 @@ class Inner(_Quick, fields.Nested):
 
 
 class Several(_Quick, fields.List[Any]):
-    """A list of one of these fields. An absent or null list reads as None."""
+    """A list of one of these fields. An absent or null list reads as None, unless it is `required`."""
 
     inner: _Quick
 
-    def __init__(self, inner: _Quick, data_key: str | None = None) -> None:
-        super().__init__(inner, data_key=data_key, load_default=None, allow_none=True)
+    def __init__(self, inner: _Quick, data_key: str | None = None, *, required: bool = False) -> None:
+        absent = missing if required else None
+        super().__init__(inner, data_key=data_key, required=required, load_default=absent, allow_none=not required)
 
     def quickly(self, value: Any) -> Any:  # noqa: ANN401  # as above
         if type(value) is list:
             return [self.inner.quickly(one) for one in value]
         if value is missing or value is None:
-            return None
+            return self._absent()
         raise _at_fault()
 
 
@@ -235,6 +237,28 @@ class TextIfAny(Plain):
         return self.quickly(value)
 
 
+class IfAny(_Quick):
+    """What a field reads; None for all that it cannot read, since nothing depends on it but a refinement."""
+
+    def __init__(self, inner: _Quick) -> None:
+        super().__init__(data_key=inner.data_key, load_default=None, allow_none=True)
+        self.inner = inner
+
+    def _bind_to_schema(self, field_name: str, parent: Any) -> None:  # noqa: ANN401  # marshmallow's own signature
+        super()._bind_to_schema(field_name, parent)
+        self.inner = copy.deepcopy(self.inner)  # as marshmallow's List does
+        self.inner._bind_to_schema(field_name, self)  # noqa: SLF001
+
+    def quickly(self, value: Any) -> Any:  # noqa: ANN401  # as above
+        try:
+            return self.inner.quickly(value)
+        except ValidationError:
+            return None
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:  # noqa: ANN401  # marshmallow's own signature
+        return self.quickly(value)
+
+
 class Text(Plain):
     """A string without NUL characters and the blanks around it. An empty one counts as absent."""
 
@@ -242,7 +266,12 @@ class Text(Plain):
         super().__init__(str, data_key)
 
     def quickly(self, value: Any) -> Any:  # noqa: ANN401  # as above
-        return value.replace("\0", "").strip() or None if type(value) is str else super().quickly(value)
+        return stripped(value) or None if type(value) is str else super().quickly(value)
+
+
+def stripped(text: str) -> str:
+    """Return a text without NUL characters and the blanks around it."""
+    return text.replace("\0", "").strip()
 
 
 class Moment(_Quick, fields.AwareDateTime):

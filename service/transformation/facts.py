@@ -34,13 +34,14 @@ class Due(NamedTuple):
 
     `name` is the fact's own among those of its resource, `version` the resource's for an update, else ONCE.
     `transactions` are the ids of the refunds, None if the notification does not tell them. `at` is the Message's time.
+    `imported` is None where the order itself must tell, by its completedAt.
     """
 
     fact: Fact
     name: str
     version: float | None = ONCE
     at: datetime | None = None
-    imported: bool = False
+    imported: bool | None = None
     transactions: frozenset[str] | None = None
 
 
@@ -60,8 +61,10 @@ _NOT_IMPORTED = "the order was imported, and ORDER_IMPORTS is none"
 def order_due(notification: Notification, imports: OrderImports) -> Due | str:
     """Return the fact that a notification about an order tells, or the reason why there is none."""
     at, kind = notification.created_at, notification.message_type
-    if notification.notification_type == "ResourceCreated" or kind in _CREATED:
+    if notification.notification_type == "ResourceCreated":
         return Due(Fact.COMPLETED, Fact.COMPLETED, at=at)
+    if kind in _CREATED:
+        return Due(Fact.COMPLETED, Fact.COMPLETED, at=at, imported=False)
     if kind == "OrderImported":
         due = Due(Fact.COMPLETED, Fact.COMPLETED, at=at, imported=True)
         return due if imports is not OrderImports.NONE else _NOT_IMPORTED
@@ -89,8 +92,11 @@ def _of_new_payment(notification: Notification) -> Due | str:
         return _refunds(notification, None)
     given = payment.get("transactions")
     transactions = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
-    ids = frozenset(str(one.get("id")) for one in transactions if _may_be_refund(one))
-    return _refunds(notification, ids) if ids else "the new payment has no refund in Success"
+    ids = [one.get("id") for one in transactions if _may_be_refund(one)]
+    if not ids:
+        return "the new payment has no refund in Success"
+    texts = frozenset(one for one in ids if isinstance(one, str))
+    return _refunds(notification, texts if len(texts) == len(ids) else None)
 
 
 def _of_added_transaction(notification: Notification) -> Due | str:
@@ -103,13 +109,13 @@ def _of_added_transaction(notification: Notification) -> Due | str:
 
 
 def _of_changed_transaction(notification: Notification) -> Due | str:
-    if notification.body.get("state") not in {None, "Success"}:
+    if notification.body.get("state") not in (None, "Success"):
         return "the transaction is not in Success"
     return _refunds(notification, _only(notification.body.get("transactionId")))
 
 
 def _may_be_refund(transaction: Mapping[str, Any]) -> bool:
-    return transaction.get("type") in {None, "Refund"} and transaction.get("state") in {None, "Success"}
+    return transaction.get("type") in (None, "Refund") and transaction.get("state") in (None, "Success")
 
 
 def _only(transaction_id: object) -> frozenset[str] | None:
@@ -140,7 +146,8 @@ def not_told(due: Due, order: Order, rules: OrderRules) -> str:
     """Return why no event follows from the order as it is now, "" if one does."""
     if due.fact is Fact.CANCELLED and order.state != _CANCELLED:
         return "the order is not cancelled any more"
-    if due.fact is Fact.COMPLETED and (due.imported or order.completed_at is not None):
+    imported = order.completed_at is not None if due.imported is None else due.imported
+    if due.fact is Fact.COMPLETED and imported:
         return _not_imported(order, rules.imports)
     return ""
 

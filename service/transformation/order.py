@@ -194,7 +194,7 @@ def _url(line: Line, locale: str | None, template: str | None) -> str | None:
         if f"{{{name}}}" in url:
             if not value:
                 return None
-            url = url.replace(f"{{{name}}}", quote(value, safe=""))
+            url = url.replace(f"{{{name}}}", quote(value, safe="", errors="replace"))  # a lone surrogate
     return url
 
 

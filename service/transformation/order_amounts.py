@@ -7,7 +7,7 @@ the whole tax. https://www.twilio.com/docs/segment/connections/spec/ecommerce/v2
 from enum import StrEnum
 from typing import NamedTuple
 
-from service.commercetools.money import Money, divided, rounded
+from service.commercetools.money import Money, rounded, share
 from service.commercetools.order import Line, Order
 
 
@@ -51,7 +51,7 @@ def amounts_of(order: Order) -> Amounts:
     shipping = shipped.amount
     on_total = _fine(order.discount_on_total)
     of_lines = sum(map(discount_of, order.lines))
-    of_shipping = sum(_fine(one.price) - _fine(one.discounted) for one in order.shipping if one.discounted is not None)
+    of_shipping = sum(one.price.fine - one.discounted.fine for one in order.shipping if one.discounted is not None)
     negative = sum(-_fine(line.total) for line in order.lines if is_negative(line))
     discount = rounded(of_lines + on_total + of_shipping + negative, order.total.digits)
     parts = (of_lines, on_total, of_shipping, negative, shipped)
@@ -71,8 +71,8 @@ def _fine(money: Money | None) -> int:
 
 
 def discount_of(line: Line) -> int:
-    """Return the discounts on a line. A gift's price is 0 already."""
-    if line.gift:
+    """Return the discounts on a line. A gift's price is 0 already, and what a negative line gives is its total."""
+    if line.gift or is_negative(line):
         return 0
     return sum(one.quantity * amount.fine for one in line.discounted for amount in one.amounts)
 
@@ -86,13 +86,9 @@ def _shipped(order: Order) -> Shipped:
         shipping, origin = sum(net.fine for net in nets), ShippingFrom.TAXED_PRICES
     else:
         prices = (one.price if one.discounted is None else one.discounted for one in order.shipping)
-        shipping, origin = sum(map(_fine, prices)), ShippingFrom.PRICES
+        shipping, origin = sum(price.fine for price in prices), ShippingFrom.PRICES
     before = order.total.fine + _fine(order.discount_on_total)
     if order.discount_on_total is None or before <= 0:
         return Shipped(shipping, shipping, origin)
     # commercetools gives shipping its share of a discount on the total, and shows it in taxedShippingPrice alone.
-    return Shipped(
-        rounded(divided(shipping * order.total.fine, before), order.total.digits),
-        shipping,
-        origin,
-    )
+    return Shipped(share(shipping, order.total.fine, before, order.total.digits), shipping, origin)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from math import isfinite
 from typing import Any
 
+from service.commercetools.money import currency_in, written_in
 from service.commercetools.resource import UNREADABLE, Unreadable
 from service.serving.decoding import json_or
 from service.transformation.paths import View
@@ -90,6 +91,7 @@ def _array(raw: Sequence[Any], convert: Convert, view: View) -> Any:  # noqa: AN
     return converted or None
 
 
+_LARGEST = 2**63
 _NONE = type(None)
 _TEXTS = {str}
 _NUMBERS = {int, float}
@@ -182,24 +184,16 @@ def tags_of(locales: Sequence[str], own: str | None) -> list[str]:
     return list(tags)
 
 
-_MOST_DIGITS = 20
-_LARGEST = 2**63
-
-
-def _amount(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
+def _amount(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
     """Return an amount of money in major units: https://docs.commercetools.com/api/types#money."""
     if raw is None:
         return None
     if type(raw) is not dict:
         return _no_blank(raw)
-    units, digits = raw.get("centAmount"), raw.get("fractionDigits")
-    if raw.get("type") == "highPrecision":
-        units = raw.get("preciseAmount")
-    if type(units) is not int or abs(units) > _LARGEST or type(digits) is not int or not 0 <= digits <= _MOST_DIGITS:
+    written = written_in(raw)
+    if written is None:
         return UNREADABLE
-    if _currency(raw, view) is UNREADABLE:
-        return UNREADABLE
-    return units / 10**digits if digits else units  # the nearest float: both are integers
+    return written.units / 10**written.digits if written.digits else written.units  # the nearest float
 
 
 def _currency(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
@@ -207,11 +201,7 @@ def _currency(raw: Any, _view: View) -> Any:  # noqa: ANN401  # any JSON
         return None
     if type(raw) is not dict:
         return _no_blank(raw)
-    code = raw.get("currencyCode")
-    return code if type(code) is str and len(code) == _LETTERS and code.isascii() and code.isupper() else UNREADABLE
-
-
-_LETTERS = 3  # of a currency: ISO 4217
+    return currency_in(raw) or UNREADABLE
 
 
 def _money(raw: Any, view: View) -> Any:  # noqa: ANN401  # any JSON
