@@ -31,6 +31,7 @@ class Payment:
     id: str
     version: int
     refunds: tuple[Refund, ...] = ()
+    last_modified_at: datetime | None = None
 
 
 class _TransactionSchema(Document):
@@ -45,6 +46,7 @@ class _PaymentSchema(Document):
     id = Plain(str, required=True, validate=validate.Length(min=1))
     version = Plain(int, required=True, validate=validate.Range(min=1))
     transactions = Several(Inner(_TransactionSchema))
+    last_modified_at = Moment("lastModifiedAt")
 
 
 _PAYMENT = _PaymentSchema()
@@ -54,7 +56,7 @@ def read_payment(document: Mapping[str, Any]) -> Payment:
     """Read commercetools' JSON of a payment, or raise Malformed with the fields at fault."""
     loaded = load(_PAYMENT, document, "the payment")
     refunds = {one["id"]: _refund(one) for one in loaded["transactions"] or () if _is_refund(one)}
-    return Payment(loaded["id"], loaded["version"], tuple(refunds.values()))
+    return Payment(loaded["id"], loaded["version"], tuple(refunds.values()), loaded["last_modified_at"])
 
 
 def _is_refund(transaction: Mapping[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from playground.shop import Document, Shop
 from playground.stand_in import RESET_AFTER_READ, Call, answer
 from service.integration import integration_by
 from service.operations import Exit, command_settings
-from service.operations.backfill import Pace
+from service.operations.backfill_calls import Pace
 from service.operations.backfill_files import lanes_for
 from service.outcome import Ending
 from tests.builders import a_change, a_push, an_address
