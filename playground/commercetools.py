@@ -1,4 +1,4 @@
-"""commercetools on this machine: tokens, customers, Types, subscriptions and the project, as its HTTP API answers.
+"""commercetools on this machine, as its HTTP API answers: tokens, resources, Types, subscriptions and the project.
 
 It reads from a `Shop`, and can lag behind it as the real one may. What it does not understand it refuses, so that a
 question that only a stand-in would answer is not asked.
@@ -11,14 +11,29 @@ import binascii
 import itertools
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import parse_qs
 
 from playground.commercetools_types import DEMO_TYPES
-from playground.predicates import TYPE, Predicate, PredicateError, comparisons_of, parsed, value_of
-from playground.shop import Document, Shop, iso
+from playground.history import Document, History
+from playground.notifications import iso
+from playground.predicates import (
+    CUSTOMER,
+    DISCOUNT_CODE,
+    ORDER,
+    PAYMENT,
+    TYPE,
+    Fields,
+    Predicate,
+    PredicateError,
+    comparisons_of,
+    parsed,
+    value_of,
+)
+from playground.shop import Shop
 from playground.stand_in import Answer, Call, StandIn, json_answer, phrase, run_until_told
 
 MAX_LIMIT = 500
@@ -44,10 +59,11 @@ class _Refused(Exception):
 
 
 class CommercetoolsStandIn(StandIn):
-    """`POST /oauth/token` and, under `/{projectKey}`: the project, `customers`, `types`, `subscriptions`.
+    """`POST /oauth/token` and, under `/{projectKey}`: the project, `types`, `subscriptions`, and the shop's resources.
 
-    Tokens carry the scopes asked for (all of `scopes`, without any), which are enforced, and end after
-    `token_seconds`; setting that to 0 makes tokens that have ended already.
+    These are `customers`, `orders`, `payments`, `discount-codes`. Tokens carry the scopes asked for (all of `scopes`,
+    without any), which are enforced, and end after `token_seconds`; setting that to 0 makes tokens that have ended
+    already. With `orders`, the settings of a client ask for the scopes that orders need too.
     """
 
     def __init__(
@@ -59,7 +75,9 @@ class CommercetoolsStandIn(StandIn):
         token_seconds: float = 172_800,
         scopes: Sequence[str] = (
             *("view_customers", "view_customer_groups", "view_types", "manage_subscriptions", "view_project_settings"),
+            *("view_orders", "view_payments", "view_discount_codes"),
         ),
+        orders: bool = False,
         types: Sequence[Document] = DEMO_TYPES,
         port: int = 0,
         latency: float = 0,
@@ -72,6 +90,7 @@ class CommercetoolsStandIn(StandIn):
         self.token_seconds = token_seconds
         self.referenced: dict[str, Document] = {}
         """Resources that custom fields refer to, by their ids."""
+        self.asked_scopes = ("view_customers", *_SCOPES_OF_ORDERS) if orders else ("view_customers",)
         self.scopes = frozenset(f"{scope}:{self.shop.project_key}" for scope in scopes)
         self.subscriptions: dict[str, Document] = {}
         self.types = list(types)
@@ -79,7 +98,7 @@ class CommercetoolsStandIn(StandIn):
         self.tokens_issued = 0
         self._tokens: dict[str, tuple[float, frozenset[str]]] = {}  # token -> (its end in monotonic s, its scopes)
         self._numbers = itertools.count(1)  # of subscriptions
-        self._query_lag: dict[str | None, int] = {}  # of a customer; under None, of all others
+        self._query_lag: dict[str | None, int] = {}  # of a resource; under None, of all others
         self._get_lag: dict[str | None, int] = {}
         self._hidden: frozenset[str] = frozenset()
         self._added: Document | None = None
@@ -93,7 +112,7 @@ class CommercetoolsStandIn(StandIn):
             "CTP_CLIENT_SECRET": self.client_secret,
             "CTP_AUTH_URL": self.url,
             "CTP_API_URL": self.url,
-            "CTP_SCOPES": f"view_customers:{self.shop.project_key}",
+            "CTP_SCOPES": " ".join(f"{scope}:{self.shop.project_key}" for scope in self.asked_scopes),
         }
 
     # What a test does to it
@@ -104,9 +123,9 @@ class CommercetoolsStandIn(StandIn):
             self._tokens.clear()
 
     def lag_query(self, versions: int = 1, ids: Iterable[str] | None = None) -> None:
-        """Queries show these customers (without `ids`: all) as they were `versions` updates ago; 0 ends it.
+        """Queries show these resources (without `ids`: all) as they were `versions` updates ago; 0 ends it.
 
-        A customer that has had fewer updates is shown at the oldest version kept; one just deleted is still there.
+        One that has had fewer updates is shown at the oldest version kept; one just deleted is still there.
         """
         _lag(self._query_lag, versions, ids)
 
@@ -116,7 +135,7 @@ class CommercetoolsStandIn(StandIn):
         _lag(self._get_lag, versions, ids)
 
     def hide_from_query(self, ids: Iterable[str] = ()) -> None:
-        """Queries do not find these customers; without any, they find all again."""
+        """Queries do not find these resources; without any, they find all again."""
         self._hidden = frozenset(ids)
 
     def add_to_query(self, customer: Document | None) -> None:
@@ -143,13 +162,13 @@ class CommercetoolsStandIn(StandIn):
                 self._allow(call, project, "view_project_settings")
                 shown = {"key": project, "name": project, "version": 1, "countries": [], "languages": self.languages}
                 return json_answer(200, shown)
-            case "GET", project, "customers" | "types" as resources:
-                self._allow(call, project, f"view_{resources}")
-                page = self._page if resources == "customers" else self._page_of_types
-                return json_answer(200, page(call.query))
-            case "GET", project, "customers", name:
-                self._allow(call, project, "view_customers")
-                return json_answer(200, self._expanded(self._customer(name), call.query))
+            case "GET", project, "types":
+                self._allow(call, project, "view_types")
+                return json_answer(200, self._page_of_types(call.query))
+            case "GET", project, path, *name if path in _SERVED and len(name) <= 1:
+                scopes = self._allow(call, project, _SERVED[path].scope)
+                one = [self._expanded(self._resource(path, each), call.query, scopes) for each in name]
+                return json_answer(200, one[0] if one else self._page(path, call.query, scopes))
             case "GET", _, "subscriptions", name, "health":  # needs no authorization
                 statuses = {"Healthy": 200, "TemporaryError": 503}
                 return json_answer(statuses.get(self._subscription(name)["status"], 400), {})
@@ -185,7 +204,8 @@ class CommercetoolsStandIn(StandIn):
         document = {"access_token": token, "token_type": "Bearer", "expires_in": int(self.token_seconds)}
         return json_answer(200, {**document, "scope": " ".join(sorted(asked))})
 
-    def _allow(self, call: Call, project: str, scope: str) -> None:
+    def _allow(self, call: Call, project: str, scope: str) -> frozenset[str]:
+        """Return the scopes of the call, which allow this."""
         scheme, _, token = call.headers.get("Authorization", "").partition(" ")
         with self._changed:
             end, scopes = self._tokens.get(token, (0, frozenset()))
@@ -194,42 +214,48 @@ class CommercetoolsStandIn(StandIn):
         if not _allows(scopes, f"{scope}:{project}"):
             message = f"Insufficient scope. One of the following scopes is missing: {scope}."
             raise _Refused(403, message, error="insufficient_scope", error_description=message)
+        return scopes
 
-    # Customers
+    # Resources
 
-    def _customer(self, name: str) -> Document:
-        key = name.removeprefix("key=") if name.startswith("key=") else None
+    def _resource(self, path: str, name: str) -> Document:
+        key = name.removeprefix("key=") if name.startswith("key=") and "key" in _SERVED[path].fields else None
+        history = _SERVED[path].history(self.shop)
         with self.shop.lock:
-            ids = [name] if key is None else self.shop.ids()
-            for customer_id in ids:
-                customer = self.shop.view(customer_id, self._lag_of(self._get_lag, customer_id))
-                if customer and key in (None, customer.get("key")):
-                    return customer
+            ids = [name] if key is None else history.ids()
+            for resource_id in ids:
+                resource = history.view(resource_id, self._lag_of(self._get_lag, resource_id))
+                if resource and key in (None, resource.get("key")):
+                    return resource
         what = f"ID '{name}'" if key is None else f"key '{key}'"
         raise _Refused(404, f"The Resource with {what} was not found.")
 
-    def _page(self, query: Mapping[str, list[str]]) -> Document:
+    def _page(self, path: str, query: Mapping[str, list[str]], scopes: frozenset[str]) -> Document:
+        served = _SERVED[path]
         limit = _number(query, "limit", DEFAULT_LIMIT, 0, MAX_LIMIT)
         offset = _number(query, "offset", 0, 0, MAX_OFFSET)
-        predicates = _predicates(query)
-        sort = [_order(text) for text in query.get("sort", ())]
+        predicates = _predicates(query, served.fields)
+        sort = [_order(text, served.sortable) for text in query.get("sort", ())]
         with_total = query.get("withTotal", ["true"])[-1] != "false"
         with self.shop.lock:
-            found = self._found(predicates, sort)
+            found = self._found(served, predicates, sort)
             total = {}
             if with_total and not (predicates or self._hidden or self._query_lag):
-                total = {"total": self.shop.count()}  # without looking at every one of them
+                total = {"total": len(served.history(self.shop))}  # without looking at every one of them
             elif with_total:
                 every = list(found)
                 found, total = iter(every), {"total": len(every)}
             results = list(itertools.islice(found, offset, offset + limit))
-        if self._added:
+        if self._added and path == "customers":
             results.append(self._added)
         page = {"limit": limit, "offset": offset, "count": len(results)}
-        return page | total | {"results": [self._expanded(customer, query) for customer in results]}
+        return page | total | {"results": [self._expanded(resource, query, scopes) for resource in results]}
 
-    def _found(self, predicates: Sequence[Predicate], sort: "Sequence[_Order]") -> Iterator[Document]:
-        """The customers that fulfil all predicates, in order; lazily where the shop has them in that order."""
+    def _found(
+        self, served: "_Served", predicates: Sequence[Predicate], sort: "Sequence[_Order]"
+    ) -> Iterator[Document]:
+        """The resources that fulfil all predicates, in order; lazily where the shop has them in that order."""
+        history = served.history(self.shop)
         comparisons = list(comparisons_of(predicates))
         moments = [one.values[0] for one in comparisons if one.field == "lastModifiedAt" and one.test in (">", ">=")]
         since = max(moments, default=_LONG_AGO)
@@ -242,39 +268,44 @@ class CommercetoolsStandIn(StandIn):
                 [str(one.values[0]) for one in comparisons if one.field == "id" and one.test == ">"], default=""
             )
             everyone = self._query_lag or not moments
-            ids = self.shop.ids(after) if everyone else self.shop.ids_after_modified_since(after, since)
+            ids = history.ids(after) if everyone else history.ids_after_modified_since(after, since)
             sorted_already = True
         elif sort[0] == ("lastModifiedAt", False) and not self._query_lag:  # which no two share
-            ids, sorted_already = self.shop.ids_modified_since(since), True
+            ids, sorted_already = history.ids_modified_since(since), True
         else:
-            ids, sorted_already = self.shop.ids(), False
+            ids, sorted_already = history.ids(), False
         views = (
-            self.shop.view(customer_id, self._lag_of(self._query_lag, customer_id))
-            for customer_id in ids
-            if customer_id not in self._hidden
+            history.view(resource_id, self._lag_of(self._query_lag, resource_id))
+            for resource_id in ids
+            if resource_id not in self._hidden
         )
         found = (view for view in views if view and all(predicate.holds(view) for predicate in predicates))
-        if sorted_already:
-            return found
-        customers = list(found)
-        for field, descending in reversed(sort):
-            customers.sort(key=partial(value_of, field=field), reverse=descending)
-        return iter(customers)
+        return found if sorted_already else iter(_sorted(found, sort, served.fields))
 
-    def _expanded(self, customer: Document, query: Mapping[str, list[str]]) -> Document:
+    def _expanded(self, resource: Document, query: Mapping[str, list[str]], scopes: frozenset[str]) -> Document:
         expand = query.get("expand", ())
-        if "customerGroup" in expand and "customerGroup" in customer:
-            customer = {**customer, "customerGroup": self._with_group(customer["customerGroup"])}
-        if "customerGroupAssignments[*].customerGroup" in expand:
+        if "customerGroup" in expand and "customerGroup" in resource:
+            resource = {**resource, "customerGroup": self._with_group(resource["customerGroup"])}
+        if "customerGroupAssignments[*].customerGroup" in expand and "customerGroupAssignments" in resource:
             assignments = [
                 {**assignment, "customerGroup": self._with_group(assignment["customerGroup"])}
-                for assignment in customer["customerGroupAssignments"]
+                for assignment in resource["customerGroupAssignments"]
             ]
-            customer = {**customer, "customerGroupAssignments": assignments}
+            resource = {**resource, "customerGroupAssignments": assignments}
         if any(path.startswith(("custom.fields.", "addresses[*].custom.fields.")) for path in expand):
-            addresses = [self._with_custom(address, expand, "addresses[*].") for address in customer["addresses"]]
-            customer = self._with_custom({**customer, "addresses": addresses}, expand, "")
-        return customer
+            resource = self._with_custom(resource, expand, "")
+            if "addresses" in resource:
+                addresses = [self._with_custom(address, expand, "addresses[*].") for address in resource["addresses"]]
+                resource = {**resource, "addresses": addresses}
+        may_see_codes = _allows(scopes, f"view_discount_codes:{self.shop.project_key}")
+        if "discountCodes[*].discountCode" in expand and "discountCodes" in resource and may_see_codes:
+            codes = [{**one, "discountCode": self._with_code(one["discountCode"])} for one in resource["discountCodes"]]
+            resource = {**resource, "discountCodes": codes}
+        return resource
+
+    def _with_code(self, reference: Document) -> Document:
+        code = self.shop.sales.discount_codes.view(reference["id"])
+        return {**reference, "obj": code} if code else reference
 
     def _with_custom(self, document: Document, expand: Sequence[str], front: str) -> Document:
         """Return a document with the references in its custom fields expanded, as far as `referenced` has them."""
@@ -304,16 +335,15 @@ class CommercetoolsStandIn(StandIn):
     def _page_of_types(self, query: Mapping[str, list[str]]) -> Document:
         limit = _number(query, "limit", DEFAULT_LIMIT, 0, MAX_LIMIT)
         offset = _number(query, "offset", 0, 0, MAX_OFFSET)
-        predicates, sort = _predicates(query, TYPE), [_order(text) for text in query.get("sort", ())]
+        predicates, sort = _predicates(query, TYPE), [_order(text, _SORTABLE) for text in query.get("sort", ())]
         found = [each for each in self.types if all(predicate.holds(each) for predicate in predicates)]
-        for field, descending in reversed(sort or [("id", False)]):
-            found.sort(key=partial(value_of, field=field), reverse=descending)
+        found = _sorted(found, sort or [("id", False)], TYPE)
         results = found[offset : offset + limit]
         total = {} if query.get("withTotal", ["true"])[-1] == "false" else {"total": len(found)}
         return {"limit": limit, "offset": offset, "count": len(results)} | total | {"results": results}
 
-    def _lag_of(self, lags: Mapping[str | None, int], customer_id: str) -> int:
-        return lags.get(customer_id, lags.get(None, 0))
+    def _lag_of(self, lags: Mapping[str | None, int], resource_id: str) -> int:
+        return lags.get(resource_id, lags.get(None, 0))
 
     # Subscriptions: https://docs.commercetools.com/api/projects/subscriptions
 
@@ -420,8 +450,8 @@ def _allows(scopes: Iterable[str], needed: str) -> bool:
 def _lag(lags: dict[str | None, int], versions: int, ids: Iterable[str] | None) -> None:
     if ids is None:
         lags.clear()
-    for customer_id in (None,) if ids is None else ids:
-        lags[customer_id] = versions
+    for resource_id in (None,) if ids is None else ids:
+        lags[resource_id] = versions
     if not any(lags.values()):
         lags.clear()
 
@@ -453,22 +483,48 @@ def _same_version(subscription: Document, version: object) -> None:
 
 _Order = tuple[str, bool]  # a field, whether descending
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-_SORTABLE = ("id", "version", "createdAt", "lastModifiedAt", "email")  # which every customer has
+_SORTABLE = ("id", "version", "createdAt", "lastModifiedAt")  # which every resource has
 
 
-def _order(text: str) -> _Order:
+def _order(text: str, sortable: Sequence[str]) -> _Order:
     field, _, direction = text.strip().partition(" ")
-    if field not in _SORTABLE or direction.strip() not in ("", "asc", "desc"):
+    if field not in sortable or direction.strip() not in ("", "asc", "desc"):
         raise _Refused(400, f"Malformed parameter: sort: {text}")
     return field, direction.strip() == "desc"
 
 
-def _predicates(query: Mapping[str, list[str]], fields: Mapping[str, object] | None = None) -> list[Predicate]:
+def _sorted(found: Iterable[Document], sort: Sequence[_Order], fields: Fields) -> list[Document]:
+    documents = list(found)
+    for field, descending in reversed(sort):
+        documents.sort(key=partial(value_of, field=field, kind=fields[field]), reverse=descending)
+    return documents
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """Resources that are served by id and by query, where they are, and what may be asked of them."""
+
+    history: Callable[[Shop], History]
+    scope: str
+    fields: Fields
+    sortable: Sequence[str] = _SORTABLE
+
+
+_SERVED = {
+    "customers": _Served(lambda shop: shop.customers, "view_customers", CUSTOMER, (*_SORTABLE, "email")),
+    "orders": _Served(lambda shop: shop.sales.orders, "view_orders", ORDER),
+    "payments": _Served(lambda shop: shop.sales.payments, "view_payments", PAYMENT),
+    "discount-codes": _Served(lambda shop: shop.sales.discount_codes, "view_discount_codes", DISCOUNT_CODE),
+}
+_SCOPES_OF_ORDERS = ("view_orders", "view_payments", "view_discount_codes")
+
+
+def _predicates(query: Mapping[str, list[str]], fields: Fields) -> list[Predicate]:
     variables = {name.removeprefix("var."): values for name, values in query.items() if name.startswith("var.")}
     return [_predicate(where, variables, fields) for where in query.get("where", ())]
 
 
-def _predicate(where: str, variables: Mapping[str, list[str]], fields: Mapping[str, object] | None) -> Predicate:
+def _predicate(where: str, variables: Mapping[str, list[str]], fields: Fields) -> Predicate:
     try:
         return parsed(where, variables, fields)
     except PredicateError as malformed:

@@ -1,4 +1,4 @@
-"""Query predicates on customers and Types: what a `where` describes.
+"""Query predicates on what the stand-in serves: what a `where` describes.
 
 https://docs.commercetools.com/api/predicates/query. Not documented there, and so taken as plain logic: for an absent
 field, `<>` and `not in` hold and every other comparison does not; keywords may be written in capitals.
@@ -21,20 +21,20 @@ class PredicateError(ValueError):
 
 
 class Predicate(Protocol):
-    """What a customer fulfils or does not."""
+    """What a resource fulfils or does not."""
 
     def holds(self, document: _Document) -> bool: ...
 
 
-def parsed(where: str, variables: _Variables, fields: "Mapping[str, _Shape] | None" = None) -> Predicate:
+def parsed(where: str, variables: _Variables, fields: "Fields") -> Predicate:
     """Return the predicate that `where` spells; `variables` are the values of each `var.NAME`, without the `var.`.
 
-    `fields` are those of the resource, by default a customer's. Raises PredicateError, also for a field that is none
+    `fields` are those of the resource. Raises PredicateError, also for a field that is none
     of them and for a value of another type than its field's.
     """
     parser = _Parser(where, variables)
     try:
-        predicate = parser.predicate(_CUSTOMER if fields is None else fields)
+        predicate = parser.predicate(fields)
     except RecursionError:
         raise PredicateError("The predicate is nested too deeply.") from None
     parser.end()
@@ -42,7 +42,7 @@ def parsed(where: str, variables: _Variables, fields: "Mapping[str, _Shape] | No
 
 
 def comparisons_of(predicates: Sequence[Predicate]) -> "Iterator[Comparison]":
-    """The comparisons of the customer's own fields that must hold if all the predicates are to."""
+    """The comparisons of the resource's own fields that must hold if all the predicates are to."""
     for predicate in predicates:
         if isinstance(predicate, Comparison):
             yield predicate
@@ -50,7 +50,7 @@ def comparisons_of(predicates: Sequence[Predicate]) -> "Iterator[Comparison]":
             yield from comparisons_of(predicate.parts)
 
 
-# What a customer has: https://docs.commercetools.com/api/projects/customers#customer
+# What a resource has: https://docs.commercetools.com/api/projects/customers#customer and its sisters
 
 
 class _Kind(Enum):
@@ -64,6 +64,8 @@ class _Kind(Enum):
 
 
 _Shape = Any  # a _Kind, a mapping of the fields of an object, or a list of one shape for an array
+Fields = Mapping[str, _Shape]
+"""The fields of a resource that can be asked for, with their shapes."""
 
 _TEXT, _MOMENT = _Kind.TEXT, _Kind.MOMENT
 _REFERENCE = {"typeId": _TEXT, "id": _TEXT}
@@ -83,7 +85,7 @@ _ADDRESS = {
     **dict.fromkeys(("email", "fax", "additionalAddressInfo"), _TEXT),
     "custom": _CUSTOM,
 }
-_CUSTOMER: Mapping[str, _Shape] = {
+CUSTOMER: Fields = {
     **dict.fromkeys(("id", "key", "customerNumber", "externalId", "email", "lowercaseEmail"), _TEXT),
     **dict.fromkeys(("firstName", "lastName", "middleName", "title", "salutation", "companyName", "vatId"), _TEXT),
     **dict.fromkeys(("locale", "authenticationMode", "defaultShippingAddressId", "defaultBillingAddressId"), _TEXT),
@@ -101,12 +103,42 @@ _CUSTOMER: Mapping[str, _Shape] = {
     "createdBy": _AUTHOR,
     "lastModifiedBy": _AUTHOR,
 }
-TYPE: Mapping[str, _Shape] = {
+TYPE: Fields = {
     **dict.fromkeys(("id", "key"), _TEXT),
     **dict.fromkeys(("createdAt", "lastModifiedAt"), _MOMENT),
     "version": _Kind.NUMBER,
 }
 """What can be asked of a Type here; how its resourceTypeIds are asked for is not documented."""
+
+_MONEY = {"type": _TEXT, "currencyCode": _TEXT, "centAmount": _Kind.NUMBER, "fractionDigits": _Kind.NUMBER}
+ORDER: Fields = {
+    **dict.fromkeys(("id", "orderNumber", "customerId", "customerEmail", "anonymousId", "locale", "country"), _TEXT),
+    **dict.fromkeys(("orderState", "paymentState", "shipmentState", "origin"), _TEXT),
+    **dict.fromkeys(("createdAt", "lastModifiedAt", "completedAt"), _MOMENT),
+    "version": _Kind.NUMBER,
+    "totalPrice": _MONEY,
+    "cart": _REFERENCE,
+    "store": _KEY_REFERENCE,
+    "paymentInfo": {"payments": [_REFERENCE]},
+    "custom": _CUSTOM,
+}
+PAYMENT: Fields = {
+    **dict.fromkeys(("id", "key", "interfaceId", "anonymousId"), _TEXT),
+    **dict.fromkeys(("createdAt", "lastModifiedAt"), _MOMENT),
+    "version": _Kind.NUMBER,
+    "amountPlanned": _MONEY,
+    "customer": _REFERENCE,
+    "transactions": [
+        {**dict.fromkeys(("id", "type", "state", "interactionId"), _TEXT), "timestamp": _MOMENT, "amount": _MONEY}
+    ],
+    "custom": _CUSTOM,
+}
+DISCOUNT_CODE: Fields = {
+    **dict.fromkeys(("id", "key", "code"), _TEXT),
+    **dict.fromkeys(("createdAt", "lastModifiedAt"), _MOMENT),
+    "version": _Kind.NUMBER,
+    "isActive": _Kind.FLAG,
+}
 
 
 # What a predicate is made of
@@ -162,13 +194,12 @@ class _Not:
         return not self.inner.holds(document)
 
 
-def value_of(document: _Document, field: str, kind: _Shape = None) -> Any:  # noqa: ANN401  # any JSON, or a datetime
-    """Return a field's value, a moment as a datetime; None if it is absent. Without `kind`, that of the customer's."""
+def value_of(document: _Document, field: str, kind: _Shape) -> Any:  # noqa: ANN401  # any JSON, or a datetime
+    """Return a field's value, a moment as a datetime; None if it is absent."""
     if field == "lowercaseEmail" and kind is not _Kind.ANY:  # which only queries know
         return str(document["email"]).lower()
     value = document.get(field)
-    is_moment = (_CUSTOMER[field] if kind is None else kind) is _MOMENT
-    return datetime.fromisoformat(value) if is_moment and value else value
+    return datetime.fromisoformat(value) if kind is _MOMENT and value else value
 
 
 def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Sequence[Any]], bool]:

@@ -1,4 +1,4 @@
-"""A shop whose customers sign up, change and leave, and which publishes the notifications of commercetools.
+"""A shop whose customers sign up, buy, change and leave, and which publishes the notifications of commercetools.
 
 Shapes: https://docs.commercetools.com/api/projects/customers, https://docs.commercetools.com/api/projects/subscriptions
 and the schemas behind them (https://github.com/commercetools/commercetools-api-reference). The same seed, clock and
@@ -9,23 +9,16 @@ import copy
 import hashlib
 import random
 import string
-import threading
-import uuid
-from bisect import bisect_right, insort
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from heapq import merge
-from typing import Any, Literal
 
-from playground.stand_in import json_bytes
+from playground.history import Document, History
+from playground.notifications import CLIENT, Action, Format, Project, Publish, Raised, Resources, Wanted, iso, sometimes
+from playground.shop_orders import Sales
 
-Document = dict[str, Any]
-Action = Mapping[str, Any]
-Publish = Callable[[bytes, Mapping[str, str]], None]
+__all__ = ["GARBAGE", "Document", "Shop", "iso"]
 
-CLIENT = {"clientId": "4W4G78A9pYwJq2TnXv0sLd3K", "isPlatformClient": False}
 GARBAGE: Mapping[bytes, str] = {
     b"\xff\xfe\x00garbage": "the message's data is not JSON",
     b"not JSON": "the message's data is not JSON",
@@ -50,7 +43,7 @@ _ID_BITS = 48  # of an id, that order the initial population
 
 
 class Shop:
-    """The customers of one project, as commercetools' API shows them.
+    """The customers of one project, and in `sales` its orders, as commercetools' API shows them.
 
     `publish` gets the data and the attributes of each Pub/Sub message: a Message for each action that has one
     (`messages`), a ResourceCreated, -Updated or -Deleted for each request (`changes`). `population` customers are
@@ -64,179 +57,94 @@ class Shop:
         publish: Publish = lambda _data, _attributes: None,
         *,
         seed: int = 0,
-        format: Literal["Platform", "CloudEvents"] = "Platform",  # noqa: A002  # the Subscription's own field
-        messages: bool = True,
-        changes: bool = True,
+        format: Format = "Platform",  # noqa: A002  # the Subscription's own field
+        messages: Wanted = True,
+        changes: Wanted = True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         population: int = 0,
         keep: int = 10,
     ) -> None:
         self.project_key = project_key
-        self._publish = publish
-        self._format = format
-        self._messages = messages
-        self._changes = changes
-        self._clock = clock
-        self._population = population
-        self._keep = keep
-        self._seed = seed
-        self._random = random.Random(seed)
-        self.lock = threading.RLock()
-        self._now = _milliseconds(clock())
-        self._opened = self._now
+        self._project = Project(
+            project_key, publish, seed=seed, format=format, messages=messages, changes=changes, clock=clock
+        )
+        self._random = self._project.random
+        self.lock = self._project.lock
         self._serial = population  # makes e-mail addresses and numbers unique
-        self._living = population
-        self._created: list[str] = []  # ids beyond the initial population, sorted, deleted ones too
-        self._histories: dict[
-            str, deque[Document | None]
-        ] = {}  # of customers that were created or changed; None: deleted
-        self._modified: dict[str, datetime] = {}  # lastModifiedAt of the living among them, in that order
         self.groups: Mapping[str, Document] = {
             group["id"]: group for group in (self._group(n, key) for n, key in enumerate(("vip", "b2b", None)))
         }
+        originals = _Population(population, seed, self._project.now, tuple(self.groups))
+        self.customers = History(self.lock, keep, originals)
+        """The current state of each customer by id."""
+        identifiers = ("key", "externalId", "customerNumber")
+        self._resources = Resources(self._project, "customer", self.customers, identifiers)
+        self.sales = Sales(self._project, keep)
+        """The orders, payments and discount codes."""
 
     # What a reader sees
 
-    @property
-    def customers(self) -> Mapping[str, Document]:
-        """The current state of each customer by id, in the order of the ids; a live view, not to be written to."""
-        return _Customers(self)
-
     def versions(self, customer_id: str) -> list[Document]:
         """The versions kept of a customer, oldest first, also after it was deleted."""
-        with self.lock:
-            history = self._histories.get(customer_id)
-            if history is not None:
-                return [version for version in history if version is not None]
-            index = self._index(customer_id)
-            return [] if index is None else [self._original(index)]
+        return self.customers.versions(customer_id)
 
     def view(self, customer_id: str, lag: int = 0) -> Document | None:
-        """Return a customer, or the customer `lag` updates ago (the oldest one kept, if there were fewer).
-
-        None if it does not exist; a deletion counts as an update.
-        """
-        with self.lock:
-            history = self._histories.get(customer_id)
-            if history is not None:
-                return history[max(0, len(history) - 1 - lag)]
-            index = self._index(customer_id)
-            return None if index is None else self._original(index)
+        """Return a customer as it was `lag` updates ago: see History."""
+        return self.customers.view(customer_id, lag)
 
     def ids(self, after: str = "") -> Iterator[str]:
-        """Every id there ever was beyond `after`, in order. Hold the lock while iterating, here and below."""
-        created = self._created[bisect_right(self._created, after) :]
-        first = self._first_beyond(after) if self._population else 0
-        originals = (self._id(index) for index in range(first, self._population))
-        return (found for found in merge(originals, created) if found > after)
+        """Every customer's id there ever was beyond `after`, in order. Hold the lock while iterating."""
+        return self.customers.ids(after)
 
     def ids_modified_since(self, moment: datetime) -> Iterator[str]:
         """The ids of living customers whose lastModifiedAt is `moment` or later, in that order."""
-        yield from self._originals_since(moment)
-        yield from self._changed_since(moment)
-
-    def ids_after_modified_since(self, after: str, moment: datetime) -> Iterator[str]:
-        """Those of them beyond `after`, in the order of the ids."""
-        merged = merge(self._originals_since(moment, after), sorted(self._changed_since(moment)))
-        return (found for found in merged if found > after)
-
-    def _originals_since(self, moment: datetime, after: str = "") -> Iterator[str]:
-        """The ids of the initial population, as far as it is unchanged, in the order of lastModifiedAt and of ids."""
-        first = max(0, -((self._born(0) - moment) // _STEP), self._first_beyond(after) if self._population else 0)
-        originals = (self._id(index) for index in range(first, self._population))
-        return (customer_id for customer_id in originals if customer_id not in self._histories)
-
-    def _changed_since(self, moment: datetime) -> list[str]:
-        changed = []
-        for customer_id in reversed(self._modified):
-            if self._modified[customer_id] < moment:
-                break
-            changed.append(customer_id)
-        return changed[::-1]
+        return self.customers.ids_modified_since(moment)
 
     def exists(self, customer_id: str) -> bool:
-        with self.lock:
-            history = self._histories.get(customer_id)
-            return self._index(customer_id) is not None if history is None else history[-1] is not None
+        return customer_id in self.customers
 
     def count(self) -> int:
         """How many customers there are."""
-        return self._living
+        return len(self.customers)
 
     # What happens in the shop
 
     def create(self, **fields: object) -> Document:
         """A new customer with these fields of the API (None: unset), and the fields that every customer has."""
         with self.lock:
-            now = self._tick()
+            now = self._project.tick()
             self._serial += 1
             customer = _customer(
-                self._uuid(), now, {"email": f"customer.{self._serial}@example.com", **copy.deepcopy(fields)}
+                self._project.uuid(), now, {"email": f"customer.{self._serial}@example.com", **copy.deepcopy(fields)}
             )
             for address in customer["addresses"]:
                 address.setdefault("id", self._address_id())
-            self._remember(customer)
-            insort(self._created, customer["id"])
-            self._living += 1
-        self._tell(
-            customer, [("CustomerCreated", 1, {"customer": customer})], self._changed("ResourceCreated", customer)
-        )
+            self._resources.keep(customer)
+        self._resources.tell_creation(customer, ("CustomerCreated", {"customer": customer}))
         return customer
 
     def change(self, customer_id: str, *actions: Action) -> Document:
         """One update with commercetools' update actions; the customer after it.
 
-        The version rises by one for each action with an effect, and sometimes by one more; without any effect
-        nothing happens. `{"action": "verifyEmail"}` stands for the confirmation by token, which is no update action.
-        Raises KeyError for a customer that does not exist, ValueError for what commercetools would refuse.
+        `{"action": "verifyEmail"}` stands for the confirmation by token, which is no update action. Raises KeyError for
+        a customer that does not exist, ValueError for what commercetools would refuse.
         https://docs.commercetools.com/api/projects/customers#update-actions
         """
-        with self.lock:
-            before = self.customers[customer_id]
-            customer = copy.deepcopy(before)
-            messages: list[tuple[str, int, Document]] = []
-            for action in actions:
-                former = copy.deepcopy(customer)
-                raised = _apply(customer, self._prepared(action))
-                if customer == former:
-                    continue
-                customer["version"] += 1
-                messages += [(kind, customer["version"], fields) for kind, fields in raised]
-            if customer["version"] == before["version"]:
-                return before
-            customer["version"] += _sometimes(self._random, 0.15)
-            customer["lastMessageSequenceNumber"] += len(messages)
-            customer["lastModifiedAt"] = customer["versionModifiedAt"] = iso(self._tick())
-            customer["lastModifiedBy"] = {} if _sometimes(self._random, 0.1) else CLIENT
-            self._remember(customer)
-        self._tell(customer, messages, self._changed("ResourceUpdated", customer, oldVersion=before["version"]))
-        return customer
+        return self._resources.change(customer_id, actions, lambda one, action: _apply(one, self._prepared(action)))[0]
 
     def delete(self, customer_id: str, *, data_erasure: bool = False) -> Document:
         """Delete a customer; its last version."""
-        with self.lock:
-            customer = self.customers[customer_id]
-            now = self._tick()
-            self._histories.setdefault(customer_id, deque([customer], maxlen=self._keep)).append(None)
-            self._modified.pop(customer_id, None)
-            self._living -= 1
-        last = {
-            **customer,
-            "lastModifiedAt": iso(now),
-            "lastMessageSequenceNumber": customer["lastMessageSequenceNumber"] + 1,
-        }
-        deleted = self._changed("ResourceDeleted", last, **({"dataErasure": True} if data_erasure else {}))
-        self._tell(last, [("CustomerDeleted", last["version"], {"email": last["email"]})], deleted)
-        return customer
+        erasure = {"dataErasure": True} if data_erasure else {}
+        return self._resources.delete(customer_id, "CustomerDeleted", lambda last: {"email": last["email"]}, **erasure)
 
     def random_change(self) -> str:
         """Make a random change and return the customer's id: mostly an update, some sign-ups, few deletions."""
         event = self._random.choices(("create", "change", "delete"), (20, 73, 7))[0]
-        if event == "create" or not self._living:
+        if event == "create" or not self.customers:
             return str(self.create(**_person(self._random, self._serial + 1, tuple(self.groups)))["id"])
         customer_id = self._somebody()
         if event == "delete":
-            self.delete(customer_id, data_erasure=_sometimes(self._random, 0.5))
+            self.delete(customer_id, data_erasure=sometimes(self._random, 0.5))
             return customer_id
         before = self.customers[customer_id]
         after = before
@@ -245,14 +153,19 @@ class Shop:
             after = self.change(customer_id, *_random_actions(self._random, before, self._serial, tuple(self.groups)))
         return customer_id
 
+    def random_sale(self) -> str:
+        """Sell something to somebody, or change something about what was sold; return the order's id."""
+        is_guest = not self.customers or sometimes(self._random, 0.15)
+        return self.sales.random_deed(None if is_guest else self.customers[self._somebody()])
+
     # What else comes down the topic
 
     def test_notification(self, subscription_id: str | None = None, key: str | None = None) -> bytes:
         """What commercetools publishes when a Subscription is created or its destination changed; returned too."""
         with self.lock:
-            now = self._tick()
-            subscription_id = subscription_id or self._uuid()
-        return self._send(
+            now = self._project.tick()
+            subscription_id = subscription_id or self._project.uuid()
+        return self._project.send(
             {
                 "notificationType": "ResourceCreated",
                 "projectKey": self.project_key,
@@ -266,32 +179,32 @@ class Shop:
     def garbage(self) -> list[bytes]:
         """Publish data of several kinds that no one can read as a notification; what was published."""
         for data in GARBAGE:
-            self._publish(data, {})
+            self._project.publish(data, {})
         return list(GARBAGE)
 
     def foreign(self) -> list[bytes]:
         """Publish notifications about something other than a customer; what was published."""
         with self.lock:
-            now = iso(self._tick())
-            order, token, group, payment, event = (self._uuid() for _ in range(5))
+            now = iso(self._project.tick())
+            order, token, group, payment, event = (self._project.uuid() for _ in range(5))
         about = {"projectKey": self.project_key, "resourceUserProvidedIdentifiers": {}}
         times = {"createdAt": now, "lastModifiedAt": now}
 
         def message(type_id: str, resource_id: str, kind: str, fields: Document) -> Document:
             resource = {"typeId": type_id, "id": resource_id}
-            numbers = {"id": self._uuid(), "version": 1, "sequenceNumber": 1, "resourceVersion": 1}
+            numbers = {"id": self._project.uuid(), "version": 1, "sequenceNumber": 1, "resourceVersion": 1}
             body = {"resource": resource, **numbers, "type": kind, **fields, **times}
             return {"notificationType": "Message", **about, **body}
 
         secret = {
-            "customerId": self._uuid(),
+            "customerId": self._project.uuid(),
             "expiresAt": now,
             "value": "a-secret-token",
             "invalidateOlderTokens": False,
         }
         return [
-            self._send(message("order", order, "OrderStateChanged", {"orderState": "Complete"})),
-            self._send(
+            self._project.send(message("order", order, "OrderStateChanged", {"orderState": "Complete"})),
+            self._project.send(
                 {
                     "notificationType": "ResourceUpdated",
                     **about,
@@ -301,11 +214,11 @@ class Shop:
                     "modifiedAt": now,
                 }
             ),
-            self._send(message("customer-email-token", token, "CustomerEmailTokenCreated", secret)),
-            self._send(
+            self._project.send(message("customer-email-token", token, "CustomerEmailTokenCreated", secret)),
+            self._project.send(
                 message("customer-group", group, "CustomerGroupCustomFieldAdded", {"name": "level", "value": "gold"})
             ),
-            self._send(
+            self._project.send(
                 {
                     "notificationType": "Event",
                     "id": event,
@@ -321,57 +234,6 @@ class Shop:
             ),
         ]
 
-    # Notifications
-
-    def _tell(self, customer: Document, messages: Sequence[tuple[str, int, Document]], change: Document) -> None:
-        """Publish the Messages of an update, with the customer as it is after it, and then the change."""
-        if self._messages:
-            first = customer["lastMessageSequenceNumber"] - len(messages) + 1
-            for sequence, (kind, version, fields) in enumerate(messages, first):
-                self._send(self._message(customer, kind, version, sequence, fields))
-        if self._changes:
-            self._send(change)
-
-    def _message(self, customer: Document, kind: str, version: int, sequence: int, fields: Document) -> Document:
-        identifiers = {} if kind == "CustomerCreated" else {"resourceUserProvidedIdentifiers": _identifiers(customer)}
-        return {
-            "notificationType": "Message",
-            "projectKey": self.project_key,
-            "id": self._uuid(),
-            "version": 1,  # of a Message always 1
-            "sequenceNumber": sequence,
-            "resource": {"typeId": "customer", "id": customer["id"]},
-            "resourceVersion": version,
-            **identifiers,
-            "type": kind,
-            **fields,
-            "createdAt": customer["lastModifiedAt"],
-            "lastModifiedAt": customer["lastModifiedAt"],
-            "createdBy": CLIENT,
-            "lastModifiedBy": CLIENT,
-        }
-
-    def _changed(self, kind: str, customer: Document, **more: object) -> Document:
-        return {
-            "notificationType": kind,
-            "projectKey": self.project_key,
-            "resource": {"typeId": "customer", "id": customer["id"]},
-            "resourceUserProvidedIdentifiers": _identifiers(customer),
-            "version": customer["version"],
-            **more,
-            "modifiedAt": customer["lastModifiedAt"],
-        }
-
-    def _send(self, payload: Document) -> bytes:
-        """Publish in the Subscription's format; an Event, whose CloudEvents form is unknown, is published unchanged."""
-        attributes = {}
-        if self._format == "CloudEvents" and payload["notificationType"] != "Event":
-            payload = _cloud_event(payload)
-            attributes = {"content-type": "application/cloudevents+json; charset=UTF-8"}  # the binding's own rule
-        data = json_bytes(payload)
-        self._publish(data, attributes)
-        return data
-
     def _prepared(self, action: Action) -> Action:
         """An action with what commercetools adds to it: an id for a new address, the group's id for its key."""
         if action["action"] == "addAddress":
@@ -382,90 +244,68 @@ class Shop:
             return {**action, "customerGroup": {"typeId": "customer-group", "id": by_key[group["key"]]}}
         return action
 
-    # Ids, times, places
-
-    def _remember(self, customer: Document) -> None:
-        customer_id = customer["id"]
-        if customer_id not in self._histories:
-            index = self._index(customer_id)
-            self._histories[customer_id] = deque([] if index is None else [self._original(index)], maxlen=self._keep)
-        self._histories[customer_id].append(customer)
-        self._modified.pop(customer_id, None)
-        self._modified[customer_id] = self._now
-
-    def _tick(self) -> datetime:
-        """The time, later than ever before."""
-        self._now = max(_milliseconds(self._clock()), self._now + timedelta(milliseconds=1))
-        return self._now
-
-    def _uuid(self) -> str:
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
-
     def _address_id(self) -> str:
         return "".join(self._random.choices(string.ascii_letters + string.digits, k=8))
 
     def _group(self, n: int, key: str | None) -> Document:
-        opened = iso(self._now)
-        group = {"id": self._uuid(), "version": 1, "name": f"Group {n}", "createdAt": opened, "lastModifiedAt": opened}
+        opened = iso(self._project.now)
+        group = {
+            "id": self._project.uuid(),
+            "version": 1,
+            "name": f"Group {n}",
+            "createdAt": opened,
+            "lastModifiedAt": opened,
+        }
         return {**group, "key": key} if key else group
 
     def _somebody(self) -> str:
         """Return a random existing customer."""
         while True:
-            n = self._random.randrange(self._population + len(self._created))
-            customer_id = self._id(n) if n < self._population else self._created[n - self._population]
-            if customer_id in self.customers:
+            customer_id = self.customers.numbered(self._random.randrange(self.customers.ever))
+            if customer_id is not None:
                 return customer_id
 
-    # The initial population: everything about a customer follows from the seed and a number
 
-    def _digest(self, index: int) -> str:
-        return hashlib.blake2b(f"{self._seed}:{index}".encode(), digest_size=16).hexdigest()
+class _Population:
+    """The customers from the start: everything about one follows from the seed and a number."""
 
-    def _id(self, index: int) -> str:
+    def __init__(self, size: int, seed: int, opened: datetime, groups: Sequence[str]) -> None:
+        self._size = size
+        self._seed = seed
+        self._opened = opened
+        self._groups = groups
+
+    def __len__(self) -> int:
+        return self._size
+
+    def id(self, index: int) -> str:
         """Ids rise with the number."""
-        spread = (1 << _ID_BITS) // self._population
+        spread = (1 << _ID_BITS) // self._size
         noise = self._digest(index)
         front = f"{index * spread + int(noise[:12], 16) % spread:012x}"
         return f"{front[:8]}-{front[8:]}-4{noise[12:15]}-a{noise[15:18]}-{noise[18:30]}"
 
-    def _first_beyond(self, customer_id: str) -> int:
+    def first_beyond(self, customer_id: str) -> int:
         """The number of the first customer whose id may be greater."""
         digits = "".join(digit for digit in customer_id if digit in string.hexdigits)[:12].ljust(12, "0")
-        return min(self._population, int(digits, 16) // ((1 << _ID_BITS) // self._population))
+        return min(self._size, int(digits, 16) // ((1 << _ID_BITS) // self._size))
 
-    def _index(self, customer_id: str) -> int | None:
-        if not self._population:
-            return None
-        index = self._first_beyond(customer_id)
-        return index if index < self._population and self._id(index) == customer_id else None
+    def first_since(self, moment: datetime) -> int:
+        return max(0, -((self._born(0) - moment) // _STEP))
+
+    def index(self, customer_id: str) -> int | None:
+        index = self.first_beyond(customer_id)
+        return index if index < self._size and self.id(index) == customer_id else None
+
+    def document(self, index: int) -> Document:
+        person = _person(random.Random(self._digest(index)), index + 1, self._groups)
+        return _customer(self.id(index), self._born(index), person)
+
+    def _digest(self, index: int) -> str:
+        return hashlib.blake2b(f"{self._seed}:{index}".encode(), digest_size=16).hexdigest()
 
     def _born(self, index: int) -> datetime:
-        return self._opened - (self._population - index) * _STEP
-
-    def _original(self, index: int) -> Document:
-        person = _person(random.Random(self._digest(index)), index + 1, tuple(self.groups))
-        return _customer(self._id(index), self._born(index), person)
-
-
-class _Customers(Mapping[str, Document]):
-    def __init__(self, shop: Shop) -> None:
-        self._shop = shop
-
-    def __getitem__(self, customer_id: str) -> Document:
-        customer = self._shop.view(customer_id)
-        if customer is None:
-            raise KeyError(customer_id)
-        return customer
-
-    def __iter__(self) -> Iterator[str]:
-        return (customer_id for customer_id in self._shop.ids() if customer_id in self)
-
-    def __contains__(self, customer_id: object) -> bool:
-        return isinstance(customer_id, str) and self._shop.exists(customer_id)
-
-    def __len__(self) -> int:
-        return self._shop.count()
+        return self._opened - (self._size - index) * _STEP
 
 
 def _customer(customer_id: str, now: datetime, fields: Mapping[str, object]) -> Document:
@@ -493,44 +333,6 @@ def _customer(customer_id: str, now: datetime, fields: Mapping[str, object]) -> 
     if customer["authenticationMode"] != "Password":
         del customer["password"]
     return customer
-
-
-def iso(moment: datetime) -> str:
-    """A moment as commercetools writes it: UTC, milliseconds, `Z`."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _milliseconds(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(microsecond=moment.microsecond // 1000 * 1000)
-
-
-def _identifiers(customer: Document) -> Document:
-    return {name: customer[name] for name in ("key", "externalId", "customerNumber") if name in customer}
-
-
-def _cloud_event(payload: Document) -> Document:
-    """A notification in structured content mode, the Platform payload as its `data`."""
-    type_id, resource_id, kind = payload["resource"]["typeId"], payload["resource"]["id"], payload["notificationType"]
-    event = {"specversion": "1.0", "source": f"/{payload['projectKey']}/{type_id}s", "subject": resource_id}
-    if kind != "Message":
-        mark = {"ResourceCreated": "c", "ResourceUpdated": "u", "ResourceDeleted": "d"}[kind]
-        return {
-            "id": f"{resource_id}-{mark}{payload['version']}",
-            **event,
-            "type": f"com.commercetools.{type_id}.change.{kind}",
-            "time": payload["modifiedAt"],
-            "data": payload,
-        }
-    return {
-        "id": payload["id"],
-        **event,
-        "type": f"com.commercetools.{type_id}.message.{payload['type']}",
-        "time": payload["lastModifiedAt"],
-        "dataref": f"/{payload['projectKey']}/messages/{payload['id']}",
-        "sequence": str(payload["sequenceNumber"]),
-        "sequencetype": "Integer",
-        "data": payload,
-    }
 
 
 # Update actions: the effect on the customer, and the Messages raised
@@ -564,7 +366,6 @@ _DEFAULTS = {  # action: the list that the address joins, the field, the Message
         "CustomerDefaultShippingAddressSet",
     ),
 }
-Raised = list[tuple[str, Document]]
 
 
 def _apply(customer: Document, action: Action) -> Raised:  # noqa: C901, PLR0911, PLR0912  # a case for each action
@@ -757,10 +558,6 @@ _PLACES = (
 )
 
 
-def _sometimes(chance: random.Random, share: float) -> bool:
-    return chance.random() < share
-
-
 def _email(chance: random.Random, serial: int) -> str:
     """Unique by its number; upper and lower case as people type them."""
     name = chance.choice(("anna.lena", "Ada.Lovelace", "o'brien", "taro+shop", "M.MUELLER", "info"))
@@ -789,8 +586,8 @@ def _address(chance: random.Random, place: _Place) -> Document:
         "additionalStreetInfo": "c/o Example",
         "pOBox": chance.choice((number, f"Postfach {number}")),
     }
-    address |= {name: value for name, value in rare.items() if _sometimes(chance, 0.1)}
-    kept = {name: value for name, value in address.items() if _sometimes(chance, 0.8)}
+    address |= {name: value for name, value in rare.items() if sometimes(chance, 0.1)}
+    kept = {name: value for name, value in address.items() if sometimes(chance, 0.8)}
     return {**kept, "country": "UK" if place.country == "GB" and not kept.get("company") else place.country}
 
 
@@ -824,7 +621,7 @@ def _person(chance: random.Random, serial: int, groups: Sequence[str]) -> Docume
     place = chance.choice(_PLACES)
     attributes = _attributes(chance, place, serial, groups)
     likely = ("firstName", "lastName", "locale")
-    person = {name: value for name, value in attributes.items() if _sometimes(chance, 0.9 if name in likely else 0.4)}
+    person = {name: value for name, value in attributes.items() if sometimes(chance, 0.9 if name in likely else 0.4)}
     addresses = [{"id": f"a{n}{serial:06x}", **_address(chance, place)} for n in range(chance.choice((0, 1, 1, 2, 3)))]
     ids = [address["id"] for address in addresses]
     person |= {
@@ -832,12 +629,12 @@ def _person(chance: random.Random, serial: int, groups: Sequence[str]) -> Docume
         "addresses": addresses,
         "billingAddressIds": ids[:1],
         "shippingAddressIds": ids[1:],
-        "isEmailVerified": _sometimes(chance, 0.5),
-        "stores": [{"typeId": "store", "key": chance.choice(("berlin", "online"))}] * _sometimes(chance, 0.2),
-        "customerGroupAssignments": _assignments(chance, groups) if _sometimes(chance, 0.3) else [],
+        "isEmailVerified": sometimes(chance, 0.5),
+        "stores": [{"typeId": "store", "key": chance.choice(("berlin", "online"))}] * sometimes(chance, 0.2),
+        "customerGroupAssignments": _assignments(chance, groups) if sometimes(chance, 0.3) else [],
         "authenticationMode": chance.choice(("Password", "Password", "ExternalAuth")),
     }
-    if ids and _sometimes(chance, 0.6):
+    if ids and sometimes(chance, 0.6):
         person["defaultBillingAddressId"] = ids[0]
     if len(ids) > 1:
         person["defaultShippingAddressId"] = ids[-1]
@@ -855,7 +652,7 @@ def _random_actions(chance: random.Random, customer: Document, serial: int, grou
         "setCustomerGroupAssignments": {"customerGroupAssignments": _assignments(chance, groups)},
     }
     for field, value in _attributes(chance, place, serial, groups).items():
-        offers[f"set{field[0].upper()}{field[1:]}"] = {} if _sometimes(chance, 0.25) else {field: value}
+        offers[f"set{field[0].upper()}{field[1:]}"] = {} if sometimes(chance, 0.25) else {field: value}
     if "customerNumber" in customer:
         del offers["setCustomerNumber"]
     if customer["addresses"]:

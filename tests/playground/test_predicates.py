@@ -2,7 +2,7 @@
 
 import pytest
 
-from playground.predicates import PredicateError, parsed
+from playground.predicates import CUSTOMER, PredicateError, parsed
 
 MIRA = {
     "id": "c-1",
@@ -68,7 +68,7 @@ MIRA = {
 def test_a_predicate_that_describes_the_customer_holds(where: str) -> None:
     variables = {"one": ["c-1"], "other": ["c-2"], "several": ["c-2", "c-1"], "number": ["4"], "flag": ["true"]}
 
-    assert parsed(where, variables).holds(MIRA)
+    assert parsed(where, variables, CUSTOMER).holds(MIRA)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_predicate_that_describes_the_customer_holds(where: str) -> None:
     ],
 )
 def test_a_predicate_that_does_not_describe_the_customer_does_not_hold(where: str) -> None:
-    assert not parsed(where, {}).holds(MIRA)
+    assert not parsed(where, {}, CUSTOMER).holds(MIRA)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,6 @@ def test_a_predicate_that_does_not_describe_the_customer_does_not_hold(where: st
 )
 def test_what_is_no_predicate_is_refused_with_what_is_wrong(where: str, problem: str) -> None:
     with pytest.raises(PredicateError) as refusal:
-        parsed(where, {"two": ["a", "b"]})
+        parsed(where, {"two": ["a", "b"]}, CUSTOMER)
 
     assert problem in str(refusal.value)
