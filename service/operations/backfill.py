@@ -462,8 +462,9 @@ def _warning(number: int, several: str, interval: Interval) -> str:
     since, until = (moment(each) if each else "" for each in (interval.since, interval.until))
     return (
         f"This sends the history of {number:,} {several}, created from {since} on and before {until}.\n"
-        "Segment forgets a messageId after about a day. What it was told live before that counts again, and the "
-        "purchases double in every destination, unless the interval ends before ORDERS was switched on.\n"
+        "Segment forgets a messageId after about a day, and counts again what it was told live before that: the "
+        "purchases double in every destination, unless the interval ends before ORDERS was switched on. So do refunds "
+        "and cancellations of these orders that were told live more than a day ago, wherever the interval ends.\n"
         "Google Analytics 4 drops events that are older than 72 hours. Braze's Track Purchase counts them as purchases "
         "of today."
     )

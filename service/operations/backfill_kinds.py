@@ -5,8 +5,8 @@ went on is sent once more, so that Segment has the newest state last.
 
 Facts need no sweep. Each is told once, under a messageId that names the fact and not the version of its resource. What
 happened before a resource was read is in it, and what happens later has a Message of its own, which the service tells.
-What is in both, because it happens meanwhile or a query lags, is told twice under one messageId, seconds or minutes
-apart, and Segment drops the second.
+What is in both, because it happens meanwhile or a query lags, is told twice under one messageId, at most as far apart
+as the run is long, and Segment drops the second.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -143,7 +143,7 @@ class OrderHistory:
     most orders have none.
     """
 
-    page = PageSize(first=10, smallest=1, largest=20)  # an order can be large: docs/decisions.md
+    page = PageSize(first=10, smallest=1, largest=20)  # each line item has its variant's prices, attributes, images
     dated = "createdAt"
     are_facts = True
     words = Words("orders", "nothing to tell")
