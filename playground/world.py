@@ -19,6 +19,7 @@ from google.cloud import pubsub_v1
 
 from playground.commercetools import CommercetoolsStandIn
 from playground.oracle import Profile, differences, profile_of_customer, profiles_of_customers, rules_of
+from playground.oracle_orders import Verdict, order_rules_of, verdict_on
 from playground.ports import ReservedPort
 from playground.pubsub import PubSubEmulator, Push
 from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
@@ -34,6 +35,20 @@ SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/customers-to-segment"
 DEAD_LETTER_SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/dead-letters"
 PUSH_ACCOUNT = "push@demo.iam.gserviceaccount.com"
 
+_MESSAGES = (
+    {"resourceTypeId": "customer"},
+    {
+        "resourceTypeId": "order",
+        "types": [
+            *("OrderCreated", "OrderCreatedFromRecurringOrder", "OrderImported", "OrderStateChanged"),
+            *("OrderShipmentStateChanged", "OrderPaymentStateChanged", "OrderCustomerSet", "OrderEditApplied"),
+        ],
+    },
+    {
+        "resourceTypeId": "payment",
+        "types": ["PaymentCreated", "PaymentTransactionAdded", "PaymentTransactionStateChanged"],
+    },
+)
 _START_SECONDS = 20.0
 _STOP_SECONDS = 15.0
 
@@ -204,8 +219,10 @@ class LocalWorld:
         self.pubsub = PubSubEmulator(speed=speed, duplicate=duplicate, reorder=reorder, seed=seed, on_push=on_push)
         self.segment = SegmentStandIn(latency=latency)
         self.public_api = SegmentPublicApiStandIn(segment=self.segment, latency=latency)
-        self.shop = Shop(publish=self._publish, seed=seed, **{"keep": 1000, **(shop_options or {})})
-        self.commercetools = CommercetoolsStandIn(self.shop, latency=latency)
+        subscribed = {"messages": _MESSAGES, "changes": [{"resourceTypeId": "customer"}]}
+        options = {"keep": 1000, **subscribed, **(shop_options or {})}
+        self.shop = Shop(publish=self._publish, seed=seed, **options)
+        self.commercetools = CommercetoolsStandIn(self.shop, latency=latency, orders=True)
         self.published: list[str] = []
         """The id of each published message, in order."""
         self.said = 0
@@ -250,6 +267,8 @@ class LocalWorld:
             "SEGMENT_PUBLIC_API_TOKEN": self.public_api.token,
             "SEGMENT_PUBLIC_API_URL": self.public_api.url,
             "ERASURE": "every",
+            "ORDERS": "on",
+            "ORDER_IMPORTS": "all",
             "PUSH_AUTH": "oidc",
             "PUSH_AUDIENCE": "https://commercetools-segment.example.com",
             "PUSH_SERVICE_ACCOUNT": PUSH_ACCOUNT,
@@ -301,14 +320,20 @@ class LocalWorld:
         with self.shop.lock:
             return profiles_of_customers(self.shop.customers.values(), self.shop.groups, rules_of(self.settings()))
 
+    def facts(self) -> Verdict:
+        """Return what is wrong with what Segment was told about the shop's orders."""
+        with self.shop.lock:
+            return verdict_on(self.shop.sales, self.segment.received, order_rules_of(self.settings()))
+
     def doubled(self) -> int:
         """Count the events that tell a state of a customer more often than it has versions with that state."""
-        events = Counter((event["userId"], _state(event["traits"])) for event in self.segment.events)
+        identifies = [event for event in self.segment.events if event["type"] == "identify"]
+        events = Counter((event["userId"], _state(event["traits"])) for event in identifies)
         rules = rules_of(self.settings())
         with self.shop.lock:
             documents = [
                 version
-                for one in {event["traits"]["commercetoolsId"] for event in self.segment.events}
+                for one in {event["traits"]["commercetoolsId"] for event in identifies}
                 for version in self.shop.versions(one)
             ]
         profiles = [profile_of_customer(document, self.shop.groups, rules) for document in documents]

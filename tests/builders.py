@@ -191,7 +191,7 @@ def commercetools_settings(commercetools: CommercetoolsStandIn) -> Commercetools
         client_secret=commercetools.client_secret,
         auth_url=commercetools.url,
         api_url=commercetools.url,
-        scopes=f"view_customers:{commercetools.shop.project_key}",
+        scopes=commercetools.settings["CTP_SCOPES"],
     )
 
 
