@@ -4,6 +4,7 @@ import io
 import os
 import sys
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -171,29 +172,45 @@ def subscribe(
         raise typer.Exit(operation.run(output, topic=topic, key=key, format_=chosen, dry_run=dry_run))
 
 
+class Backfilled(StrEnum):
+    """What backfill can send: the names in service.operations.backfill_kinds.KINDS."""
+
+    CUSTOMERS = "customers"
+    ORDERS = "orders"
+
+
 @app.command(epilog=_EXIT_CODES)
 def backfill(
+    kind: Annotated[
+        Backfilled, typer.Argument(metavar="[customers|orders]", help="What to send.", show_default=True)
+    ] = Backfilled.CUSTOMERS,
     *,
     since: Annotated[
         str | None,
-        typer.Option(help="Only customers changed since: 2026-01-01, or 2026-01-01T12:00:00Z (without a zone, UTC)."),
+        typer.Option(
+            help="Only customers changed, or orders created, since: 2026-01-01, or 2026-01-01T12:00:00Z (without a "
+            "zone, UTC). Orders need it."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only orders created before this time. Default: the start of the run.")
     ] = None,
     where: Annotated[
         str | None,
-        typer.Option(help="Only customers that fulfil this predicate, such as 'customerGroup(id=\"…\")'."),
+        typer.Option(help="Only those that fulfil this predicate, such as 'customerGroup(id=\"…\")'."),
     ] = None,
     checkpoint: Annotated[Path, typer.Option(help="The file with its progress; removed when all is done.")] = Path(
         "backfill.checkpoint.json"
     ),
     rejects: Annotated[
         Path | None,
-        typer.Option(
-            help="The file for customers that cannot be sent; by default NAME.rejects.jsonl beside the checkpoint."
-        ),
+        typer.Option(help="The file for what cannot be sent; by default NAME.rejects.jsonl beside the checkpoint."),
     ] = None,
     rejects_with_data: Annotated[
         bool,
-        typer.Option("--rejects-with-data", help="Also write the customer to the rejects: personal data in a file."),
+        typer.Option(
+            "--rejects-with-data", help="Also write the customer or order to the rejects: personal data in a file."
+        ),
     ] = False,
     rate: Annotated[
         float | None, typer.Option(min=0.01, help="Most calls a second, to each side. Default: no limit.")
@@ -208,38 +225,56 @@ def backfill(
         bool, typer.Option("--again", help="Tell Segment everything once more, also what it was told within a day.")
     ] = False,
     settle: Annotated[
-        float, typer.Option(min=0, help="Seconds until commercetools' queries show every change, before each sweep.")
+        float,
+        typer.Option(
+            min=0, help="Seconds until commercetools' queries show every change, before each sweep of customers."
+        ),
     ] = 2,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only count what would be done; sends nothing and writes no file.")
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether orders are to be sent.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send every customer to Segment, or those changed since a time, by the same rules as live events.
+    """Send every customer to Segment, or those changed since a time; or orders, by the same rules as live events.
 
     It can run beside live traffic. The same version of a customer by the same rules has the same messageId, so Segment
     drops what it was told within about a day (--again tells it once more). At the end it sends once more who changed
     meanwhile, until nobody did, so that Segment has the newest state last. Ctrl-C, a kill or a full disk lose nothing:
-    the same command continues from the checkpoint, and sends at most the batches in flight again. A customer that
-    Segment refuses is written to the rejects with the reason, and the run continues.
+    the same command continues from the checkpoint, and sends at most the batches in flight again. A customer or an
+    order that Segment refuses is written to the rejects with the reason, and the run continues.
 
-    --dry-run reads the same customers and counts who would be sent, suppressed, skipped or rejected, and why; and for
-    each trait how many would have a value, how many a null, and how many have another kind of value than the mapping
-    file says. It shows nothing of a customer. It has no checkpoint, so it always begins anew.
+    With "orders" it sends the history of those created from --since on and before --until: Order Completed, Order
+    Cancelled of those that are cancelled now, and Order Refunded, at the time when it happened and with the messageIds
+    of live events; imported orders by ORDER_IMPORTS. Destinations may count history twice, or as today's, so it warns
+    and asks first.
+
+    --dry-run reads the same and counts what would be sent, suppressed, skipped or rejected, and why; and for each trait
+    how many customers would have a value, how many a null, and how many have another kind of value than the mapping
+    file says. It shows nothing of a customer or an order. It has no checkpoint, so it always begins anew.
 
     Needs SEGMENT_WRITE_KEY and the CTP_ settings, and the service's own settings that decide who a customer is and what
-    is sent: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, MAPPING_FILE (and SEGMENT_PUBLIC_API_TOKEN, if that suppresses).
-    --dry-run needs neither SEGMENT_WRITE_KEY nor the token. Exits with 1 if there are rejects, or traits left out
-    because of another kind of value.
+    is sent: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, MAPPING_FILE, ORDERS, ORDER_IMPORTS (and SEGMENT_PUBLIC_API_TOKEN,
+    if the mapping file suppresses). --dry-run needs neither SEGMENT_WRITE_KEY nor the token. Exits with 1 if there are
+    rejects, or traits left out because of another kind of value, or if the answer was no.
     """
     from service.operations import backfill as operation
 
+    if kind is Backfilled.ORDERS and not (yes or dry_run or sys.stdin.isatty()):
+        raise ConfigError(
+            "Destinations may count the history of orders twice, or as today's, and there is no terminal to ask at: "
+            "add --yes to send it, or --dry-run to count it."
+        )
+
+    def agreed() -> bool:
+        return yes or typer.confirm("Send it?", err=True)
+
     with _output(as_json=as_json) as output:
         plan = operation.Plan(
+            kind=kind,
             checkpoint=checkpoint,
             rejects=rejects or operation.rejects_beside(checkpoint),
-            since=operation.parsed_since(since) if since else None,
-            where=where,
+            interval=operation.interval_of(kind, since or None, until or None, where),
             rate=rate,
             lanes=lanes,
             patience=patience,
@@ -248,7 +283,7 @@ def backfill(
             settle=settle,
             dry_run=dry_run,
         )
-        raise typer.Exit(operation.run(plan, output))
+        raise typer.Exit(operation.run(plan, output, agreed))
 
 
 # The mapping file

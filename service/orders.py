@@ -1,5 +1,6 @@
 """Orders and payments as kinds: what is read besides, for the facts that their notifications tell."""
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from service.commercetools.customer import CUSTOMER, Customer
@@ -9,7 +10,7 @@ from service.commercetools.payment import PAYMENT, Payment
 from service.commercetools.resource import CannotRead
 from service.kinds import Facts, Reads, Told
 from service.segment.client import fits
-from service.segment.types import Events
+from service.segment.types import Events, SegmentEvent
 from service.transformation.buyer import Buyer, buyer_of, needs_customer
 from service.transformation.facts import ONCE, Due, Fact, due_refunds, not_told, order_due, order_facts, payment_due
 from service.transformation.order import OrderRules, Sale, fitted, refunded
@@ -28,7 +29,7 @@ def orders(reads: Reads[Order], customers: Reads[Customer], rules: OrderRules) -
         if buyer.forbidden:
             return Told(Events(reason=buyer.reason, warn=buyer.warn))
         found = order_facts(due, Sale(order, buyer, rules, notification.project_key))
-        events = tuple(fitted(event, fits) for _, event in found)
+        events = _fitted(event for _, event in found)
         version = order.version if found[0][0] is Fact.UPDATED else ONCE
         return Told(Events(events, buyer.reason, buyer.warn), [fact for fact, _ in found], version)
 
@@ -56,7 +57,7 @@ def payments(
         if buyer.forbidden:
             return Told(Events(reason=buyer.reason, warn=buyer.warn))
         sale = Sale(order, buyer, rules, notification.project_key)
-        events = tuple(fitted(refunded(sale, payment.id, one, due.at), fits) for one in transactions)
+        events = _fitted(refunded(sale, payment.id, one, due.at) for one in transactions)
         remarks = [buyer.reason, "more than one order has this payment: the oldest is told" if several else ""]
         reason = "; ".join(filter(None, remarks))
         return Told(
@@ -66,11 +67,40 @@ def payments(
     return Facts(PAYMENT.name, reads, payment_due, told)
 
 
+def history(
+    due: Due, order: Order, paid: Sequence[Payment], customer: Customer | None, *, rules: OrderRules, project_key: str
+) -> Events:
+    """Return what the notifications of an order and of these payments of it told, except updates, as they are now.
+
+    The customer is the order's, None if `needs_customer` says so or if it does not exist any more. A refund without a
+    time of its own has that of the payment's last change.
+    """
+    why_not = not_told(due, order, rules)
+    if why_not:
+        return Events(reason=why_not)
+    buyer = buyer_of(order, customer, rules.user_id, rules.mapping)
+    if buyer.forbidden:
+        return Events(reason=buyer.reason, warn=buyer.warn)
+    sale = Sale(order, buyer, rules, project_key)
+    facts = [event for _, event in order_facts(due, sale)]
+    refunds = [refunded(sale, one.id, refund, one.last_modified_at) for one in paid for refund in one.refunds]
+    return Events(_fitted([*facts, *refunds]), buyer.reason, buyer.warn)
+
+
+def _fitted(events: Iterable[SegmentEvent]) -> tuple[SegmentEvent, ...]:
+    return tuple(fitted(event, fits) for event in events)
+
+
+def of_payment(payment_id: str) -> str:
+    """Return the predicate of the orders that have this payment, in commercetools' query language."""
+    return f'paymentInfo(payments(id="{payment_id}"))'
+
+
 def _order_of(payment: Payment, orders: Reads[Order], deadline: float) -> tuple[Order | None, bool]:
     """Return the oldest order that has this payment, and whether others have it too."""
     if orders.oldest is None or orders.by_id is None:
         raise CannotRead("the order of a payment is found by a query alone")
-    ids = orders.oldest(f'paymentInfo(payments(id="{payment.id}"))', deadline)
+    ids = orders.oldest(of_payment(payment.id), deadline)
     about = (Notification("", resource_type=ORDER.type_id, resource_id=order_id) for order_id in ids)
     found = next((order for one in about if (order := orders.by_id(one, deadline)) is not None), None)
     return found, len(ids) > 1

@@ -166,7 +166,7 @@ def test_a_customer_s_consent_is_the_customer_s_and_not_the_order_s(ads: object,
     by = mapping(CONSENT)
     customer = customer_of(by, custom={"fields": {"ads": ads}})
 
-    assert buyer_of(order_of(**with_fields(ads=ads is not True)), customer, ID, by) == expected
+    assert buyer(order_of(**with_fields(ads=ads is not True)), customer, ID, CONSENT) == expected
 
 
 @pytest.mark.parametrize("changes", [GUEST, {}], ids=["a guest", "a customer who is gone"])

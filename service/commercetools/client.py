@@ -25,7 +25,7 @@ from service.serving.decoding import Malformed
 from service.serving.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
 
 _SLOTS = 2  # one batch fills while the other is in flight; measured: docs/decisions.md
-_ID = re.compile(r"[0-9A-Za-z-]{1,64}")  # ids are UUIDs; nothing else may enter a predicate or a path
+_ID = re.compile(r"[0-9A-Za-z-]{1,64}")  # ids are UUIDs
 _RENEW_AHEAD_SECONDS = 60.0
 _NOT_COMMERCETOOLS = "what answered 200 is not commercetools"
 
@@ -192,7 +192,7 @@ class Resources(Generic[AnyResource]):
             raise CannotRead(_NOT_COMMERCETOOLS) from None
 
     def _checked(self, resource_id: str) -> str:
-        if not _ID.fullmatch(resource_id):
+        if not is_id(resource_id):
             raise Malformed(f"the {self._of.name}'s id is none that commercetools gives")
         return resource_id
 
@@ -212,19 +212,10 @@ class Resources(Generic[AnyResource]):
         return document
 
     def _query(self, ids: Sequence[str]) -> list[_Read]:
-        predicate = ", ".join(f'"{id_}"' for id_ in ids)
-        where = {
-            "where": f"id in ({predicate})",
-            "limit": str(len(ids)),
-            "withTotal": "false",
-            "expand": self._of.expand,
-        }
         try:
-            by_id = {document["id"]: document for document in self._client.query(self._of.path, where)}
+            by_id = _by_id(self._client.query(self._of.path, _those(ids, self._of)))
         except CannotRead as problem:
             return [_Read(problem=str(problem))] * len(ids)
-        except (KeyError, TypeError):
-            return [_Read(problem=_NOT_COMMERCETOOLS)] * len(ids)
         return [_Read(by_id.get(id_)) for id_ in ids]
 
     def document_by_id(self, resource_id: str, deadline: float) -> Mapping[str, Any] | None:
@@ -299,6 +290,19 @@ class CommercetoolsProject(CommercetoolsClient):
         if not _in_order(page, resource_id):
             raise CannotRead(f"what answered 200 is not commercetools' page of {of.path}, in the order of their ids")
         return Page(page, len(answer.content), _date(answer))
+
+    def by_ids(self, of: ResourceType[AnyResource], ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """Return commercetools' JSON of these resources, by id, as far as one query shows them. Raises CannotRead."""
+        return _by_id(self.query(of.path, _those(ids, of)))
+
+    def total(self, of: ResourceType[AnyResource], where: Sequence[str]) -> tuple[int, datetime | None]:
+        """Return how many resources fulfil the predicates, and the answer's time, if it has one. Raises CannotRead."""
+        query = {"where": where, "limit": "1", "withTotal": "true"}
+        answer = self.get(of.path, query, self._clock() + self._call_seconds)
+        total = _answered(answer).get("total")
+        if not isinstance(total, int):
+            raise CannotRead(_NOT_COMMERCETOOLS)
+        return total, _date(answer)
 
 
 class Page(NamedTuple):
@@ -421,6 +425,24 @@ def _results(answer: requests.Response) -> list[Any]:
     if not isinstance(results, list):
         raise CannotRead(_NOT_COMMERCETOOLS)
     return results
+
+
+def _those(ids: Sequence[str], of: ResourceType[Any]) -> dict[str, Any]:
+    """Return the query for the resources with these ids."""
+    predicate = ", ".join(f'"{id_}"' for id_ in ids)
+    return {"where": f"id in ({predicate})", "limit": str(len(ids)), "withTotal": "false", "expand": of.expand}
+
+
+def _by_id(documents: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
+    try:
+        return {document["id"]: document for document in documents}
+    except (KeyError, TypeError):
+        raise CannotRead(_NOT_COMMERCETOOLS) from None
+
+
+def is_id(text: str) -> bool:
+    """Tell whether commercetools gives such ids. Nothing else may enter a predicate or a path."""
+    return bool(_ID.fullmatch(text))
 
 
 def _is_resource_not_found(answer: requests.Response) -> bool:

@@ -31,6 +31,7 @@ class Payment:
     id: str
     version: int
     refunds: tuple[Refund, ...] = ()
+    last_modified_at: datetime | None = None
 
 
 class _RefundSchema(Document):
@@ -43,6 +44,7 @@ class _PaymentSchema(Document):
     id = Plain(str, required=True, validate=validate.Length(min=1))
     version = Plain(int, required=True, validate=validate.Range(min=1))
     transactions = Several(IfAny(Plain(dict)))
+    last_modified_at = IfAny(Moment("lastModifiedAt"))
 
 
 _PAYMENT = _PaymentSchema()
@@ -57,8 +59,9 @@ def read_payment(document: Mapping[str, Any]) -> Payment:
     """
     loaded = load(_PAYMENT, document, "the payment")
     transactions = [one for one in loaded["transactions"] or () if one is not None and _is_refund(one)]
-    refunds = [Refund(**load(_REFUND, one, "a refund of the payment")) for one in transactions]
-    return Payment(loaded["id"], loaded["version"], tuple({one.id: one for one in refunds}.values()))
+    read = (Refund(**load(_REFUND, one, "a refund of the payment")) for one in transactions)
+    refunds = {one.id: one for one in read}
+    return Payment(loaded["id"], loaded["version"], tuple(refunds.values()), loaded["last_modified_at"])
 
 
 def _is_refund(transaction: Mapping[str, Any]) -> bool:

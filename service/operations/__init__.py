@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.text import Text
 
 from service.commercetools.client import RequestRefused, ScopesRefused, TokenRefused
-from service.commercetools.resource import CannotRead
+from service.commercetools.customer import CUSTOMER
+from service.commercetools.resource import CannotRead, ResourceType
 from service.config import CommercetoolsSettings, ConfigError, Settings, settings_from
 
 
@@ -105,26 +106,29 @@ def pubsub_clients() -> tuple[Any, Any]:
         raise DefaultCredentialsError from None
 
 
-def cannot_read(problem: CannotRead, *, predicate: bool = False) -> Trouble:
+def cannot_read(problem: CannotRead, *, predicate: bool = False, of: ResourceType[Any] = CUSTOMER) -> Trouble:
     """Return the Trouble for a read that failed, with commercetools' error codes and what to do."""
     codes = problem.codes if isinstance(problem, RequestRefused) else ()
-    return Trouble(f"{' '.join([str(problem), *codes])}. {what_to_do(problem, predicate=predicate)}")
+    return Trouble(f"{' '.join([str(problem), *codes])}. {what_to_do(problem, predicate=predicate, of=of)}")
 
 
-def what_to_do(problem: CannotRead, *, predicate: bool = False) -> str:
-    """Return one sentence: what may be wrong, if a retry is of no use. `predicate`: the request had one of --where."""
+def what_to_do(problem: CannotRead, *, predicate: bool = False, of: ResourceType[Any] = CUSTOMER) -> str:
+    """Return one sentence: what may be wrong, if a retry is of no use.
+
+    `predicate`: the request had one of --where. `of` is what was to be read.
+    """
     if isinstance(problem, ScopesRefused):
         return "The API client does not have all scopes of CTP_SCOPES: commercetools-segment check shows which it has."
     if isinstance(problem, TokenRefused):
         return _OF_A_TOKEN.get(problem.status, _CREDENTIALS)
     if not isinstance(problem, RequestRefused):
         return "The same command may go through later."
-    for code in problem.codes:
-        if code in _BY_CODE:
-            return _BY_CODE[code]
-    if problem.status == HTTPStatus.BAD_REQUEST and predicate:
+    status = next((_BY_CODE[code] for code in problem.codes if code in _BY_CODE), problem.status)
+    if status == HTTPStatus.FORBIDDEN:
+        return f"CTP_SCOPES must have view_{of.path.replace('-', '_')}:PROJECT_KEY."
+    if status == HTTPStatus.BAD_REQUEST and predicate:
         return "It may be the predicate of --where."
-    return _BY_STATUS.get(problem.status, "Look at CTP_API_URL: it may be another party's address.")
+    return _BY_STATUS.get(status, "Look at CTP_API_URL: it may be another party's address.")
 
 
 _CREDENTIALS = "It may be CTP_CLIENT_ID, CTP_CLIENT_SECRET, or an address in CTP_AUTH_URL, CTP_API_URL."
@@ -134,13 +138,12 @@ _OF_A_TOKEN: Mapping[int, str] = {
 }
 _BY_STATUS: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: _CREDENTIALS,
-    HTTPStatus.FORBIDDEN: "CTP_SCOPES must have view_customers:PROJECT_KEY.",
     HTTPStatus.NOT_FOUND: "It may be CTP_PROJECT_KEY, or the address in CTP_API_URL.",
 }
-_BY_CODE: Mapping[str, str] = {
-    "invalid_token": _CREDENTIALS,
-    "insufficient_scope": _BY_STATUS[HTTPStatus.FORBIDDEN],
-    "ResourceNotFound": _BY_STATUS[HTTPStatus.NOT_FOUND],
+_BY_CODE: Mapping[str, int] = {
+    "invalid_token": HTTPStatus.UNAUTHORIZED,
+    "insufficient_scope": HTTPStatus.FORBIDDEN,
+    "ResourceNotFound": HTTPStatus.NOT_FOUND,
 }
 
 

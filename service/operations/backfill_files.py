@@ -26,6 +26,7 @@ RULES = "MAPPING_FILE"
 """The setting that stands for the transformation's rules in a fingerprint."""
 
 _FORMAT = 2
+_FIRST_KIND = "customers"  # the only one when checkpoints did not name it
 
 
 @dataclass(slots=True)
@@ -39,13 +40,13 @@ class Lane:
 
     @property
     def share_left(self) -> float:
-        """The share of all possible ids that is left here, from 0 to 1. Ids are random, so also of the customers."""
+        """The share of all possible ids that is left here, from 0 to 1. Ids are random, so also of the resources."""
         return 0.0 if self.finished else max(0.0, _place(self.upto, 1.0) - _place(self.after, 0.0))
 
 
-def _place(customer_id: str, otherwise: float) -> float:
+def _place(resource_id: str, otherwise: float) -> float:
     try:
-        return int(customer_id[:8], 16) / 16**8
+        return int(resource_id[:8], 16) / 16**8
     except ValueError:
         return otherwise
 
@@ -71,11 +72,15 @@ class State:
 
 
 class Checkpoint:
-    """The progress of a run, in a file: ids, counts, and a fingerprint of each setting that decides what is sent."""
+    """The progress of a run, in a file: ids, counts, and a fingerprint of each setting that decides what is sent.
 
-    def __init__(self, path: Path, fingerprint: Mapping[str, str]) -> None:
+    `kind` names what is sent, such as "customers".
+    """
+
+    def __init__(self, path: Path, fingerprint: Mapping[str, str], kind: str) -> None:
         self._path = path
         self._fingerprint = dict(fingerprint)
+        self._kind = kind
 
     def load(self) -> State | None:
         """Return the progress, or None if there is none.
@@ -92,7 +97,7 @@ class Checkpoint:
             document = json.loads(text)
             if document["format"] != _FORMAT:
                 raise self._unusable("was written by another version of this command")
-            fingerprint = dict(document["settings"])
+            kind, fingerprint = str(document.get("kind", _FIRST_KIND)), dict(document["settings"])
             lanes = [Lane(**{**lane, "counts": Counts(**lane["counts"])}) for lane in document["lanes"]]
             rejects_bytes = int(document["rejects_bytes"])
             began, salt = datetime.fromisoformat(document["began"]), str(document["salt"])
@@ -100,6 +105,12 @@ class Checkpoint:
             raise self._unusable("is not a checkpoint of a backfill") from None
         if not any(lane.counts.read for lane in lanes):
             return None  # whatever its settings were: they may have been wrong
+        if kind != self._kind:
+            raise Trouble(
+                f"The checkpoint {self._path} belongs to a backfill of {kind}: name another with --checkpoint, or "
+                f"finish that backfill first.",
+                Exit.UNUSABLE,
+            )
         rules = fingerprint.pop(RULES, self._fingerprint[RULES])  # older releases noted none
         settings = {name: said for name, said in self._fingerprint.items() if name != RULES}
         if fingerprint != settings:
@@ -123,6 +134,7 @@ class Checkpoint:
         """Write it atomically, and to the disk. Raises OSError."""
         document = {
             "format": _FORMAT,
+            "kind": self._kind,
             "settings": self._fingerprint,
             "lanes": [asdict(lane) for lane in state.lanes],
             "rejects_bytes": state.rejects_bytes,
@@ -167,7 +179,7 @@ def lock_of(checkpoint: Path) -> Iterator[None]:
 
 
 class Rejects:
-    """The file of the customers that could not be sent, one JSON object a line.
+    """The file of the resources that could not be sent, one JSON object a line.
 
     It is locked while it is open, for the whole run. Raises Trouble if it cannot be opened.
     """

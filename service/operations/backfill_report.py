@@ -1,6 +1,6 @@
 """backfill: what it counts, and how it shows that: the progress, the summary at the end, and the forecast of a dry run.
 
-It knows nothing of how customers are read and sent.
+It knows nothing of how resources are read and sent.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
@@ -23,13 +23,25 @@ _LINE_SECONDS = 10.0  # between two lines of progress if there is no terminal
 _KIB = 1024
 
 
+class Words(NamedTuple):
+    """How a report names the resources: several of them, and why one is skipped if no reason was noted.
+
+    `traits` are those of which a dry run counts the values; without any, the events are counted by name.
+    """
+
+    several: str
+    skipped: str
+    traits: Sequence[str] = ()
+
+
 @dataclass(slots=True)
 class Counts:
-    """The number of customers so far, by result.
+    """The number of resources so far, by result.
 
-    `skipped` are those of whom Segment gets no event, by the reason in `reasons`. `suppressed` and `unsuppressed` are
+    `skipped` are those of which Segment gets no event, by the reason in `reasons`. `suppressed` and `unsuppressed` are
     those whose user id Segment was told to suppress, or not to suppress any more. `unreadable` has, for each trait,
-    those for whom it was left out because its field has another kind of value than the mapping file says.
+    those for which it was left out because its field has another kind of value than the mapping file says. `remarks`
+    has what an operator should see of those that were sent, and `events` the number of their events, by name.
     """
 
     read: int = 0
@@ -40,6 +52,8 @@ class Counts:
     unsuppressed: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     unreadable: dict[str, int] = field(default_factory=dict)
+    remarks: dict[str, int] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: "Counts") -> None:
         for each in fields(self):
@@ -58,9 +72,9 @@ def add_to(counts: dict[str, int], others: Mapping[str, int]) -> None:
 
 @dataclass(slots=True)
 class Forecast:
-    """What a dry run counts besides: why customers would be rejected, and which traits the others would get.
+    """What a dry run counts besides: why resources would be rejected, and which traits the others would get.
 
-    `largest` is the size of the largest event in bytes. `values` and `nulls` are numbers of customers, by trait.
+    `largest` is the size of the largest event in bytes. `values` and `nulls` are numbers of resources, by trait.
     """
 
     rejections: dict[str, int] = field(default_factory=dict)
@@ -77,7 +91,7 @@ class Forecast:
         self.largest = max(self.largest, other.largest)
 
     def note(self, events: Sequence[Mapping[str, Any]], rejection: str, largest: int, *, is_too_large: bool) -> None:
-        """Note a customer's events, or the reason of the rejection. `largest` is the size of the largest event."""
+        """Note a resource's events, or the reason of the rejection. `largest` is the size of the largest event."""
         self.largest = max(self.largest, largest)
         if rejection:
             add_to(self.rejections, {rejection: 1})
@@ -92,10 +106,11 @@ class Forecast:
 class Result:
     """What a run has done when it ends or stops.
 
-    `counts` has also what earlier runs with the checkpoint did; they had read `read_before` customers. `swept` counts
-    those who changed while it ran, and were read and sent once more.
+    `counts` has also what earlier runs with the checkpoint did; they had read `read_before` resources. `swept` counts
+    those that changed while it ran, and were read and sent once more.
     """
 
+    words: Words
     counts: Counts
     swept: Counts
     read_before: int
@@ -104,12 +119,12 @@ class Result:
 
     @property
     def rejected(self) -> int:
-        """The number of rejects: a customer who was rejected, changed while it ran, and was rejected again, is two."""
+        """The number of rejects: one that was rejected, changed while it ran, and was rejected again, is two."""
         return self.counts.rejected + self.swept.rejected
 
     @property
     def unreadable(self) -> Mapping[str, int]:
-        """The number of customers for whom a trait was left out, by trait; as with `rejected`, one may be two."""
+        """The number of those for which a trait was left out, by trait; as with `rejected`, one may be two."""
         total = dict(self.counts.unreadable)
         add_to(total, self.swept.unreadable)
         return total
@@ -118,7 +133,7 @@ class Result:
     def pace(self) -> str:
         """A sentence: how long this run took, and how fast it was."""
         rate = _rate(self.counts.read - self.read_before, self.seconds)
-        return f"{self.seconds:,.1f} s, {rate:,.0f} customers a second."
+        return f"{self.seconds:,.1f} s, {rate:,.0f} {self.words.several} a second."
 
 
 def _rate(number: int, seconds: float) -> float:
@@ -141,7 +156,7 @@ class Progress:
 
     @contextlib.contextmanager
     def shown(self, read_before: int) -> Iterator[None]:
-        """Show it while the context is entered. `read_before` customers do not count for the speed."""
+        """Show it while the context is entered. `read_before` resources do not count for the speed."""
         self._read_before = read_before
         if not self._output.remarks.is_terminal:
             yield
@@ -206,10 +221,12 @@ def show_summary(result: Result, output: Output, *, checkpoint: Path, rejects: P
         ("sent", counts.sent, _CONFIRMED if again else f"{_CONFIRMED}; it drops what it was told within a day"),
         *_some("sent again", result.swept.sent, "changed while it ran"),
         ("rejected", result.rejected, f"see {see}" if see else ""),
-        *_skipped(counts),
+        *_skipped(counts, result.words),
         *_some("suppressed", counts.suppressed, "user ids without consent, whose events Segment drops"),
         *_some("unsuppressed", counts.unsuppressed, "user ids with consent, whose events Segment takes"),
         *_left_out(result.unreadable),
+        *_by_reason("remarked", counts.remarks),
+        *_events(counts, result.words),
     ]
     output.results.print(_table(rows))
     ended = "Done" if result.finished else "Not done; the same command continues"
@@ -234,6 +251,8 @@ def show_forecast(result: Result, forecast: Forecast, output: Output) -> None:
                 "too_large": forecast.too_large,
                 "largest_kib": kib,
                 "unreadable": counts.unreadable,
+                "remarks": counts.remarks,
+                "events": counts.events,
                 "traits": {
                     name: {"value": forecast.values[name], "null": forecast.nulls.get(name, 0)}
                     for name in forecast.values
@@ -247,23 +266,30 @@ def show_forecast(result: Result, forecast: Forecast, output: Output) -> None:
         ("read", counts.read, ""),
         ("to send", counts.sent, ""),
         *_by_reason("rejected", forecast.rejections),
-        *_skipped(counts),
+        *_skipped(counts, result.words),
         *_some("to suppress", counts.suppressed, "user ids without consent"),
         *_some("to unsuppress", counts.unsuppressed, "user ids with consent"),
         *_left_out(result.unreadable),
+        *_by_reason("remarked", counts.remarks),
+        *_events(counts, result.words),
     ]
     output.results.print(_table(rows))
-    table = Table("trait", "value", "null", box=None, padding=(0, 2, 0, 0))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, count in forecast.values.items():
-        table.add_row(Text(name), f"{count:,}", f"{forecast.nulls.get(name, 0):,}")
-    output.results.print(table)
+    if result.words.traits:
+        output.results.print(_traits(forecast))
     if forecast.largest:
         size = f"{kib} KiB, and Segment takes {MAX_MSG_SIZE // _KIB} KiB"
         output.results.print(f"The largest event has {size}.", highlight=False)
     ended = "Done" if result.finished else "Stopped, so these are not all"
     output.results.print(f"{ended}; nothing was sent. {result.pace}", highlight=False)
+
+
+def _traits(forecast: Forecast) -> Table:
+    table = Table("trait", "value", "null", box=None, padding=(0, 2, 0, 0))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, count in forecast.values.items():
+        table.add_row(Text(name), f"{count:,}", f"{forecast.nulls.get(name, 0):,}")
+    return table
 
 
 def _table(rows: Sequence[_Row]) -> Table:
@@ -273,14 +299,16 @@ def _table(rows: Sequence[_Row]) -> Table:
     return table
 
 
-def _skipped(counts: Counts) -> list[_Row]:
+def _skipped(counts: Counts, words: Words) -> list[_Row]:
     """Return a row for each reason, and at least one. Older releases noted no reason: they had but one."""
     others = counts.skipped - sum(counts.reasons.values())
     rows = _by_reason("skipped", counts.reasons)
-    return [*rows, *([("skipped", others, _WITHOUT_USER_ID)] if others or not rows else [])]
+    return [*rows, *([("skipped", others, words.skipped)] if others or not rows else [])]
 
 
-_WITHOUT_USER_ID = "without the field that SEGMENT_USER_ID chooses"
+def _events(counts: Counts, words: Words) -> list[_Row]:
+    """Return a row for each kind of event, of those of which no traits are shown."""
+    return [] if words.traits else [(name, count, "") for name, count in counts.events.items()]
 
 
 def _by_reason(name: str, reasons: Mapping[str, int]) -> list[_Row]:
