@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from playground.oracle_orders import Verdict
 from playground.pubsub import Push
 from playground.shop import GARBAGE
 from playground.stand_in import answer
@@ -76,7 +78,7 @@ class _Day:
 
 
 def run(console: Console, *, to_segment: bool = False) -> int:
-    """Run the day; return 0, or 1 if a message or a customer was lost or doubled.
+    """Run the day; return 0, or 1 if a message, a customer, a fact or an amount was lost, doubled or wrong.
 
     `to_segment` sends to the Segment source of SEGMENT_WRITE_KEY, SEGMENT_REGION and SEGMENT_HOST instead of the
     stand-in. Its debugger shows the events; failures and erasure are left out.
@@ -113,6 +115,7 @@ def _live(console: Console, day: _Day) -> Iterator[Callable[[str], None]]:
 
 def _the_day(world: LocalWorld, day: _Day, tell: Callable[[str], None], *, failures: bool) -> None:
     shop = world.shop
+    sell = partial(shop.random_sale, edits=False)
 
     def happens(kind: str, event: Callable[[], object], times: int = 1) -> None:
         for _ in range(times):
@@ -126,12 +129,17 @@ def _the_day(world: LocalWorld, day: _Day, tell: Callable[[str], None], *, failu
     happens("customers sign up", lambda: shop.create(email=f"early.{len(shop.customers)}@example.com"), 15)
     tell("the shop opens: customers come, change and go; some messages come twice or late")
     happens("customers change", shop.random_change, 60)
+    for code in ("SUMMER", "WELCOME10"):
+        shop.sales.code(code)
+    tell("the shop sells: orders are placed, paid, cancelled and refunded")
+    happens("orders and refunds", sell, 60)
     happens("other resources", shop.foreign)
     if failures:
         tell("noon: Segment answers 503 for a while; Pub/Sub keeps what could not be delivered")
         with world.segment.failing(answer(503)):
             calls = len(world.segment.calls)
             happens("changes, Segment down", shop.random_change, 20)
+            happens("orders, Segment down", sell, 10)
             world.segment.wait_for_calls(calls + 3, timeout=10)
         tell("Segment is back")
     tell("afternoon: somebody publishes garbage into the topic")
@@ -140,9 +148,13 @@ def _the_day(world: LocalWorld, day: _Day, tell: Callable[[str], None], *, failu
         tell("commercetools' query lags a version behind")
         world.commercetools.lag_query(1)
         happens("changes, query lags", shop.random_change, 20)
+        happens("orders, query lags", sell, 10)
         world.commercetools.lag_query(0)
     tell("evening: the last changes")
     happens("customers change", shop.random_change, 30)
+    world.pubsub.wait_until_idle(_IDLE_SECONDS, SUBSCRIPTION)  # so that each sale is told as it was made
+    tell("some orders are edited: what was sold is told again, as an update")
+    happens("Order Edits", shop.sales.edit, 5)
 
 
 def _tally(console: Console, world: LocalWorld, day: _Day, *, idle: bool, to_segment: bool) -> int:
@@ -151,16 +163,19 @@ def _tally(console: Console, world: LocalWorld, day: _Day, *, idle: bool, to_seg
     misjudged = [letter for letter in letters if letter.attributes["reason"] != GARBAGE.get(letter.data)]
     unsettled = set(world.published) - day.acknowledged
     differences = [] if to_segment else world.differences()
-    doubled = 0 if to_segment else max(0, world.doubled() - day.told_again)
+    facts = Verdict() if to_segment else world.facts()
+    doubled = 0 if to_segment else max(0, world.doubled() - day.told_again) + len(facts.doubled)
     endings = Counter(day.endings.values())
-    lost = len(unsettled) + len(differences)
+    lost = len(unsettled) + len(differences) + len(facts.lost)
+    wrong = len(facts.amounts_off) + len(facts.invented) + len(facts.otherwise_off)
     lines = [
         ("published", len(world.published), "messages"),
         ("delivered", endings["Delivered"], "each confirmed by Segment"),
-        ("ignored", endings["Ignored"], "not about a customer, or delivered already in that version"),
+        ("ignored", endings["Ignored"], "nothing to tell, or delivered already in that version"),
         ("refused", endings["Refused"], f"unreadable; {len(reasons)} of them are in the dead-letter topic"),
-        ("lost", lost, "messages without an end, or customers who differ in Segment"),
-        ("doubled", doubled, "customer versions that Segment counted twice without need"),
+        ("lost", lost, "messages without an end, customers or facts that Segment lacks"),
+        ("doubled", doubled, "versions or facts that Segment counted twice without need"),
+        ("wrong", wrong, "facts about orders with a wrong amount, or invented ones"),
     ]
     console.print()
     for name, number, meaning in lines:
@@ -177,11 +192,25 @@ def _tally(console: Console, world: LocalWorld, day: _Day, *, idle: bool, to_seg
             f"{calls} calls.",
             highlight=False,
         )
+        _show_the_money(console, world)
     if not idle:
         console.print("[red]Some messages were still open when the day ended.[/red]")
     if misjudged:
         console.print(f"[red]{len(misjudged)} dead letters are no garbage, or carry another reason than theirs.[/red]")
-    return 1 if lost or doubled or misjudged or not idle or len(reasons) != endings["Refused"] else 0
+    unequal = not to_segment and any(told != books for told, books in world.money().values())
+    broken = lost or doubled or wrong or unequal or misjudged or not idle
+    return 1 if broken or len(reasons) != endings["Refused"] else 0
+
+
+def _show_the_money(console: Console, world: LocalWorld) -> None:
+    told = Counter(event["event"] for event in world.segment.events if event["type"] == "track")
+    console.print(
+        f"Told about orders: {', '.join(f'{number} {name}' for name, number in told.items())}.", highlight=False
+    )
+    console.print("Order Completed minus Order Refunded, as Segment was told, and the shop's books:")
+    for currency, (in_segment, books) in world.money().items():
+        color = "" if in_segment == books else "[red]"
+        console.print(f"{color}  {currency} {in_segment:>14,}  {books:>14,}", highlight=False)
 
 
 def main() -> int:

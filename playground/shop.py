@@ -150,10 +150,10 @@ class Shop:
             after = self.change(customer_id, *_random_actions(self._random, before, self._serial, tuple(self.groups)))
         return customer_id
 
-    def random_sale(self) -> str:
+    def random_sale(self, *, edits: bool = True) -> str:
         """Sell something to somebody, or change something about what was sold; return the order's id."""
         is_guest = not self.customers or sometimes(self._random, 0.15)
-        return self.sales.random_deed(None if is_guest else self.customers[self._somebody()])
+        return self.sales.random_deed(None if is_guest else self.customers[self._somebody()], edits=edits)
 
     # What else comes down the topic
 

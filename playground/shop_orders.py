@@ -118,8 +118,12 @@ class Sales:
         """
         return self._changed(self._orders, order_id, actions, _change_order)
 
-    def edit(self, order_id: str, basket: Basket | None = None) -> Document:
-        """Return the order after an Order Edit has given it this basket, which has the order's currency."""
+    def edit(self, order_id: str | None = None, basket: Basket | None = None) -> Document:
+        """Return the order after an Order Edit has given it this basket, which has the order's currency.
+
+        Without them the order and the basket are random ones.
+        """
+        order_id = order_id or self._some_order()["id"]
         with self._project.lock:
             before = self.orders[order_id]
             basket = basket or self._other_basket(before)
@@ -184,13 +188,13 @@ class Sales:
 
     # At random
 
-    def random_deed(self, buyer: Document | None) -> str:
+    def random_deed(self, buyer: Document | None, *, edits: bool = True) -> str:
         """Place an order for this customer (None: a guest) or do something to another; return the order's id."""
         deeds = {
             self._place_somehow: 30,
             self._change_states: 25,
             self._cancel_or_open_again: 8,
-            self._edit_somehow: 8,
+            self._edit_somehow: 8 if edits else 0,
             self._refund_somehow: 25,
         }
         deed = self._random.choices(list(deeds), list(deeds.values()))[0] if self.orders else self._place_somehow
@@ -242,7 +246,7 @@ class Sales:
         return str(order["id"])
 
     def _edit_somehow(self, _buyer: Document | None) -> str:
-        return str(self.edit(self._some_order()["id"])["id"])
+        return str(self.edit()["id"])
 
     def _refund_somehow(self, _buyer: Document | None) -> str:
         order = self._some_order()

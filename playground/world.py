@@ -11,15 +11,17 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
 from google.cloud import pubsub_v1
 
+from playground.baskets import NOTHING
 from playground.commercetools import CommercetoolsStandIn
 from playground.oracle import Profile, differences, profile_of_customer, profiles_of_customers, rules_of
-from playground.oracle_orders import Verdict, order_rules_of, verdict_on
+from playground.oracle_orders import Verdict, money_in_segment, money_in_the_books, order_rules_of, verdict_on
 from playground.ports import ReservedPort
 from playground.pubsub import PubSubEmulator, Push
 from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
@@ -324,6 +326,12 @@ class LocalWorld:
         """Return what is wrong with what Segment was told about the shop's orders."""
         with self.shop.lock:
             return verdict_on(self.shop.sales, self.segment.received, order_rules_of(self.settings()))
+
+    def money(self) -> dict[str, tuple[Decimal, Decimal]]:
+        """Return for each currency what Segment was told of sales minus refunds, and what the shop's books say."""
+        with self.shop.lock:
+            told, books = money_in_segment(self.segment.received), money_in_the_books(self.shop.sales)
+        return {one: (told.get(one, NOTHING), books.get(one, NOTHING)) for one in sorted({*told, *books})}
 
     def doubled(self) -> int:
         """Count the events that tell a state of a customer more often than it has versions with that state."""

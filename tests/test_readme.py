@@ -57,6 +57,9 @@ def test_the_demo_ends_with_nothing_lost_and_nothing_doubled() -> None:
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert re.search(r"lost +0 ", demo.stdout)
     assert re.search(r"doubled +0 ", demo.stdout)
+    assert re.search(r"wrong +0 ", demo.stdout)
+    money = re.findall(r"^  [A-Z]{3} +(\S+) +(\S+)$", demo.stdout, re.MULTILINE)
+    assert [told for told, _ in money] == [books for _, books in money] != []
 
 
 @pytest.mark.lengthy

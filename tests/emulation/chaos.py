@@ -4,8 +4,9 @@ python -m tests.emulation.chaos [--seed N] [--customers N] [--changes N]
 
 Notifications come twice and out of order, garbage and foreign ones in between. The service's processes are killed,
 stopped and started again on the same port; Segment, its Public API, commercetools, its token endpoint and Google's
-certificates fail in every way that the stand-ins know, hang and go away; queries lag. Exits with 1 if at the end
-anything was lost, doubled, stale or brought back. The seed gives the order of events, not their timing.
+certificates fail in every way that the stand-ins know, hang and go away; queries lag. Customers change, and the shop
+sells, imports, edits, cancels and refunds. Exits with 1 if at the end anything was lost, doubled, stale, invented or
+brought back, or an amount was wrong. The seed gives the order of events, not their timing.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 
 import requests
 
+from playground.oracle_orders import Verdict
 from playground.pubsub import Push
 from playground.shop import GARBAGE
 from playground.stand_in import (
@@ -71,7 +73,10 @@ FAULTS: Mapping[str, Fault] = {
     "another's page": FOREIGN,
 }
 
-PARTIES = ("Segment", "commercetools' query", "commercetools by id", "commercetools' token", "the Public API")
+PARTIES = (
+    *("Segment", "commercetools' query", "commercetools by id", "commercetools' token", "the Public API"),
+    *("commercetools' orders", "commercetools' payments"),
+)
 
 REFUSALS = ("Segment answered 400", "Segment answered 413", "Segment's Public API answered 400")
 """Reasons of good messages that are set aside because Segment refused them alone; an operator replays them."""
@@ -126,6 +131,7 @@ class Evidence:
     letters: Sequence[Letter] = ()
     statuses: Mapping[int | None, int] = field(default_factory=dict)
     unforeseen: Sequence[str] = ()
+    facts: Verdict = field(default_factory=Verdict)
 
 
 def judge(evidence: Evidence) -> dict[str, list[str]]:
@@ -153,6 +159,11 @@ def judge(evidence: Evidence) -> dict[str, list[str]]:
             str(status) for status in evidence.statuses if status not in ACKS | NACKS
         ],
         "failures that nobody foresaw": list(evidence.unforeseen),
+        "lost: facts about orders": evidence.facts.lost,
+        "doubled: facts about orders": evidence.facts.doubled,
+        "invented: facts about orders": evidence.facts.invented,
+        "amounts off": evidence.facts.amounts_off,
+        "facts about orders with another person, time, state or product": evidence.facts.otherwise_off,
     }
     return {name: concerned for name, concerned in found.items() if concerned}
 
@@ -164,6 +175,8 @@ def _differing(expected: Mapping[str, Traits], actual: Mapping[str, Traits]) -> 
 def _two_contents(received: Sequence[Mapping[str, Any]]) -> list[str]:
     contents: dict[str, set[str]] = defaultdict(set)
     for event in received:
+        if event["type"] != "identify":
+            continue  # a fact is told as its order is at each try, and the first to arrive counts
         same = {name: event[name] for name in ("userId", "traits", "context")}
         contents[event["messageId"]].add(json.dumps(same, sort_keys=True))
     return [message_id for message_id, different in contents.items() if len(different) > 1]
@@ -303,6 +316,7 @@ class _Trouble:
         return self.name.startswith(("process: ", "certificates: "))
 
 
+_SALES = 0.4  # of the changes
 _AHEAD = 200  # messages that are published and not acknowledged: with more, the next trouble waits
 _CALM_SECONDS = 10.0  # the longest wait
 _MEET_SECONDS = 2.0  # for which a fault waits to be met
@@ -320,7 +334,7 @@ class _Chaos:
         self._changes = 0
         self._said = 0
         self._touched: set[str] = set()
-        self._hot: list[str] = []
+        self._sold: set[str] = set()
         self._garbage: list[Letter] = []
         self._replayed: list[Letter] = []
         self._process_ends = 0
@@ -363,6 +377,10 @@ class _Chaos:
     def _changes_until(self, wanted: int) -> None:
         """Make changes until there are so many; one customer in ten changes several times in a row."""
         while self._changes < wanted:
+            if self._chance.random() < _SALES:
+                self._sold.add(self.world.shop.random_sale())
+                self._changes += 1
+                continue
             customer_id = self.world.shop.random_change()
             self._count_change(customer_id)
             if self._chance.random() < 0.1 and customer_id in self.world.shop.customers:  # one in ten
@@ -386,7 +404,7 @@ class _Chaos:
     def _other_messages(self) -> None:
         if self._chance.randrange(2):
             self.world.shop.foreign()
-        if self._chance.randrange(4):
+        if self._garbage and self._chance.randrange(4):
             return
         about = {"notificationType": "ResourceUpdated", "version": 1}
         ours = self.world.shop.project_key
@@ -407,13 +425,16 @@ class _Chaos:
 
     def _all_troubles(self) -> Iterator[_Trouble]:
         world = self.world
-        customers = f"/{world.shop.project_key}/customers"
+        project = f"/{world.shop.project_key}"
+        customers = f"{project}/customers"
         for name, party, path in (
             (PARTIES[0], world.segment, ""),
             (PARTIES[1], world.commercetools, f"{customers}?"),
             (PARTIES[2], world.commercetools, f"{customers}/"),
             (PARTIES[3], world.commercetools, "/oauth/token"),
             (PARTIES[4], world.public_api, ""),
+            (PARTIES[5], world.commercetools, f"{project}/orders"),
+            (PARTIES[6], world.commercetools, f"{project}/payments"),
         ):
             for kind, fault in FAULTS.items():
                 if fault is FAULTS["a byte at a time"] and not self.day.long:
@@ -426,7 +447,7 @@ class _Chaos:
         for versions in (1, 1, 1, 2, 3) * 6:  # often, since what lags is what makes states old
             yield _Trouble("lag: of queries", _bind(self._lagging, versions))
         for _ in range(3):
-            yield _Trouble("query: customers missing", self._hiding)
+            yield _Trouble("query: customers and orders missing", self._hiding)
             yield _Trouble("query: a customer too many", self._adding)
             yield _Trouble("certificates: away", self._certificates_away)
         if self.day.long:  # a process that starts without certificates asks again after 30 s
@@ -496,7 +517,8 @@ class _Chaos:
 
     @contextmanager
     def _hiding(self) -> Iterator[None]:
-        self.world.commercetools.hide_from_query(self._chance.sample(sorted(self._touched), len(self._touched) // 5))
+        known = [*sorted(self._touched), *sorted(self._sold), *sorted(self.world.shop.sales.payments)]
+        self.world.commercetools.hide_from_query(self._chance.sample(known, len(known) // 5))
         yield
         self._in_the_midst()
         self.world.commercetools.hide_from_query()
@@ -572,15 +594,19 @@ class _Chaos:
             letters=self._letters,
             statuses=self.watch.statuses,
             unforeseen=self.watch.unforeseen,
+            facts=self.world.facts(),
         )
 
     def figures(self) -> dict[str, float]:
         world, watch = self.world, self.watch
+        facts = Counter(event["event"] for event in world.segment.events if event["type"] == "track")
         return {
             "seed": self.day.seed,
             "customers at first": self.day.customers,
             "customers at the end": world.shop.count(),
             "changes": self._changes,
+            "orders at the end": len(world.shop.sales.orders),
+            "refunds begun": len(world.shop.sales.refunds),
             "messages published": len(world.published),
             "pushes": watch.pushes,
             "pushes acknowledged": sum(watch.statuses[status] for status in ACKS),
@@ -600,6 +626,7 @@ class _Chaos:
             "tokens issued": world.commercetools.tokens_issued,
             "calls for certificates": self.certificates.call_count,
             "events accepted": world.segment.accepted,
+            **{f"accepted: {name}": number for name, number in sorted(facts.items())},
             "events dropped by messageId": world.segment.duplicates,
             "events dropped about erased customers": world.segment.dropped["suppressed"],
             "customers erased": len(world.segment.suppressed),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from playground.commercetools import CommercetoolsStandIn
+from playground.oracle_orders import Verdict
 from playground.segment import SegmentStandIn
 from playground.shop import Shop
 from playground.stand_in import RESET_AFTER_READ
@@ -23,7 +24,7 @@ NEWEST = {"one": {"firstName": "Later"}}
 
 def an_event(timestamp: str = LATER, **changes: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
     traits = {"firstName": "Later" if timestamp == LATER else "Earlier"}
-    return {"messageId": timestamp, "userId": "one", "context": {}, "traits": traits} | changes
+    return {"type": "identify", "messageId": timestamp, "userId": "one", "context": {}, "traits": traits} | changes
 
 
 AS_IT_SHOULD_BE = Evidence(
@@ -80,6 +81,14 @@ def test_the_judge_has_nothing_to_say_where_the_promise_is_kept() -> None:
         ("dead letters that should not be", {"letters": [A_GARBAGE, Letter("1", "unknown", b"{}")]}),
         ("answers that no genuine push gets", {"statuses": {200: 1, 401: 1}}),
         ("failures that nobody foresaw", {"unforeseen": ["KeyError"]}),
+        ("lost: facts about orders", {"facts": Verdict(lost=["Order Completed"])}),
+        ("doubled: facts about orders", {"facts": Verdict(doubled=["Order Completed"])}),
+        ("invented: facts about orders", {"facts": Verdict(invented=["Order Completed"])}),
+        ("amounts off", {"facts": Verdict(amounts_off=["Order Completed"])}),
+        (
+            "facts about orders with another person, time, state or product",
+            {"facts": Verdict(otherwise_off=["Order Completed"])},
+        ),
     ],
 )
 def test_the_judge_sees(what: str, changes: dict[str, Any]) -> None:
