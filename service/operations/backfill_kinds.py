@@ -185,9 +185,9 @@ class OrderHistory:
         """Return the customers without whom it is not known who bought. A query may not show the newest of them yet."""
         user_id, consent = self._rules.user_id, self._rules.mapping.consent
         ids = {
-            order.customer_id: None
+            order.customer_id or "": None
             for order in orders
-            if isinstance(order, Order) and order.customer_id and needs_customer(order, user_id, consent)
+            if isinstance(order, Order) and is_id(order.customer_id or "") and needs_customer(order, user_id, consent)
         }
         found = dict(read.by_ids(self._customers, ids))
         alone = {

@@ -19,7 +19,7 @@ from playground.baskets import Basket, Item
 from playground.commercetools import CommercetoolsStandIn
 from playground.segment import SegmentStandIn
 from playground.shop import Shop
-from playground.stand_in import answer
+from playground.stand_in import Call, answer
 from service.integration import integration_by
 from service.operations import Exit, command_settings
 from tests.builders import a_line_item, a_push
@@ -74,7 +74,7 @@ class Sold(World):
             self.sales.refund(payment_id, Decimal(amount), "Success")
         return {"payments": [{"typeId": "payment", "id": payment_id}]}
 
-    def calls_to(self, path: str) -> list[Any]:
+    def calls_to(self, path: str) -> list[Call]:
         return [call for call in self.commercetools.calls if call.path.endswith(f"/{path}")]
 
     def told(self) -> Counter[tuple[str, str]]:
@@ -126,6 +126,40 @@ def test_the_facts_the_message_ids_and_the_sums_are_those_of_live_events(world: 
             for name in ("Order Completed", "Order Refunded")
         }
         assert sums == {"Order Completed": baskets[-1][1].to_pay, "Order Refunded": world.sales.refunded(order_id)}
+
+
+def of_both_orders(call: Call) -> bool:
+    return len(call.json()["batch"]) > 2
+
+
+def test_what_happens_while_it_runs_is_neither_lost_nor_doubled(world: Sold) -> None:
+    live = integration_by(command_settings(world.settings()))
+    info = world.paid(5)
+    refunded, cancelled = world.sold(paymentInfo=info), world.sold()
+    with (
+        world.segment.hold(of_both_orders, before_effect=True) as held,
+        world.begun(*SINCE, "--yes", "--lanes", "1") as process,
+    ):
+        assert held.wait_for(1, LONG)  # it has read both orders, and nothing has arrived
+        world.sales.refund(info["payments"][0]["id"], Decimal(6), "Success")
+        world.sales.change(cancelled, {"action": "changeOrderState", "orderState": "Cancelled"})
+        later = world.sold(createdAt=datetime.now(UTC).isoformat())
+        while world.published:
+            live.handle(a_push(world.published.popleft()), {}, time.monotonic() + LONG)
+        held.let_go()
+        process.communicate(timeout=LONG)
+
+    assert process.returncode == Exit.DONE
+    assert world.told() == Counter(
+        {
+            **{("Order Completed", order_id): 1 for order_id in (refunded, cancelled, later)},
+            ("Order Refunded", refunded): 2,
+            ("Order Cancelled", cancelled): 1,
+        }
+    )
+    assert not any(
+        "lastModifiedAt" in where for call in world.calls_to("orders") for where in call.query.get("where", [])
+    )
 
 
 def test_every_event_has_the_time_of_what_it_tells(world: Sold) -> None:
