@@ -171,12 +171,17 @@ class Integration:
         except CannotRead as cannot_read:
             return Attempt(Outcome(Ending.FAILED, str(cannot_read)))
         if not told.events.events:
-            return Attempt(Outcome(Ending.IGNORED, told.events.reason, warn=told.events.warn))
-        error = self.send(told.events.events, deadline).error
+            return Attempt(Outcome(Ending.IGNORED, told.events.reason, warn=told.events.warn), _NOTHING_TOLD)
+        version, keys = told.version or 0.0, [(*_key(notification), name) for name in told.names]
+        several = zip(keys, told.events.events, strict=True)
+        events = {key: event for key, event in several if self.deliveries.newest(key) < version}
+        if not events:
+            return Attempt(_TOLD, version)
+        error = self.send(tuple(events.values()), deadline).error
         if error is not None:
             return Attempt(Outcome(Ending.REFUSED if error.refused else Ending.FAILED, error.message))
-        for name in told.names:
-            self.deliveries.note((*_key(notification), name), told.version or 0.0)
+        for key in events:
+            self.deliveries.note(key, version)
         return Attempt(Outcome(Ending.DELIVERED, told.events.reason, warn=told.events.warn), told.version)
 
     def _look(
@@ -256,6 +261,8 @@ def _with_what_was_left_out(outcome: Outcome, unreadable: Sequence[str]) -> Outc
     return outcome._replace(reason=f"{outcome.reason}; {left_out}" if outcome.reason else left_out, warn=True)
 
 
+_NOTHING_TOLD = 0.0
+"""The version of a look at a fact that told nothing: it does not count for another Message, which may see more."""
 _YOUNG_SECONDS = 2.0
 _LANDED_SECONDS = 1.0
 """A message is redelivered 10 s or more after a nack (infra/pubsub.tf). Of what its earlier delivery sent, all has

@@ -372,6 +372,13 @@ def a_payment_message(type_: str = "PaymentTransactionStateChanged", **changes: 
     return an_order_message(type_, **{"resource": about, "resourceVersion": 4, **of_type.get(type_, {}), **changes})
 
 
+def kind_of(value: object) -> str | None:
+    """Return a short name for a notification, or several, among the parameters of a test; None for anything else."""
+    if isinstance(value, list):
+        return "-".join(filter(None, map(kind_of, value))) or None
+    return value.get("type") or value.get("notificationType") if isinstance(value, dict) else None
+
+
 def sample(name: str) -> Any:  # noqa: ANN401  # any JSON
     """Return a real document, of those that the tests keep."""
     return json.loads((Path(__file__).parent / "samples" / name).read_text())

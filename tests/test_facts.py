@@ -37,6 +37,7 @@ from tests.builders import (
     a_refund,
     an_order,
     an_order_message,
+    kind_of,
 )
 from tests.strategies import json_values
 
@@ -137,7 +138,7 @@ def changed_to(state: object) -> Document:
         ),
         (an_order_message("OrderDeleted"), OPEN, "Segment is told nothing of a deleted order"),
     ],
-    ids=str,
+    ids=kind_of,
 )
 def test_the_events_of_an_order_follow_from_what_happened(
     in_format: Format, message: Document, order: Document, events: object
@@ -185,7 +186,7 @@ def test_an_import_that_does_not_say_when_it_was_completed_is_not_recent() -> No
         (an_order_message("OrderStateTransition"), OPEN, "no event follows from this Message of an order"),
         (an_order_message("OrderDeleted"), OPEN, "Segment is told nothing of a deleted order"),
     ],
-    ids=str,
+    ids=kind_of,
 )
 def test_a_message_without_its_payload_tells_by_its_type_and_by_how_the_order_is(
     in_format: Format, message: Document, order: Document, events: object
@@ -272,7 +273,7 @@ def new(*transactions: object) -> Document:
             "Segment is told nothing of a deleted payment",
         ),
     ],
-    ids=str,
+    ids=kind_of,
 )
 def test_refunds_follow_from_what_happened_to_a_payment(
     in_format: Format, message: Document, transactions: list[Document], told: object
@@ -297,7 +298,7 @@ def test_a_message_of_a_payment_without_its_payload_tells_all_its_refunds(in_for
         new(R1 | {"id": 5}, R2),
         a_payment_message("PaymentCreated"),
     ],
-    ids=str,
+    ids=kind_of,
 )
 def test_no_refund_is_lost_for_an_id_that_cannot_be_read(message: Document) -> None:
     assert refunds_of(message, R1, R2) == ["refund-1", "refund-2"]
