@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, Protocol, Self
 
@@ -45,7 +46,7 @@ from playground.stand_in import (
     redirect,
 )
 from playground.world import Line, Service, emulated
-from tests.builders import a_change, a_customer, a_message
+from tests.builders import a_change, a_customer, a_message, an_order_message
 
 PUSH_SECONDS = 30
 """What Pub/Sub gives a push: a later answer is none."""
@@ -73,7 +74,7 @@ class Trouble:
     once: bool = False
     """One call meets it, on a connection that was kept alive; any other meets it on a new one, until it ends."""
     gone: bool = False
-    """Nothing fails: the customer does not exist any more."""
+    """Nothing fails: what is to be read does not exist any more."""
 
 
 _STATUSES = (400, 401, 403, 404, 408, 413, 429, 500, 502, 503)
@@ -99,7 +100,7 @@ TROUBLES = (
     Trouble("200, another server's JSON", answer(200, body=b'{"status": "ok"}')),
     Trouble("500, for good", answer(500), for_good=True),
 )
-GONE = Trouble("404, its own: the customer is gone", gone=True)
+GONE = Trouble("404, its own: it is gone", gone=True)
 
 _CODES = (
     "INVALID_ARGUMENT",
@@ -509,9 +510,9 @@ class _Runner:
                 self._said.setdefault(line["message_id"], str(line["message"]))
                 self._spoke.notify_all()
 
-    def try_all(self, service: Service, party: Party, troubles: Sequence[Trouble]) -> list[_Case]:
-        """Try one trouble after the other with this party."""
-        return [self._try(service, party, trouble) for trouble in troubles]
+    def try_in_turn(self, service: Service, parties: Sequence[tuple[Party, Sequence[Trouble]]]) -> list[_Case]:
+        """Try one trouble after the other, of one party after the other."""
+        return [self._try(service, party, trouble) for party, troubles in parties for trouble in troubles]
 
     def _try(self, service: Service, party: Party, trouble: Trouble) -> _Case:
         number = next(self._numbers)
@@ -583,7 +584,7 @@ def run() -> list[Row]:
         runner.set_up(stack)
         groups = [
             world(runner, half)
-            for world in (_segments_world, _queries_world, _tokens_world, _ids_and_letters_world)
+            for world in (_segments_world, _queries_world, _tokens_world, _ids_and_letters_world, *_OF_ORDERS)
             for half in (_quick, _slow)
         ]
         with ThreadPoolExecutor(len(groups)) as pool:
@@ -595,7 +596,8 @@ def run() -> list[Row]:
 
 
 _Half = Callable[[Sequence[Trouble]], list[Trouble]]
-_World = AbstractContextManager[tuple[Service, Sequence[tuple[Party, Sequence[Trouble]]], _Runner]]
+_World = AbstractContextManager[tuple[Service, Sequence[Sequence[tuple[Party, Sequence[Trouble]]]], _Runner]]
+"""A service, its parties with their troubles, and the runner. Those of one sequence, one stand-in, take turns."""
 
 
 def _quick(troubles: Sequence[Trouble]) -> list[Trouble]:
@@ -607,8 +609,8 @@ def _slow(troubles: Sequence[Trouble]) -> list[Trouble]:
 
 
 def _with_its_world(world: _World) -> list[_Case]:
-    with world as (service, parties, runner), service, ThreadPoolExecutor(len(parties)) as pool:
-        each = [pool.submit(runner.try_all, service, party, troubles) for party, troubles in parties]
+    with world as (service, stand_ins, runner), service, ThreadPoolExecutor(len(stand_ins)) as pool:
+        each = [pool.submit(runner.try_in_turn, service, parties) for parties in stand_ins]
         return [case for one in each for case in one.result()]
 
 
@@ -652,8 +654,8 @@ def _segments_world(runner: _Runner, half: _Half) -> Iterator[Any]:
             PUBSUB_EMULATOR_HOST=runner.pubsub.host,
         )
         parties = [
-            (HttpParty("Segment", segment, created, _told(segment)), half(TROUBLES)),
-            (HttpParty("Segment's Public API", public_api, deleted, erased), half(TROUBLES)),
+            [(HttpParty("Segment", segment, created, _told(segment)), half(TROUBLES))],
+            [(HttpParty("Segment's Public API", public_api, deleted, erased), half(TROUBLES))],
         ]
         yield Service(environment, on_line=runner.on_line), parties, runner
 
@@ -680,7 +682,7 @@ def _commercetools_world(
             PUBSUB_EMULATOR_HOST=runner.pubsub.host,
         )
         party = HttpParty(title, commercetools, _created_in(commercetools), _told(segment), on, looks_again=True)
-        yield Service(environment, on_line=runner.on_line), [(party, half(TROUBLES))], runner
+        yield Service(environment, on_line=runner.on_line), [[(party, half(TROUBLES))]], runner
 
 
 @contextmanager
@@ -705,10 +707,105 @@ def _ids_and_letters_world(runner: _Runner, half: _Half) -> Iterator[Any]:
         reads = HttpParty(
             "commercetools, read by id", commercetools, hide, _told(segment), "/demo-shop/customers/", looks_again=True
         )
-        # A 404 of its own would be no fault, but a lie.
-        troubles = [*(trouble for trouble in TROUBLES if trouble.name != "404"), GONE]
-        parties = [(reads, half(troubles)), (topic, half(TOPIC_TROUBLES))]
+        parties = [[(reads, half(_BY_ID))], [(topic, half(TOPIC_TROUBLES))]]
         yield Service(environment, on_line=runner.on_line), parties, runner
+
+
+@contextmanager
+def _sold_world(runner: _Runner, half: _Half) -> Iterator[Any]:
+    """Orders: the query, the read by id because the query does not find the order yet, and the customer of an order."""
+    with CommercetoolsStandIn(orders=True) as commercetools, SegmentStandIn() as segment:
+        sales = commercetools.shop.sales
+        hidden: list[str] = []
+
+        def sold(_number: int, _trouble: Trouble) -> bytes:
+            buyer = commercetools.shop.create(customerNumber=str(uuid.uuid4()))
+            order = sales.place(customerId=buyer["id"], customerEmail=None)
+            return _message_about("order", order["id"], "OrderCreated")
+
+        def sold_and_hidden(number: int, trouble: Trouble) -> bytes:
+            data = sold(number, trouble)
+            hidden.append(_id_in(data))
+            commercetools.hide_from_query(hidden)
+            if trouble.gone:
+                sales.delete(_id_in(data))
+            return data
+
+        def told(data: bytes) -> int:
+            return sum(event["properties"]["order_id"] == _id_in(data) for event in segment.events)
+
+        def party(title: str, message: Callable[[int, Trouble], bytes], on: str) -> HttpParty:
+            return HttpParty(title, commercetools, message, told, f"/demo-shop/{on}")
+
+        parties = [
+            (party("commercetools, the query of orders", sold, "orders?"), half(TROUBLES)),
+            (party("commercetools, the customer of an order", sold, "customers?"), half(TROUBLES)),
+            (party("commercetools, an order by id", sold_and_hidden, "orders/"), half(_BY_ID)),
+        ]
+        environment = _environment(segment, **_for_orders(commercetools, runner), SEGMENT_USER_ID="customerNumber")
+        yield Service(environment, on_line=runner.on_line), [parties], runner
+
+
+@contextmanager
+def _refunded_world(runner: _Runner, half: _Half) -> Iterator[Any]:
+    """Refunds: the query of payments, a payment by id, the query for its order, and that order by id."""
+    with CommercetoolsStandIn(orders=True) as commercetools, SegmentStandIn() as segment:
+        sales = commercetools.shop.sales
+        hidden: list[str] = []
+        refunds: dict[bytes, str] = {}
+
+        def refunded(_number: int, trouble: Trouble) -> bytes:
+            payment = sales.pay(Decimal(100), "EUR")
+            sales.place(paymentInfo={"payments": [{"typeId": "payment", "id": payment["id"]}]})
+            refund = sales.refund(payment["id"], Decimal(10), "Success")
+            more = {"transactionId": refund, "state": "Success", "name": trouble.name}
+            data = _message_about("payment", payment["id"], "PaymentTransactionStateChanged", **more)
+            refunds[data] = refund
+            return data
+
+        def refunded_and_hidden(number: int, trouble: Trouble) -> bytes:
+            data = refunded(number, trouble)
+            hidden.append(_id_in(data))
+            commercetools.hide_from_query(hidden)
+            return data
+
+        def told(data: bytes) -> int:
+            return sum(event["properties"]["refund_id"] == refunds[data] for event in segment.events)
+
+        def party(title: str, message: Callable[[int, Trouble], bytes], on: str) -> HttpParty:
+            return HttpParty(title, commercetools, message, told, f"/demo-shop/{on}")
+
+        troubles = [trouble for trouble in _BY_ID if not trouble.gone]
+        parties = [
+            (party("commercetools, the query of payments", refunded, "payments?"), half(TROUBLES)),
+            (party("commercetools, the query for a payment's order", refunded, "orders?"), half(TROUBLES)),
+            (party("commercetools, a payment's order by id", refunded, "orders/"), half(troubles)),
+            (party("commercetools, a payment by id", refunded_and_hidden, "payments/"), half(troubles)),
+        ]
+        environment = _environment(segment, **_for_orders(commercetools, runner))
+        yield Service(environment, on_line=runner.on_line), [parties], runner
+
+
+_OF_ORDERS = (_sold_world, _refunded_world)
+_BY_ID = (*(trouble for trouble in TROUBLES if trouble.name != "404"), GONE)
+"""A 404 of its own would be no fault, but a lie."""
+
+
+def _for_orders(commercetools: CommercetoolsStandIn, runner: _Runner) -> dict[str, str]:
+    return {
+        **commercetools.settings,
+        "ORDERS": "on",
+        "DEAD_LETTER_TOPIC": _LETTERS,
+        "PUBSUB_EMULATOR_HOST": runner.pubsub.host,
+    }
+
+
+def _message_about(type_id: str, resource_id: str, kind: str, **more: object) -> bytes:
+    """Return a Message without the resource in it, of now."""
+    about = {"typeId": type_id, "id": resource_id}
+    now = datetime.now(UTC).isoformat()
+    message = an_order_message(kind, projectKey="demo-shop", resource=about, resourceVersion=1, createdAt=now, **more)
+    return json.dumps(message).encode()
 
 
 def _created_in(commercetools: CommercetoolsStandIn) -> Callable[[int, Trouble], bytes]:
