@@ -372,7 +372,8 @@ def law(document: Mapping[str, Any], consent: Mapping[str, Any]) -> None:
         told = consent.get("withdrawn") == "tell" and not any(said.values())
         assert told or all(said[name] for name in gate)
         if told and gate:
-            assert event.payload.get("traits") == {}
+            assert not event.payload.get("traits")
+            assert not event.payload.get("properties")
         assert CLIENT.event_for(event)[0]["context"]["consent"] == event.payload["context"]["consent"]
 
 

@@ -576,7 +576,7 @@ def test_what_segment_refuses_is_refused() -> None:
 
 def test_json_that_is_too_deep_is_refused() -> None:
     message = json.dumps(an_order_message()).replace(
-        '"sequenceNumber": 1', f'"sequenceNumber": {"[" * 9999}{"]" * 9999}'
+        '"sequenceNumber": 1', f'"sequenceNumber": {"[" * 100_000}{"]" * 100_000}'
     )
 
     outcome = World().integration.handle(a_push(message.encode()), {}, NO_END)

@@ -1,4 +1,4 @@
-"""The messageIds of states: Segment drops an event whose messageId it has seen within about a day.
+"""The messageIds of states and facts: Segment drops an event whose messageId it has seen within about a day.
 
 https://www.twilio.com/docs/segment/guides/duplicate-data
 """
