@@ -24,7 +24,6 @@ from service.delivery.group_commit import CallFailed, GroupCommit, NeverSent
 from service.serving.decoding import Malformed
 from service.serving.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
 
-_SLOTS = 2  # one batch fills while the other is in flight; measured: docs/decisions.md
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")  # ids are UUIDs
 _RENEW_AHEAD_SECONDS = 60.0
 _NOT_COMMERCETOOLS = "what answered 200 is not commercetools"
@@ -145,7 +144,7 @@ class Resources(Generic[AnyResource]):
         self._call_seconds = call_seconds
         self._clock = clock
         self._reads: GroupCommit[str, _Read] = GroupCommit(
-            self._query, max_items=of.query_size, slots=_SLOTS, call_seconds=call_seconds, clock=clock
+            self._query, max_items=of.query_size, slots=of.queries, call_seconds=call_seconds, clock=clock
         )
 
     def now(self, notification: Notification, deadline: float) -> AnyResource | None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from marshmallow import missing
@@ -11,6 +10,7 @@ from service.serving.decoding import Plain
 
 _FINEST = 20  # digits after the point: https://docs.commercetools.com/api/types#highprecisionmoney
 _UNIT: int = 10**_FINEST
+_FINE = [10 ** (_FINEST - digits) for digits in range(_FINEST + 1)]
 _LARGEST = 2**63  # an amount is a 64-bit integer
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _DIGITS = {  # ISO 4217; all others have two
@@ -21,8 +21,7 @@ _DIGITS = {  # ISO 4217; all others have two
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(NamedTuple):
     """An exact amount: `fine` is an integer, in units of 10^-20 of the currency. `digits` are those of the currency."""
 
     fine: int
@@ -98,7 +97,7 @@ def money_in(raw: Mapping[str, Any]) -> Money | None:
     if written is None:
         return None
     units, digits, currency, precise = written
-    return Money(units * 10 ** (_FINEST - digits), _digits_of(currency) if precise else digits, currency)
+    return Money(units * _FINE[digits], _digits_of(currency) if precise else digits, currency)
 
 
 def _digits_of(currency: str) -> int:
@@ -113,10 +112,12 @@ class MoneyField(Plain):
         self.error_messages["invalid"] = "Not a valid amount of money."
 
     def quickly(self, value: Any) -> Any:  # noqa: ANN401  # whatever JSON holds
-        return self._absent() if value is missing or value is None else self._deserialize(value)
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Money:  # noqa: ANN401  # marshmallow's own signature
+        if value is missing or value is None:
+            return self._absent()
         money = money_in(value) if type(value) is dict else None
         if money is None:
             raise self.make_error("invalid")
         return money
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:  # noqa: ANN401  # marshmallow's own signature
+        return self.quickly(value)

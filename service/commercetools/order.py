@@ -6,7 +6,7 @@ https://docs.commercetools.com/api/projects/orders#order
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from marshmallow import validate
 
@@ -15,16 +15,14 @@ from service.commercetools.resource import ResourceType
 from service.serving.decoding import Document, IfAny, Inner, Malformed, Moment, Plain, Several, Text, load, stripped
 
 
-@dataclass(frozen=True, slots=True)
-class Discounted:
+class Discounted(NamedTuple):
     """How many units of a line have these discounts, each an amount for one unit."""
 
     quantity: int
     amounts: tuple[Money, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A line item, or with `custom` a custom line item. `price` is for one unit, before the discounts on the cart.
 
     `reduced` tells that it is the price with a discount on the product, `price.discounted`. A quantity or price that is
@@ -41,14 +39,13 @@ class Line:
     product_id: str | None = None
     sku: str | None = None
     variant: str | None = None
-    names: Mapping[str, str] = field(default_factory=dict)
-    slugs: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = {}
+    slugs: Mapping[str, str] = {}
     images: tuple[str, ...] = ()
     discounted: tuple[Discounted, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Shipping:
+class Shipping(NamedTuple):
     """One way of shipping: its list price, the price with its own discount, and what is left of that without tax.
 
     `method` is its position in `shipping`, None for that of `shippingInfo`.
@@ -356,8 +353,11 @@ def _custom_line(line: Mapping[str, Any]) -> Line:
 
 def _texts(localized: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the texts that are not blank, by locale."""
-    texts = ((locale, stripped(text)) for locale, text in (localized or {}).items() if isinstance(text, str))
-    return {locale: text for locale, text in texts if text}
+    texts = {}
+    for locale, text in (localized or {}).items():
+        if isinstance(text, str) and (written := stripped(text)):
+            texts[locale] = written
+    return texts
 
 
-ORDER = ResourceType("order", "orders", read_order, expand=("discountCodes[*].discountCode",), query_size=10)
+ORDER = ResourceType("order", "orders", read_order, expand=("discountCodes[*].discountCode",), query_size=10, queries=4)

@@ -42,7 +42,7 @@ class ResourceType(Generic[AnyResource]):
     `type_id` is commercetools' name for it in references ("business-unit"), `path` its place in the API
     ("business-units"). `parse` makes a resource of commercetools' JSON, or raises Malformed. `expand` are the
     references that are read along (https://docs.commercetools.com/api/general-concepts#reference-expansion), and
-    `query_size` is the number of ids that one query asks for.
+    `query_size` is the number of ids that one query asks for, and `queries` how many may be in flight at once.
     """
 
     type_id: str
@@ -50,6 +50,7 @@ class ResourceType(Generic[AnyResource]):
     parse: Callable[[Mapping[str, Any]], AnyResource]
     expand: tuple[str, ...] = ()
     query_size: int = 100
+    queries: int = 2  # one batch fills while the other is in flight; measured: docs/decisions.md
 
     @property
     def name(self) -> str:

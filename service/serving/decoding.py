@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, ClassVar, NoReturn
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
@@ -94,12 +95,12 @@ class Document(Schema):
     def __init__(self, **options: Any) -> None:  # noqa: ANN401  # marshmallow's own
         super().__init__(**options)
         plain = {name: field for name, field in self.fields.items() if type(field) is Plain and not field.validators}
-        texts = {name: field for name, field in self.fields.items() if type(field) is Text}
+        texts = {name: field for name, field in self.fields.items() if _inner(field) is Text}
         self._plain = [
             (name, field.data_key or name, field.kind, field.required, field.load_default)
             for name, field in plain.items()
         ]
-        self._texts = [(name, field.data_key or name) for name, field in texts.items()]
+        self._texts = [(name, field.data_key or name, type(field) is IfAny) for name, field in texts.items()]
         self._others = [
             (name, field.data_key or name, field.quickly if isinstance(field, _Quick) else field.deserialize)
             for name, field in self.fields.items()
@@ -117,12 +118,14 @@ class Document(Schema):
     def _quickly(self, document: dict[str, Any]) -> dict[str, Any]:
         get = document.get
         loaded: dict[str, Any] = {}
-        for name, key in self._texts:
+        for name, key, if_any in self._texts:
             value = get(key)
-            if value is not None:
-                if type(value) is not str:
-                    raise _at_fault()
+            if type(value) is str:
                 value = value.replace("\0", "").strip() or None
+            elif value is not None:
+                if not if_any:
+                    raise _at_fault()
+                value = None
             loaded[name] = value
         for name, key, kind, required, absent in self._plain:
             value = get(key)
@@ -134,6 +137,11 @@ class Document(Schema):
         for name, key, quickly in self._others:
             loaded[name] = quickly(get(key, missing))
         return loaded
+
+
+def _inner(field: fields.Field[Any]) -> type:
+    """Return the kind of a field, of one that reads if any the kind that it wraps."""
+    return type(field.inner) if isinstance(field, IfAny) else type(field)
 
 
 def _at_fault() -> ValidationError:
@@ -155,9 +163,13 @@ class _Quick(fields.Field[Any]):
 class Inner(_Quick, fields.Nested):
     """A document inside a document."""
 
+    @cached_property
+    def _load_inner(self) -> Callable[[Any], Any]:
+        return self.schema.load  # marshmallow's property looks for the schema each time
+
     def quickly(self, value: Any) -> Any:  # noqa: ANN401  # as above
         if isinstance(value, dict):
-            return self.schema.load(value)
+            return self._load_inner(value)
         if value is missing or (value is None and self.allow_none):
             return self._absent()
         raise _at_fault()

@@ -200,10 +200,12 @@ def _url(line: Line, locale: str | None, template: str | None) -> str | None:
 
 def localized(texts: Mapping[str, str], locale: str | None) -> tuple[str | None, str | None]:
     """Return a locale and its text: of this locale, its language, a locale of that language, English, or the first."""
+    if locale is not None and locale in texts:
+        return locale, texts[locale]
     language = (locale or "").partition("-")[0]
     of_language = [key for key in sorted(texts) if language and key.startswith(f"{language}-")]
     english = [key for key in sorted(texts) if key.startswith("en-")]
-    wanted = (locale, language, *of_language, "en", *english, *sorted(texts))
+    wanted = (language, *of_language, "en", *english, *sorted(texts))
     found = next((key for key in wanted if key in texts), None)
     return (None, None) if found is None else (found, texts[found])
 
