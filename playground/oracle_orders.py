@@ -5,7 +5,7 @@ for each thing in the basket, in Decimals, and not worked out from commercetools
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -75,9 +75,9 @@ def verdict_on(sales: Sales, received: Iterable[Document], rules: OrderRules) ->
     deeds: dict[str, list[Deed]] = defaultdict(list)
     for deed in sales.deeds:
         deeds[deed.resource_id].append(deed)
-    known = set(sales.baskets)
-    verdict.invented += [f"{name} {of}" for name, of in told if name == REFUNDED or of not in known]
-    for order_id in known:
+    known: dict[str, Container[str]] = {**dict.fromkeys((COMPLETED, UPDATED, CANCELLED), sales.baskets), REFUNDED: sales.refunds}
+    verdict.invented += [f"{name} {of}" for name, of in told if of not in known.get(name, ())]
+    for order_id in sales.baskets:
         snapshots = list(_snapshots(sales, order_id))
         judge = _Judge(verdict, sales, order_id, snapshots, rules, is_gone=order_id not in sales.orders)
         judge.completed(told.get((COMPLETED, order_id), ()), deeds[order_id])
@@ -119,16 +119,17 @@ class _Judge:
     is_gone: bool
 
     def completed(self, events: Sequence[Document], deeds: Sequence[Deed]) -> None:
-        made = next(deed for deed in deeds if deed.kind in (*_CREATIONS, "OrderImported"))
-        is_due = made.kind in _CREATIONS or _is_told(made.fields["order"], self.rules.imports)
+        is_due = self._is_completion_told(deeds)
         self._once(COMPLETED, events, is_due=is_due, may_be=is_due)
         for event in events:
             self._compare(event, self.snapshots)
 
     def cancelled(self, events: Sequence[Document], deeds: Sequence[Deed]) -> None:
         moments = [_moment(deed.at) for deed in deeds if deed.fields.get("orderState") == "Cancelled"]
-        cancelled = [one for one in self.snapshots if one.is_cancelled]
-        self._once(CANCELLED, events, is_due=self.snapshots[-1].is_cancelled, may_be=bool(cancelled))
+        may_be = bool(moments) or self._is_completion_told(deeds)  # one that was cancelled when it was made
+        cancelled = [one for one in self.snapshots if one.is_cancelled and may_be]
+        is_due = bool(cancelled) and self.snapshots[-1].is_cancelled
+        self._once(CANCELLED, events, is_due=is_due, may_be=bool(cancelled))
         for event in events:
             self._compare(event, cancelled, moments)
 
@@ -146,6 +147,10 @@ class _Judge:
         self.verdict.doubled += [f"{UPDATED} {self.order_id}"] * (len(seen) - len({*seen}))
         if versions and not self.is_gone and max(seen, default=0) < max(versions):
             self.verdict.lost.append(f"{UPDATED} {self.order_id}, version {max(versions)}")
+
+    def _is_completion_told(self, deeds: Sequence[Deed]) -> bool:
+        made = next(deed for deed in deeds if deed.kind in (*_CREATIONS, "OrderImported"))
+        return made.kind in _CREATIONS or _is_told(made.fields["order"], self.rules.imports)
 
     def _once(self, name: str, events: Sequence[Document], *, is_due: bool, may_be: bool) -> None:
         self.verdict.lost += [f"{name} {self.order_id}"] * (is_due and not self.is_gone and not events)
@@ -218,7 +223,6 @@ def _judge_refunds(
     deeds: Mapping[str, Sequence[Deed]],
     rules: OrderRules,
 ) -> None:
-    verdict.invented = [one for one in verdict.invented if one.removeprefix(f"{REFUNDED} ") not in sales.refunds]
     order_of = _orders_by_payment(sales)
     for refund_id, refund in sales.refunds.items():
         payment = sales.payments.versions(refund.payment_id)
