@@ -5,7 +5,7 @@ for each thing in the basket, in Decimals, and not worked out from commercetools
 """
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -75,8 +75,7 @@ def verdict_on(sales: Sales, received: Iterable[Document], rules: OrderRules) ->
     deeds: dict[str, list[Deed]] = defaultdict(list)
     for deed in sales.deeds:
         deeds[deed.resource_id].append(deed)
-    known: dict[str, Container[str]] = {**dict.fromkeys((COMPLETED, UPDATED, CANCELLED), sales.baskets), REFUNDED: sales.refunds}
-    verdict.invented += [f"{name} {of}" for name, of in told if of not in known.get(name, ())]
+    verdict.invented += [f"{name} {of}" for name, of in told if not _is_known(sales, name, of)]
     for order_id in sales.baskets:
         snapshots = list(_snapshots(sales, order_id))
         judge = _Judge(verdict, sales, order_id, snapshots, rules, is_gone=order_id not in sales.orders)
@@ -85,6 +84,11 @@ def verdict_on(sales: Sales, received: Iterable[Document], rules: OrderRules) ->
         judge.updated(told.get((UPDATED, order_id), ()), deeds[order_id])
     _judge_refunds(verdict, sales, told, deeds, rules)
     return verdict
+
+
+def _is_known(sales: Sales, name: str, of: str) -> bool:
+    """Tell whether there ever was such an order, or such a refund."""
+    return of in sales.refunds if name == REFUNDED else name in (COMPLETED, UPDATED, CANCELLED) and of in sales.baskets
 
 
 def _told(received: Iterable[Document]) -> dict[tuple[str, str], list[Document]]:
