@@ -532,18 +532,21 @@ def _predicate(where: str, variables: Mapping[str, list[str]], fields: Fields) -
 
 
 def main() -> None:
-    """Serve a shop of invented customers until SIGTERM or Ctrl-C."""
+    """Serve a shop of invented customers and orders until SIGTERM or Ctrl-C."""
     options = argparse.ArgumentParser(prog="python -m playground.commercetools", description=main.__doc__)
     options.add_argument("--port", type=int, default=0, help="0: any free one")
     options.add_argument("--latency", type=float, default=0, help="seconds before each answer")
     options.add_argument("--customers", type=int, default=1_000, help="made when they are looked at")
     options.add_argument("--orders", type=int, default=0, help="of five lines, made when they are looked at")
+    options.add_argument("--sales", type=int, default=0, help="orders placed, paid, edited, cancelled or refunded")
     options.add_argument("--project-key", default="demo-shop")
     options.add_argument("--client-id", default="stand-in-client")
     options.add_argument("--client-secret", default="stand-in-secret")
     options.add_argument("--seed", type=int, default=0)
     chosen = options.parse_args()
     shop = Shop(chosen.project_key, population=chosen.customers, orders=chosen.orders, seed=chosen.seed)
+    for _ in range(chosen.sales):
+        shop.random_sale()
     commercetools = CommercetoolsStandIn(
         shop,
         chosen.client_id,
@@ -552,7 +555,10 @@ def main() -> None:
         latency=chosen.latency,
         remember=1_000,
     )
-    run_until_told(commercetools, lambda: {"customers": shop.count(), "tokens": commercetools.tokens_issued})
+    run_until_told(
+        commercetools,
+        lambda: {"customers": shop.count(), "orders": len(shop.sales.orders), "tokens": commercetools.tokens_issued},
+    )
 
 
 if __name__ == "__main__":

@@ -75,9 +75,8 @@ def verdict_on(sales: Sales, received: Iterable[Document], rules: OrderRules) ->
     deeds: dict[str, list[Deed]] = defaultdict(list)
     for deed in sales.deeds:
         deeds[deed.resource_id].append(deed)
-    known = set(sales.baskets)
-    verdict.invented += [f"{name} {of}" for name, of in told if name == REFUNDED or of not in known]
-    for order_id in known:
+    verdict.invented += [f"{name} {of}" for name, of in told if not _is_known(sales, name, of)]
+    for order_id in sales.baskets:
         snapshots = list(_snapshots(sales, order_id))
         judge = _Judge(verdict, sales, order_id, snapshots, rules, is_gone=order_id not in sales.orders)
         judge.completed(told.get((COMPLETED, order_id), ()), deeds[order_id])
@@ -85,6 +84,11 @@ def verdict_on(sales: Sales, received: Iterable[Document], rules: OrderRules) ->
         judge.updated(told.get((UPDATED, order_id), ()), deeds[order_id])
     _judge_refunds(verdict, sales, told, deeds, rules)
     return verdict
+
+
+def _is_known(sales: Sales, name: str, of: str) -> bool:
+    """Tell whether there ever was such an order, or such a refund."""
+    return of in sales.refunds if name == REFUNDED else name in (COMPLETED, UPDATED, CANCELLED) and of in sales.baskets
 
 
 def _told(received: Iterable[Document]) -> dict[tuple[str, str], list[Document]]:
@@ -119,16 +123,17 @@ class _Judge:
     is_gone: bool
 
     def completed(self, events: Sequence[Document], deeds: Sequence[Deed]) -> None:
-        made = next(deed for deed in deeds if deed.kind in (*_CREATIONS, "OrderImported"))
-        is_due = made.kind in _CREATIONS or _is_told(made.fields["order"], self.rules.imports)
+        is_due = self._is_completion_told(deeds)
         self._once(COMPLETED, events, is_due=is_due, may_be=is_due)
         for event in events:
             self._compare(event, self.snapshots)
 
     def cancelled(self, events: Sequence[Document], deeds: Sequence[Deed]) -> None:
         moments = [_moment(deed.at) for deed in deeds if deed.fields.get("orderState") == "Cancelled"]
-        cancelled = [one for one in self.snapshots if one.is_cancelled]
-        self._once(CANCELLED, events, is_due=self.snapshots[-1].is_cancelled, may_be=bool(cancelled))
+        may_be = bool(moments) or self._is_completion_told(deeds)  # one that was cancelled when it was made
+        cancelled = [one for one in self.snapshots if one.is_cancelled and may_be]
+        is_due = bool(cancelled) and self.snapshots[-1].is_cancelled
+        self._once(CANCELLED, events, is_due=is_due, may_be=bool(cancelled))
         for event in events:
             self._compare(event, cancelled, moments)
 
@@ -146,6 +151,10 @@ class _Judge:
         self.verdict.doubled += [f"{UPDATED} {self.order_id}"] * (len(seen) - len({*seen}))
         if versions and not self.is_gone and max(seen, default=0) < max(versions):
             self.verdict.lost.append(f"{UPDATED} {self.order_id}, version {max(versions)}")
+
+    def _is_completion_told(self, deeds: Sequence[Deed]) -> bool:
+        made = next(deed for deed in deeds if deed.kind in (*_CREATIONS, "OrderImported"))
+        return made.kind in _CREATIONS or _is_told(made.fields["order"], self.rules.imports)
 
     def _once(self, name: str, events: Sequence[Document], *, is_due: bool, may_be: bool) -> None:
         self.verdict.lost += [f"{name} {self.order_id}"] * (is_due and not self.is_gone and not events)
@@ -218,7 +227,6 @@ def _judge_refunds(
     deeds: Mapping[str, Sequence[Deed]],
     rules: OrderRules,
 ) -> None:
-    verdict.invented = [one for one in verdict.invented if one.removeprefix(f"{REFUNDED} ") not in sales.refunds]
     order_of = _orders_by_payment(sales)
     for refund_id, refund in sales.refunds.items():
         payment = sales.payments.versions(refund.payment_id)

@@ -340,6 +340,8 @@ class _Chaos:
         self._process_ends = 0
 
     def pass_the_day(self) -> None:
+        for code in ("SUMMER", "WELCOME10"):
+            self.world.shop.sales.code(code)
         groups = self._groups()
         for number, group in enumerate(groups, 1):
             end = self.day.changes * number // len(groups)

@@ -368,7 +368,7 @@ name = "x"
             "b.toml:5: identify.traits.a.as is numbr; did you mean number?",
             "b.toml:6: identify.traits.b cannot be sent: password.",
             "b.toml:7: identify.traits.c.expr calls lenght(), which does not exist; did you mean length?",
-            "b.toml:8: route is not supported by this version, which sends customers alone.",
+            "b.toml:8: route is not supported by this version, which sends customers and orders.",
         ],
     ),
     "not TOML": (b"version = 1\n[identify\n", ["b.toml:2: this is not TOML: "]),

@@ -214,6 +214,7 @@ def test_facts_that_never_happened_are_invented(books: Books) -> None:
         books.event("Order Completed", other["createdAt"], {**AMOUNTS, "order_id": "nobody's"}),
         books.event("Order Cancelled", other["createdAt"], {**AMOUNTS, "order_id": other["id"], "products": PRODUCTS}),
         books.event("Order Updated", other["createdAt"], {**AMOUNTS, "order_id": other["id"]}),
+        books.event("Order Shipped", other["createdAt"], {**AMOUNTS, "order_id": other["id"]}),
         books.event("Order Refunded", books.refunded_at, {"refund_id": "nobody's", "total": 1, "currency": "EUR"}),
         books.event(
             "Order Refunded",
@@ -224,7 +225,7 @@ def test_facts_that_never_happened_are_invented(books: Books) -> None:
 
     verdict = books.verdict([{**event, "messageId": str(number)} for number, event in enumerate(told)])
 
-    assert len(verdict.invented) == 5
+    assert len(verdict.invented) == 6
     assert verdict.lost == [f"Order Completed {other['id']}"]
 
 
@@ -237,6 +238,14 @@ def test_imports_are_due_by_the_setting(imports: str, lost: int) -> None:
     verdict = verdict_on(sales, [], order_rules_of({"ORDER_IMPORTS": imports}))
 
     assert (what_is_wrong(verdict), len(verdict.lost)) == (["lost"] * bool(lost), lost)
+
+
+def test_an_order_that_is_made_cancelled_is_told_as_cancelled_where_it_is_told_at_all() -> None:
+    sales = Shop().sales
+    sales.import_order(BASKET, orderState="Cancelled")
+
+    assert verdict_on(sales, [], OrderRules("id", "none")).problems == 0
+    assert len(verdict_on(sales, [], OrderRules("id", "all")).lost) == 2
 
 
 def test_what_was_opened_again_or_deleted_may_be_told_and_need_not_be(books: Books) -> None:
