@@ -57,7 +57,8 @@ def payments(
         if buyer.forbidden:
             return Told(Events(reason=buyer.reason, warn=buyer.warn))
         sale = Sale(order, buyer, rules, notification.project_key)
-        events = _fitted(refunded(sale, payment.id, one, due.at) for one in transactions)
+        at = due.at or payment.last_modified_at
+        events = _fitted(refunded(sale, payment.id, one, at) for one in transactions)
         remarks = [buyer.reason, "more than one order has this payment: the oldest is told" if several else ""]
         reason = "; ".join(filter(None, remarks))
         return Told(

@@ -32,6 +32,16 @@ def test_a_message_is_read_with_its_customer() -> None:
     )
 
 
+def test_nothing_of_the_resource_is_in_the_repr_of_a_notification() -> None:
+    message = a_message(
+        customer=a_customer(email="canary@example.com"),
+        email="canary@example.com",
+        resourceUserProvidedIdentifiers={"key": "canary"},
+    )
+
+    assert "canary" not in repr(read_notification(as_bytes(message)))
+
+
 def test_a_deletion_is_read_with_what_an_erasure_needs() -> None:
     deletion = a_change(notificationType="ResourceDeleted", version=7, dataErasure=True)
 

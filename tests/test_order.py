@@ -193,6 +193,13 @@ def test_a_quantity_beyond_what_json_s_readers_know_refuses_the_order(quantity: 
         line_of(quantity=quantity)
 
 
+def test_the_repr_of_an_order_has_neither_the_address_nor_custom_fields() -> None:
+    order = read_order(an_order(customerEmail="canary@example.com", custom={"fields": {"birthday": "canary"}}))
+
+    assert (order.email, order.custom) == ("canary@example.com", {"birthday": "canary"})
+    assert "canary" not in repr(order)
+
+
 def test_a_fault_is_told_without_what_is_at_fault() -> None:
     with pytest.raises(Malformed) as caught:
         read_order(an_order(totalPrice=euros(1) | {"centAmount": "canary"}, createdAt="canary"))

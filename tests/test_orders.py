@@ -191,6 +191,15 @@ def test_a_cancelled_order_is_told_as_worked_out() -> None:
     assert [without_message_id(event) for event in world.events] == example_case("cancelled")
 
 
+def test_a_refund_whose_time_neither_it_nor_the_message_tells_has_that_of_the_payment_s_last_change() -> None:
+    payment = a_payment(a_refund(timestamp=None), lastModifiedAt="2026-03-04T05:00:00.000Z")
+    world = World(payment=payment)
+
+    handle(world, a_payment_message(createdAt=None))
+
+    assert [event["timestamp"] for event in world.events] == [datetime(2026, 3, 4, 5, tzinfo=UTC)]
+
+
 def test_an_order_that_was_opened_again_meanwhile_is_not_told_as_cancelled() -> None:
     world = World([CANCELLED_ORDER | {"version": 4, "orderState": "Open"}])
 

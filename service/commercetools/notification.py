@@ -25,7 +25,7 @@ class Notification:
     `resource_type` and `resource_id` are "" in an Event payload, which has no resource. `version` is the resource's: a
     Message's own `version` is always 1, so its `resourceVersion` is taken. `included` is commercetools' JSON
     of the resource where a Message includes it; `identifiers` are the key, externalId and customerNumber of that
-    version. `body` is the whole notification.
+    version. `body` is the whole notification. The repr shows of the resource its type, id and version.
     """
 
     notification_type: str
@@ -34,9 +34,9 @@ class Notification:
     resource_id: str = ""
     version: int | None = None
     message_type: str = ""
-    included: Mapping[str, Any] | None = None
-    email: str = ""
-    identifiers: Mapping[str, Any] = field(default_factory=dict)
+    included: Mapping[str, Any] | None = field(default=None, repr=False)
+    email: str = field(default="", repr=False)
+    identifiers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     data_erasure: bool = False
     body: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 

@@ -85,10 +85,10 @@ class Order:
     payment_state: str | None = None
     shipment_state: str | None = None
     customer_id: str | None = None
-    email: str | None = None
+    email: str | None = field(default=None, repr=False)
     anonymous_id: str | None = None
     locale: str | None = None
-    custom: Mapping[str, Any] = field(default_factory=dict)
+    custom: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 _MOST = 2**53  # beyond it, not every reader of JSON knows the number

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +37,18 @@ from playground.shop import Shop
 from playground.stand_in import HANG, RESET_AFTER_READ, TRUNCATED, Answer, Call, Fault, StandIn, answer, json_answer
 from playground.world import Service, emulated
 from service.config import LogLevel
-from tests.builders import a_change, a_customer, a_message, a_push, an_address
+from tests.builders import (
+    a_change,
+    a_customer,
+    a_message,
+    a_payment,
+    a_payment_message,
+    a_push,
+    a_refund,
+    an_address,
+    an_order,
+    an_order_message,
+)
 
 AUDIENCE = "https://commercetools-segment.example.com"
 ACCOUNT = "push@demo.iam.gserviceaccount.com"
@@ -270,6 +282,45 @@ def _broken_people(customer_id: str) -> Iterator[dict[str, Any]]:
     yield a_person(id=customer_id, version=10**400)
 
 
+def _orders() -> Iterator[dict[str, Any]]:
+    """Give orders of people, the first as commercetools shows one, each with an id of its own."""
+    email, name = PERSON["email"], PERSON["lastName"]
+    changes: Sequence[dict[str, Any]] = (
+        {},
+        {"customerEmail": [email]},
+        {"customerEmail": email * 2000},
+        {"customerId": email},
+        {"anonymousId": {email: name}},
+        {"createdAt": name},
+        {"orderState": {email: name}},
+        {"totalPrice": {"currencyCode": email, "centAmount": 1}},
+        {"totalPrice": {"currencyCode": "EUR", "centAmount": email}},
+        {"lineItems": [name]},
+        {"lineItems": [{"quantity": email}]},
+        {"shippingInfo": email},
+        {"version": email},
+    )
+    address = an_address(**ADDRESS, firstName=PERSON["firstName"], custom=_custom(ADDRESS_CUSTOM))
+    more = {"billingAddress": address, "shippingAddress": address, "custom": _custom(CUSTOM)}
+    for number, change in enumerate(changes):
+        paid = {"paymentInfo": {"payments": [{"typeId": "payment", "id": "payment-0"}]} if number == 0 else None}
+        yield an_order(**{"id": f"order-{number}", "customerEmail": email, **more, **paid, **change})
+
+
+def _payments() -> Iterator[dict[str, Any]]:
+    """Give payments of people, the first as commercetools shows one, each with an id of its own."""
+    email = PERSON["email"]
+    refunds: Sequence[dict[str, Any]] = (
+        {"interactionId": email},
+        {"amount": email},
+        {"amount": {"currencyCode": email, "centAmount": email}},
+        {"id": [email]},
+        {"timestamp": email},
+    )
+    for number, refund in enumerate(refunds):
+        yield a_payment(a_refund(**refund), id=f"payment-{number}", paymentMethodInfo={"name": {"de": email}})
+
+
 def _garbage() -> Iterator[bytes]:
     """Yield bodies of unreadable pushes."""
     yield GARBAGE.encode()
@@ -343,11 +394,12 @@ class _World:
         self.public_api = SegmentPublicApiStandIn(PUBLIC_API_TOKEN, self.segment)
         self._foreign: list[bytes] = []
         self.shop = Shop("example-shop", publish=lambda data, _attributes: self._foreign.append(data))
-        self.commercetools = CommercetoolsStandIn(self.shop, client_secret=CLIENT_SECRET)
+        self.commercetools = CommercetoolsStandIn(self.shop, client_secret=CLIENT_SECRET, orders=True)
         self._environment = {
             "SEGMENT_WRITE_KEY": WRITE_KEY,
             "SEGMENT_PUBLIC_API_TOKEN": PUBLIC_API_TOKEN,
             "ERASURE": "every",
+            "ORDERS": "on",
             "PUSH_AUTH": push_auth,
             "PUSH_AUDIENCE": AUDIENCE,
             "PUSH_SERVICE_ACCOUNT": ACCOUNT,
@@ -428,6 +480,20 @@ def _every_ending(world: _World, sender: _Sender) -> None:
         sender.post(a_push(a_message(customer=list(_broken_people(somebody))[number])))
 
 
+def _every_sale(world: _World, sender: _Sender) -> None:
+    """Tell orders and refunds: the first of each reaches Segment, since nothing is wrong with it."""
+    statuses = []
+    for order in _orders():
+        world.shop.sales.orders.keep(order, datetime.now(UTC))
+        about = {"typeId": "order", "id": order["id"]}
+        statuses.append(sender.post(a_push(an_order_message(resource=about, order=order))))
+    for payment in _payments():
+        world.shop.sales.payments.keep(payment, datetime.now(UTC))
+        about = {"typeId": "payment", "id": payment["id"]}
+        statuses.append(sender.post(a_push(a_payment_message("PaymentCreated", resource=about, payment=payment))))
+    assert statuses.count(200) > 1, "neither an order nor a refund was told"
+
+
 def _every_fault(world: _World, sender: _Sender) -> None:
     """Have each fault met at each of four parties; above DEBUG, which says the most, at one after the other."""
     for number, fault in enumerate(_answers()):
@@ -469,6 +535,7 @@ def _everybody_hangs(world: _World, sender: _Sender) -> None:
 def _all_of_it(world: _World, sender: _Sender) -> None:
     sender.sent += [f"{fault.body!r} {dict(fault.headers)}" for fault in _answers()]  # to us, by a party
     _every_ending(world, sender)
+    _every_sale(world, sender)
     _every_fault(world, sender)
     _every_stranger(world, sender)
     _everybody_hangs(world, sender)
