@@ -153,6 +153,14 @@ def test_with_consent_a_customer_is_always_read(field: UserIdField) -> None:
     assert not needs_customer(order_of(**GUEST), field, mapping(CONSENT).consent)
 
 
+def test_the_custom_field_of_the_anonymous_id_can_be_named_alone() -> None:
+    text = '[order]\nanonymous_id = "segmentAnonymousId"'
+
+    found = buyer(order_of(**GUEST, **with_fields(segmentAnonymousId="browser-1")), None, ID, text)
+
+    assert found.anonymous_id == "browser-1"
+
+
 @pytest.mark.parametrize(
     ("ads", "expected"),
     [

@@ -474,7 +474,7 @@ class _Reader:
         )
 
     def order_field(self, at: At, value: object) -> str | None:
-        found = _ORDER_FIELD.fullmatch(value) if isinstance(value, str) else None
+        found = _ORDER_FIELD.fullmatch(value) if isinstance(value, str) and value not in _OF_AN_ORDER else None
         if found is None:
             self.wrong(at, "must be a custom field of the order, such as custom.segmentAnonymousId")
             return None
@@ -501,7 +501,8 @@ class _Reader:
         return value
 
 
-_ORDER_FIELD = re.compile(rf"custom\.({CUSTOM_FIELD.pattern})")
+_ORDER_FIELD = re.compile(rf"(?:custom\.)?({CUSTOM_FIELD.pattern})")
+_OF_AN_ORDER = frozenset({"id", "anonymousId", "customerId", "customerEmail", "orderNumber"})  # no custom fields
 _URL = re.compile(r"https?://[^\s\x00-\x1f\x7f]+")
 _LONGEST_URL = 2000
 _PLACE = re.compile(r"\{([^{}]*)\}")
