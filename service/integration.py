@@ -1,17 +1,16 @@
-"""One notification, one outcome; the kinds of resources, a row for each; and functions to send from Python.
+"""One notification, one outcome, and the kinds of resources, a row for each.
 
-service/app.py decides which HTTP answer an outcome gets.
+service/app.py decides which HTTP answer an outcome gets. The functions to send from Python are those of
+service/library.py, and can be imported from here too.
 """
 
-import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, partial
-from typing import Any, Protocol, Unpack
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from service.commercetools.client import CommercetoolsClient
@@ -20,7 +19,7 @@ from service.commercetools.notification import Notification, read_notification
 from service.commercetools.order import ORDER
 from service.commercetools.payment import PAYMENT
 from service.commercetools.resource import AnyResource, CannotRead, Resource, ResourceType
-from service.config import Orders, Settings, UserIdField, segment_from
+from service.config import Orders, Settings, UserIdField
 from service.delivery.deliveries import GONE, NEVER, Attempt, Deliveries, Lateness, TooLate, Unsettled
 from service.kinds import (
     Erase,
@@ -34,25 +33,38 @@ from service.kinds import (
     customers,
     without_an_api_client,
 )
+from service.library import (
+    IdentifyClient,
+    send_batch_to_segment,
+    send_customer_to_segment,
+    send_customer_to_segment_with_client,
+    send_if_valid,
+)
 from service.orders import orders, payments
 from service.outcome import Ending, Outcome
 from service.pubsub.dead_letter import DeadLetterTopic, NotSetAside, SetAside
 from service.pubsub.envelope import Headers, PushMessage, open_envelope
-from service.segment.client import SegmentClient, create_segment_client
+from service.segment.client import create_segment_client
 from service.segment.regulations import Regulation, Regulations
-from service.segment.types import (
-    NotDelivered,
-    SegmentCommon,
-    SegmentError,
-    SegmentIdentifyPayload,
-    SegmentIntegrationResult,
-    Suppression,
-)
+from service.segment.types import SegmentError, SegmentIntegrationResult, Suppression
 from service.serving.decoding import Malformed
 from service.transformation import IdentifyRules
 from service.transformation.facts import Due
 from service.transformation.order import OrderRules
 from service.transformation.rules import fingerprint_by, identify_rules_by
+
+__all__ = [
+    "AnyKind",
+    "IdentifyClient",
+    "Integration",
+    "integration_by",
+    "kinds_by",
+    "reading",
+    "send_batch_to_segment",
+    "send_customer_to_segment",
+    "send_customer_to_segment_with_client",
+    "send_if_valid",
+]
 
 _DELIVERED = Outcome(Ending.DELIVERED)
 _DELIVERED_AGAIN = Outcome(Ending.DELIVERED, "and a newer state, which may have arrived before it")
@@ -348,61 +360,3 @@ def reading(client: CommercetoolsClient) -> Read:
         return Reads(resources.now, resources.by_id, resources.has_other, resources.oldest)
 
     return read
-
-
-class IdentifyClient(Protocol):
-    """The part of a Segment client that a send uses. `identify` raises if the event was not confirmed."""
-
-    def identify(self, user_id: str, traits: dict[str, Any], **common: Unpack[SegmentCommon]) -> object: ...
-
-    def flush(self) -> object: ...
-
-
-def send_customer_to_segment(payload: SegmentIdentifyPayload) -> SegmentIntegrationResult:
-    """Send with the process's own client, which SEGMENT_WRITE_KEY, SEGMENT_REGION and SEGMENT_HOST describe.
-
-    Never raises for what Segment or the network did. Raises ConfigError if a setting is missing.
-    """
-    return send_customer_to_segment_with_client(_own_client(), payload)
-
-
-def send_customer_to_segment_with_client(
-    client: IdentifyClient, payload: SegmentIdentifyPayload
-) -> SegmentIntegrationResult:
-    """Send with this client: identify once, flush once. Never raises for what Segment or the network did."""
-    try:
-        client.identify(**payload)
-        client.flush()
-    except NotDelivered as not_delivered:
-        return SegmentIntegrationResult(not_delivered.error)
-    except Exception as error:  # noqa: BLE001  # whatever a client raises, the caller gets a result
-        return SegmentIntegrationResult(SegmentError(type(error).__name__))  # its text may quote the customer
-    return SegmentIntegrationResult()
-
-
-def send_batch_to_segment(payloads: Sequence[SegmentIdentifyPayload]) -> list[SegmentIntegrationResult]:
-    """Send many payloads concurrently, so that they share calls; return the results in the order of the payloads."""
-    if not payloads:
-        return []
-    with ThreadPoolExecutor(max_workers=min(len(payloads), _AT_ONCE)) as pool:
-        return list(pool.map(send_customer_to_segment, payloads))
-
-
-def send_if_valid(payload: SegmentIdentifyPayload) -> SegmentIntegrationResult:
-    """Send a payload that has a user id and an e-mail address; return an error for any other."""
-    email = payload.get("traits", {}).get("email")
-    if not payload.get("user_id") or not email:
-        return SegmentIntegrationResult(SegmentError("Invalid payload: missing user_id or email", refused=True))
-    if not _EMAIL.fullmatch(str(email)):
-        return SegmentIntegrationResult(SegmentError("Invalid email format", refused=True))
-    return send_customer_to_segment(payload)
-
-
-_AT_ONCE = 64  # concurrent callers of one batch, which share calls
-_EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
-
-
-@cache
-def _own_client() -> SegmentClient:
-    settings = segment_from(os.environ)
-    return create_segment_client(settings.write_key, settings.host)

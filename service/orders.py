@@ -1,7 +1,8 @@
 """Orders and payments as kinds: what is read besides, for the facts that their notifications tell."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from service.commercetools.customer import CUSTOMER, Customer
 from service.commercetools.notification import Notification
@@ -86,6 +87,14 @@ def history(
     facts = [event for _, event in order_facts(due, sale)]
     refunds = [refunded(sale, one.id, refund, one.last_modified_at) for one in paid for refund in one.refunds]
     return Events(_fitted([*facts, *refunds]), buyer.reason, buyer.warn)
+
+
+def is_imported(order: Mapping[str, Any]) -> bool:
+    """Tell whether an order, as commercetools' JSON, was imported: any other says from which of these it is made.
+
+    https://docs.commercetools.com/api/projects/orders#order
+    """
+    return not any(order.get(name) for name in ("cart", "quote", "recurringOrder"))
 
 
 def _fitted(events: Iterable[SegmentEvent]) -> tuple[SegmentEvent, ...]:

@@ -110,7 +110,7 @@ def test_the_folders_are_those_of_the_design() -> None:
         *("pubsub", "commercetools", "transformation", "segment", "delivery", "serving", "operations"),
     }
     assert {path.stem for path in SERVICE.glob("*.py")} == {
-        *("__init__", "app", "cli", "config", "integration", "kinds", "logs", "orders", "outcome"),
+        *("__init__", "app", "cli", "config", "integration", "kinds", "library", "logs", "orders", "outcome"),
     }
 
 
@@ -214,4 +214,4 @@ def test_no_file_reads_the_environment_but_those_that_start_something() -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
     }
 
-    assert reading <= {"service.app", "service.integration", "service.serving.gunicorn_conf"}
+    assert reading <= {"service.app", "service.library", "service.serving.gunicorn_conf"}

@@ -22,7 +22,7 @@ from service.commercetools.resource import ResourceType
 from service.config import ConfigError, Orders, Settings
 from service.operations import commercetools_of
 from service.operations.backfill_report import Words
-from service.orders import history, of_payment
+from service.orders import history, is_imported, of_payment
 from service.segment.types import Events
 from service.serving.decoding import Malformed
 from service.transformation import customer_events
@@ -175,7 +175,7 @@ class OrderHistory:
             refunds, flaw = self._refunds_of(document, payments, read)
             found = customers.get(order.customer_id or "")
             customer: Customer | None = None if found is None else self._customers.parse(found)
-            due = Due(Fact.COMPLETED, Fact.COMPLETED, imported=_is_imported(document))
+            due = Due(Fact.COMPLETED, Fact.COMPLETED, imported=is_imported(document))
             events = history(due, order, refunds, customer, rules=rules, project_key=self._project_key)
             return Told(events, flaw if events.events else "")
 
@@ -228,14 +228,6 @@ def _payments_of(order: Document) -> list[str]:
     given = info.get("payments") if isinstance(info, dict) else None
     ids = [one.get("id") for one in given if isinstance(one, dict)] if isinstance(given, list) else []
     return list(dict.fromkeys(one for one in ids if isinstance(one, str) and is_id(one)))
-
-
-def _is_imported(order: Document) -> bool:
-    """Tell whether an order was imported: any other is made from one of these three, and says from which.
-
-    https://docs.commercetools.com/api/projects/orders#order
-    """
-    return not any(order.get(name) for name in ("cart", "quote", "recurringOrder"))
 
 
 KINDS: Mapping[str, type[Customers | OrderHistory]] = {"customers": Customers, "orders": OrderHistory}

@@ -2,9 +2,10 @@
 
 from service.transformation.customer import (
     IdentifyRules,
+    NoConsent,
     customer_events,
     transform_customer_to_segment,
     user_id_of_deleted,
 )
 
-__all__ = ["IdentifyRules", "customer_events", "transform_customer_to_segment", "user_id_of_deleted"]
+__all__ = ["IdentifyRules", "NoConsent", "customer_events", "transform_customer_to_segment", "user_id_of_deleted"]

@@ -28,6 +28,7 @@ class IdentifyRules:
 
     `source` is a fingerprint of the write key. It makes the messageIds of staging and production different: Segment
     drops a repeated messageId even across sources. `salt` makes all of them new, to tell Segment everything once more.
+    `project_key` is the project's where a call does not give one.
     """
 
     user_id: UserIdField = UserIdField.EMAIL
@@ -35,6 +36,7 @@ class IdentifyRules:
     source: str = ""
     salt: str = ""
     mapping: ShopMapping = field(default_factory=built_in_mapping)
+    project_key: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -44,6 +46,10 @@ class IdentifyRules:
 
 
 _DEFAULT_RULES = IdentifyRules()
+
+
+class NoConsent(Exception):
+    """The customer has not given the consent that the mapping file's `consent.send` demands. Quotes nobody's data."""
 
 
 def customer_events(customer: Customer, rules: IdentifyRules, project_key: str) -> Events:
@@ -129,11 +135,17 @@ def transform_customer_to_segment(
     """Return the identify for a customer. The same version gives the same payload.
 
     `user_id` is "" for a customer without the field that is chosen as user id. commercetools' JSON can be given
-    instead of a Customer; it is read first, and raises Malformed if it is not valid.
+    instead of a Customer; it is read first, and raises Malformed if it is not valid. Raises NoConsent where the rules
+    demand a consent that the customer has not given.
     """
     if not isinstance(customer, Customer):
         customer = read_customer(customer, rules.mapping.named)
-    return _said(customer, rules, project_key).payload
+    said, consent = _said(customer, rules, project_key or rules.project_key), rules.mapping.consent
+    if consent is not None:
+        missing = consent.missing(said.preferences)
+        if missing or not said.preferences:
+            raise NoConsent(f"no consent for {', '.join(missing)}" if missing else "no consent could be read")
+    return said.payload
 
 
 class _Said(NamedTuple):

@@ -19,6 +19,7 @@ def identify_rules_by(settings: Settings) -> IdentifyRules:
         clear=settings.segment_clear_traits,
         source=hashlib.sha256(settings.segment.write_key.encode()).hexdigest()[:16],
         mapping=shop_mapping(settings.mapping_file),
+        project_key=settings.commercetools.project_key if settings.commercetools else "",
     )
     consent = rules.mapping.consent
     if consent is not None and consent.withdrawn is Withdrawn.TELL and rules.user_id is UserIdField.EMAIL:
