@@ -1,5 +1,6 @@
 """The order of the tests: those that take longest begin first, each on a process of its own."""
 
+import gc
 import os
 
 import pytest
@@ -20,3 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for worker in range(workers)
         for item in (*lengthy[worker::workers], *others[worker * share : (worker + 1) * share])
     ]
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass by what the collection of thousands of tests has made: it stays to the end."""
+    gc.collect()
+    gc.freeze()
