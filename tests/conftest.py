@@ -1,9 +1,15 @@
-"""The order of the tests: those that take longest begin first, each on a process of its own."""
+"""What holds for all tests: how much hypothesis tries, and that those that take longest begin first."""
 
 import gc
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+for name, examples in {"short": 25, "thorough": 500}.items():  # make test, and make test-long
+    # No deadline: a busy machine is no failure.
+    settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("short")
 
 
 @pytest.hookimpl(trylast=True)
