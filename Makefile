@@ -24,8 +24,9 @@ demo: setup  ## run a shop's day on this machine; OPTIONS=--to-segment sends to 
 test: setup  ## all tests; four processes, since many tests wait for other processes
 	$(BIN)/python -m pytest -n 4 --dist worksteal
 
-test-long: setup  ## run the tests that take minutes
+test-long: setup  ## run the tests that take minutes, and those of random input with twenty times as many examples
 	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m "hypothesis and not long" --hypothesis-profile=thorough
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check .

@@ -1,8 +1,15 @@
-"""The order of the tests: those that take longest begin first, each on a process of its own."""
+"""What holds for all tests: how much hypothesis tries, and that those that take longest begin first."""
 
+import gc
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+for name, examples in {"short": 25, "thorough": 500}.items():  # make test, and make test-long
+    # No deadline: a busy machine is no failure.
+    settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("short")
 
 
 @pytest.hookimpl(trylast=True)
@@ -20,3 +27,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for worker in range(workers)
         for item in (*lengthy[worker::workers], *others[worker * share : (worker + 1) * share])
     ]
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass by what the collection of thousands of tests has made: it stays to the end."""
+    gc.collect()
+    gc.freeze()

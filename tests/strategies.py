@@ -8,16 +8,11 @@ from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Any, cast
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from service.transformation.paths import CUSTOMER_FIELDS
 from service.transformation.values import As
 from tests.builders import CUSTOMER_ID, SUBSCRIPTION, a_cloud_event
-
-# A busy machine is no failure. The door's own property asks for more examples than the others.
-settings.register_profile("ours", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("ours")
 
 Json = dict[str, Any]
 

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,14 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imports(path: Path) -> Iterator[str]:
     """Return what a file imports, wherever in it: modules, and the names taken from them."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom):
@@ -83,8 +89,8 @@ def test_the_transformation_knows_its_two_neighbours_and_nothing_that_acts(path:
 @pytest.mark.parametrize("path", sorted((SERVICE / "transformation").glob("*.py")), ids=lambda path: path.stem)
 def test_the_transformation_catches_and_awaits_nothing(path: Path) -> None:
     acting = (ast.Try, ast.TryStar, ast.With, ast.Await, ast.Global)
-    found = [type(node).__name__ for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, acting)]
-    builtins = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    found = [type(node).__name__ for node in nodes_of(path) if isinstance(node, acting)]
+    builtins = {node.id for node in nodes_of(path) if isinstance(node, ast.Name)}
 
     assert found == []
     assert builtins.isdisjoint({"open", "print", "input", "exec", "eval", "__import__"})
@@ -210,7 +216,7 @@ def test_no_file_reads_the_environment_but_those_that_start_something() -> None:
     reading = {
         module_name(path)
         for path in files(without=STANDING_ON_THE_REST)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes_of(path)
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
     }
 

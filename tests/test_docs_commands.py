@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,13 +25,12 @@ PAGES = ["deploy", "operations"]
 NOTED = ("gcloud", "terraform", "curl", "make", "commercetools-segment")
 COMMANDS_OF_TERRAFORM = {"init": {"-backend-config"}, "apply": {"-target"}, "plan": set(), "destroy": set()}
 
-NOTE = """#!{python}
-import json, os, pathlib, sys
-name = pathlib.Path(sys.argv[0]).name
-with open(os.environ["NOTES"], "a") as notes:
-    print(json.dumps([name, *sys.argv[1:]]), file=notes)
-if name == "curl":
-    print('{{"access_token": "token", "version": 3}}')
+# Each call is its arguments, each with a NUL after it, and then a record separator. What is piped is read, so that its
+# writer does not end with SIGPIPE.
+NOTE = """#!/bin/sh
+{ printf '%s\\0' "${0##*/}" "$@"; printf '\\036'; } >> "$NOTES"
+[ ! -p /dev/stdin ] || cat > /dev/null
+[ "${0##*/}" != curl ] || echo '{"access_token": "token", "version": 3}'
 """
 
 
@@ -59,27 +57,30 @@ def _type_out_in(folder: Path, page: str) -> list[list[str]]:
     programs.mkdir(parents=True)
     for name in NOTED:
         program = programs / name
-        program.write_text(NOTE.format(python=sys.executable))
+        program.write_text(NOTE)
         program.chmod(0o755)
     notes = folder / "notes"
     text = (ROOT / "docs" / f"{page}.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     script = folder / "page.sh"
     script.write_text("set -euo pipefail\n" + "\n".join(blocks))
+    by_hand = folder / "typed-by-hand"
+    by_hand.write_text("typed-by-hand\n" * 9)
 
-    run = subprocess.run(  # noqa: S603  # our own page, without the programs that reach out
-        ["bash", str(script)],  # noqa: S607  # whose page is for a shell
-        check=False,
-        cwd=folder,
-        env={"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(folder), "NOTES": str(notes)},
-        input="typed-by-hand\n" * 9,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    with by_hand.open() as keyboard:
+        run = subprocess.run(  # noqa: S603  # our own page, without the programs that reach out
+            ["bash", str(script)],  # noqa: S607  # whose page is for a shell
+            check=False,
+            cwd=folder,
+            env={"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(folder), "NOTES": str(notes)},
+            stdin=keyboard,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     assert run.returncode == 0, run.stderr
-    return [json.loads(line) for line in notes.read_text().splitlines()]
+    return [call.split("\0")[:-1] for call in notes.read_text().split("\036")[:-1]]
 
 
 def of(program: str, typed: list[list[str]]) -> list[list[str]]:

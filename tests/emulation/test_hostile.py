@@ -4,7 +4,7 @@ import os
 import socket
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -104,14 +104,16 @@ def test_a_body_that_ends_early_is_nobodys_message(service: Service) -> None:
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        pytest.param(a_new_customer(firstName="x" * 9_000_000), 400, id="a customer of 9 MB"),
-        pytest.param(a_push(os.urandom(9_900_000)), 400, id="garbage of 10 MB"),
-        pytest.param(b"x" * (14 * 1024 * 1024 + 1), 413, id="a byte more than 14 MiB"),
-        pytest.param(b"x" * (60 * 1024 * 1024), 413, id="60 MiB"),
+        pytest.param(lambda: a_new_customer(firstName="x" * 9_000_000), 400, id="a customer of 9 MB"),
+        pytest.param(lambda: a_push(os.urandom(9_900_000)), 400, id="garbage of 10 MB"),
+        pytest.param(lambda: b"x" * (14 * 1024 * 1024 + 1), 413, id="a byte more than 14 MiB"),
+        pytest.param(lambda: b"x" * (60 * 1024 * 1024), 413, id="60 MiB"),
     ],
 )
-def test_what_is_too_large_is_answered_and_leaves_the_service_alive(service: Service, body: bytes, status: int) -> None:
-    assert a_post(service, body) == status
+def test_what_is_too_large_is_answered_and_leaves_the_service_alive(
+    service: Service, body: Callable[[], bytes], status: int
+) -> None:
+    assert a_post(service, body()) == status
     assert a_post(service, a_new_customer()) == 200
 
 
@@ -119,22 +121,24 @@ def test_what_is_too_large_is_answered_and_leaves_the_service_alive(service: Ser
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param(a_push(b"[" + b",".join([b"[]"] * 3_300_000) + b"]"), id="a notification of 10 MB of brackets"),
-        pytest.param(b'{"message": [' + b",".join([b"{}"] * 4_800_000) + b"]}", id="an envelope of 14 MB of brackets"),
+        pytest.param(lambda: a_push(b"[" + b"[]," * 3_300_000 + b"[]]"), id="a notification of 10 MB of brackets"),
+        pytest.param(lambda: b'{"message": [' + b"{}," * 4_800_000 + b"{}]}", id="an envelope of 14 MB of brackets"),
     ],
 )
-def test_a_document_of_brackets_is_refused_in_bounded_memory(segment: SegmentStandIn, body: bytes) -> None:
+def test_a_document_of_brackets_is_refused_in_bounded_memory(
+    segment: SegmentStandIn, body: Callable[[], bytes]
+) -> None:
     environment = {"SEGMENT_WRITE_KEY": segment.write_key, "SEGMENT_HOST": segment.url, "PUSH_AUTH": "none"}
     with Service(environment) as alone:
-        statuses = [a_post(alone, body) for _ in range(3)]
+        statuses = [a_post(alone, body()) for _ in range(2)]
 
-        assert statuses == [400] * 3
+        assert statuses == [400] * 2
         assert alone.peak < 192
 
 
-def test_a_thousand_at_once_are_all_delivered(service: Service, segment: SegmentStandIn) -> None:
+def test_hundreds_at_once_are_all_delivered(service: Service, segment: SegmentStandIn) -> None:
     segment.forget()
-    ids = [str(uuid.uuid4()) for _ in range(1000)]
+    ids = [str(uuid.uuid4()) for _ in range(500)]
 
     def push(customer_id: str) -> int:
         resource = {"typeId": "customer", "id": customer_id}
@@ -143,7 +147,7 @@ def test_a_thousand_at_once_are_all_delivered(service: Service, segment: Segment
     with ThreadPoolExecutor(250) as pool:
         statuses = Counter(pool.map(push, ids))
 
-    assert statuses == {200: 1000}
+    assert statuses == {200: 500}
     assert {event["traits"]["commercetoolsId"] for event in segment.events} == set(ids)
 
 

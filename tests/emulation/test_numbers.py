@@ -18,7 +18,7 @@ from playground.world import LocalWorld
 from tests.builders import a_change, a_message, a_push
 
 AT_ONCE = 80
-MESSAGES = 800
+MESSAGES = 400
 SECONDS = 60
 TURNS = 3  # of the service's loop, within which a push that has arrived is processed as far as possible
 

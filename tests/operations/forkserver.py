@@ -2,9 +2,10 @@
 
 python -W error -m tests.operations.forkserver FD
 
-Serves requests on the socket FD, also several at once. A request is one JSON message (arguments, environment, folder)
-with four file descriptors (stdin, stdout, stderr, and a pipe for the answer); the answer is the exit code. The process
-that forks has one thread, runs no command itself, and makes no gRPC channel.
+Serves requests on the socket FD, also several at once. A request is one JSON message (arguments, environment, folder,
+umask) with four file descriptors (stdin, stdout, stderr, and a pipe for the answer); the answer is a line with the
+process's id, and at its end one with its exit code. The process that forks has one thread, runs no command itself, and
+makes no gRPC channel.
 """
 
 import contextlib
@@ -57,8 +58,11 @@ def serve(server: socket.socket) -> dict[str, Any] | None:
                     os.close(descriptor)
                 request: dict[str, Any] = json.loads(message)
                 return request
+            for descriptor in files:
+                os.close(descriptor)
+            os.write(answer, b"%d\n" % child)
             _, status = os.waitpid(child, 0)
-            os.write(answer, json.dumps(os.waitstatus_to_exitcode(status)).encode())
+            os.write(answer, b"%d\n" % os.waitstatus_to_exitcode(status))
             os._exit(0)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -70,6 +74,7 @@ def become(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     time.tzset()
     os.chdir(request["folder"])
+    os.umask(request["umask"])
     sys.argv[1:] = request["arguments"]
     encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
     sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding=encoding)

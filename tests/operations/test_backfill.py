@@ -24,7 +24,7 @@ from service.operations.backfill_calls import Pace
 from service.operations.backfill_files import lanes_for
 from service.outcome import Ending
 from tests.builders import a_change, a_push, an_address
-from tests.operations.commands import Ended, command, environment_of, run, settings_for
+from tests.operations.commands import Ended, Running, begun, command, environment_of, run, settings_for
 
 LANES = 8
 LONG = 60.0
@@ -58,18 +58,9 @@ class World:
         return run("backfill", "--json", *AT_ONCE, *arguments, settings=self.settings(**settings), cwd=self.folder)
 
     @contextmanager
-    def begun(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        with subprocess.Popen(  # noqa: S603  # our own command
-            command("backfill", *AT_ONCE, *arguments),
-            env=environment_of(self.settings()),
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        ) as process:
-            try:
-                yield process
-            finally:
-                process.kill()
+    def begun(self, *arguments: str) -> Iterator[Running]:
+        with begun("backfill", *AT_ONCE, *arguments, settings=self.settings(), cwd=self.folder) as process:
+            yield process
 
     def differences(self) -> list[str]:
         """Return the ids of customers whose profile in Segment is not exactly the shop's state."""
@@ -108,9 +99,8 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def said_up_to(words: bytes, process: subprocess.Popen[bytes]) -> bytes:
+def said_up_to(words: bytes, process: Running) -> bytes:
     """Return what a process says until it has said these words in a line."""
-    assert process.stdout is not None
     said = b""
     for line in process.stdout:
         said += line
@@ -119,30 +109,24 @@ def said_up_to(words: bytes, process: subprocess.Popen[bytes]) -> bytes:
     pytest.fail(f"it ended without a word of {words.decode()}: {said.decode()}")
 
 
-def rest_of(process: subprocess.Popen[bytes]) -> bytes:
-    """Return what a process says until it ends."""
-    assert process.stdout is not None
-    said = process.stdout.read()
-    process.wait(LONG)
-    return said
-
-
 def peopled(world: World, number: int = 20) -> list[str]:
     return [world.shop.create(firstName=f"Person {n}")["id"] for n in range(number)]
 
 
 @pytest.mark.lengthy
 @pytest.mark.parametrize(
-    "population", [pytest.param(5_000, id="5,000"), pytest.param(100_000, id="100,000", marks=pytest.mark.long)]
+    ("population", "lanes"),
+    [pytest.param(2_500, 4, id="2,500"), pytest.param(100_000, LANES, id="100,000", marks=pytest.mark.long)],
 )
 @pytest.mark.timeout(300)
 def test_a_backfill_killed_in_the_middle_and_begun_again_while_segment_fails_brings_exactly_the_shops_state(
-    tmp_path: Path, population: int
+    tmp_path: Path, population: int, lanes: int
 ) -> None:
     with a_world(tmp_path, population, latency=0.02) as world:
+        in_lanes = ("--lanes", f"{lanes}")
         # More calls than lanes: at least one lane has made a second call, so its first one is in the checkpoint.
-        with world.segment.hold(after=LANES // 2) as held, world.begun() as process:
-            assert held.wait_for(LANES // 2 + 1, LONG)
+        with world.segment.hold(after=lanes // 2) as held, world.begun(*in_lanes) as process:
+            assert held.wait_for(lanes // 2 + 1, LONG)
             process.send_signal(signal.SIGKILL)
             process.wait()
         assert world.checkpoint.exists()
@@ -151,11 +135,11 @@ def test_a_backfill_killed_in_the_middle_and_begun_again_while_segment_fails_bri
         world.commercetools.revoke_tokens()
         world.commercetools.fail_next(answer(502), 3)
         world.segment.fail(answer(503))
-        with world.begun("--json") as process:
-            assert world.segment.wait_for_calls(calls_before + 2 * LANES, LONG)
+        with world.begun("--json", *in_lanes) as process:
+            assert world.segment.wait_for_calls(calls_before + 2 * lanes, LONG)
             world.segment.fail_next(RESET_AFTER_READ.after_effect(), 2)
             world.segment.fail(None)
-            out, _ = process.communicate(timeout=200)
+            out = process.rest()
         assert process.returncode == Exit.DONE, out
 
         assert world.differences() == []
@@ -204,7 +188,7 @@ def test_large_customers_are_backfilled_in_bounded_memory(tmp_path: Path) -> Non
 
 
 def test_a_kill_has_at_most_the_batches_in_flight_sent_again(tmp_path: Path) -> None:
-    with a_world(tmp_path, 4_000, latency=0.02) as world:
+    with a_world(tmp_path, 2_000, latency=0.02) as world:
         with world.segment.hold(after=2) as held, world.begun("--lanes", "2") as process:
             assert held.wait_for(2, LONG)  # the second call of a lane among them: its first is in the checkpoint
             process.kill()
@@ -212,33 +196,33 @@ def test_a_kill_has_at_most_the_batches_in_flight_sent_again(tmp_path: Path) -> 
         ended = world.run()
 
         assert ended.code == Exit.DONE, ended.err
-        assert world.segment.accepted == 4_000
+        assert world.segment.accepted == 2_000
         assert world.repeated() <= 2
         assert "Going on from" in ended.err
 
 
 def test_batches_are_full_but_for_the_last_of_each_lane(tmp_path: Path) -> None:
-    with a_world(tmp_path, 3_000) as world:
+    with a_world(tmp_path, 1_500) as world:
         assert world.run("--lanes", "1").code == Exit.DONE
 
         sizes = [len(call.body) for call in world.segment.calls]
         assert max(sizes) <= 475_000
         assert min(sizes[:-1]) > 430_000
         *pages, _sweep = [call for call in world.commercetools.calls if call.path.endswith("/customers")]
-        assert len(pages) == 7
-        assert [call.query["limit"] for call in pages] == [["20"], *[["500"]] * 6], "the first tells how large one is"
+        assert len(pages) == 4
+        assert [call.query["limit"] for call in pages] == [["20"], *[["500"]] * 3], "the first tells how large one is"
         assert all(call.query["sort"] == ["id asc"] for call in pages)
         assert pages[1].query["where"] == [f'id > "{list(world.shop.customers)[19]}"']
 
 
 def test_ctrl_c_leaves_it_resumable(tmp_path: Path) -> None:
-    with a_world(tmp_path, 4_000, latency=0.02) as world:
+    with a_world(tmp_path, 2_000, latency=0.02) as world:
         with world.segment.hold(after=2) as held, world.begun("--lanes", "2") as process:
             assert held.wait_for(1, LONG)  # and nothing slow until it is let go: a call that is held has 10 s
             process.send_signal(signal.SIGINT)
             out = said_up_to(b"Stopping", process)
             held.let_go()
-            out += rest_of(process)
+            out += process.rest()
         assert process.returncode == Exit.INTERRUPTED
         assert b"the same command continues" in out
         assert b"Traceback" not in out
@@ -269,17 +253,17 @@ def test_the_message_id_is_the_one_of_live_events(world: World) -> None:
 
 
 def test_beside_live_traffic_nothing_newer_is_overwritten(tmp_path: Path) -> None:
-    with a_world(tmp_path, 2_000) as world:
+    with a_world(tmp_path, 800) as world:
         live = integration_by(command_settings(world.settings()))
         with world.segment.hold(is_of_a_backfill, before_effect=True) as held, world.begun() as process:
             assert held.wait_for(LANES, LONG)  # it has read everybody, and none of its batches has arrived
-            for _ in range(200):
+            for _ in range(100):
                 world.shop.random_change()
                 while world.published:
                     live.handle(a_push(world.published.popleft()), {}, time.monotonic() + LONG)
             arrived_before = world.segment.accepted
             held.let_go()
-            process.communicate(timeout=LONG)
+            process.rest()
         assert process.returncode == Exit.DONE
         assert 0 < arrived_before < world.segment.accepted
 
@@ -298,7 +282,7 @@ def test_who_changed_while_it_ran_has_its_newest_state_in_segment_last(tmp_path:
             while world.published:
                 live.handle(a_push(world.published.popleft()), {}, time.monotonic() + LONG)
             held.let_go()
-            out, _ = process.communicate(timeout=LONG)
+            out = process.rest()
 
         assert process.returncode == Exit.DONE
         assert b"sent again" in out
@@ -313,7 +297,7 @@ def test_who_can_no_longer_be_sent_after_a_change_meanwhile_is_a_reject(tmp_path
             assert held.wait_for(1, LONG)
             world.shop.change(one, {"action": "setCompanyName", "companyName": "Large " * 6_000})
             held.let_go()
-            out, _ = process.communicate(timeout=LONG)
+            out = process.rest()
 
         assert process.returncode == Exit.ATTENTION
         assert b"see backfill.rejects.jsonl" in out
@@ -328,7 +312,7 @@ def test_who_changed_while_it_ran_to_what_cannot_be_sent_needs_attention(tmp_pat
             assert held.wait_for(1, LONG)
             world.shop.change(one, {"action": "setFirstName", "firstName": 7})
             held.let_go()
-            out, _ = process.communicate(timeout=LONG)
+            out = process.rest()
 
         assert process.returncode == Exit.ATTENTION
         counts = json.loads(out[out.index(b"{") :])
@@ -448,7 +432,7 @@ def test_a_predicate_that_is_refused_while_a_batch_is_in_flight_does_not_end_as_
         reading.let_go()
         assert world.commercetools.wait_for_calls(3, LONG)  # for the token, and two pages
         sending.let_go()
-        out, _ = process.communicate(timeout=LONG)
+        out = process.rest()
 
     assert process.returncode == Exit.STOPPED, out
 
@@ -456,7 +440,7 @@ def test_a_predicate_that_is_refused_while_a_batch_is_in_flight_does_not_end_as_
 def test_a_predicate_that_is_refused_after_something_was_sent_does_not_end_as_if_nothing_was_done(
     tmp_path: Path,
 ) -> None:
-    with a_world(tmp_path, 2_000) as world:
+    with a_world(tmp_path, 600) as world:
         refused = answer(400, body=json.dumps({"errors": [{"code": "InvalidInput"}]}).encode())
         with (
             world.commercetools.hold(is_a_page, after=1) as held,
@@ -465,7 +449,7 @@ def test_a_predicate_that_is_refused_after_something_was_sent_does_not_end_as_if
             assert held.wait_for(1, LONG)
             world.commercetools.fail(refused, on=f"/{world.shop.project_key}/customers")
             held.let_go()
-            out, _ = process.communicate(timeout=LONG)
+            out = process.rest()
 
         assert process.returncode in {Exit.STOPPED, Exit.UNUSABLE}
         assert (process.returncode == Exit.UNUSABLE) == (world.segment.accepted == 0)
@@ -490,16 +474,9 @@ def test_a_file_that_others_could_read_is_closed_to_them(world: World, umask: in
     world.shop.create(firstName=7)
     world.rejects.touch(0o644)
 
-    ended = subprocess.run(  # noqa: S603  # our own command
-        command("backfill", *AT_ONCE, "--rejects-with-data"),
-        env=environment_of(world.settings()),
-        cwd=world.folder,
-        capture_output=True,
-        check=False,
-        umask=umask,
-    )
+    ended = run("backfill", *AT_ONCE, "--rejects-with-data", settings=world.settings(), cwd=world.folder, umask=umask)
 
-    assert ended.returncode == Exit.ATTENTION
+    assert ended.code == Exit.ATTENTION
     assert world.rejects.stat().st_mode & 0o777 == 0o600
 
 
@@ -645,12 +622,12 @@ def test_the_checkpoint_holds_nothing_of_a_person_and_no_secret(world: World) ->
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Return a world whose backfill has stopped in the middle, since Segment failed, with nothing recorded."""
-    with a_world(tmp_path_factory.mktemp("stopped"), 2_500, latency=0.05) as world:
+    with a_world(tmp_path_factory.mktemp("stopped"), 1_200, latency=0.05) as world:
         with world.segment.hold(after=1) as held, world.begun("--lanes", "1", "--patience", "0") as process:
             assert held.wait_for(1, LONG)
             with world.segment.failing(answer(500)):
                 held.let_go()
-                assert process.wait(LONG) == Exit.STOPPED
+                assert process.wait() == Exit.STOPPED
         world.segment.forget()
         yield world
 
@@ -742,7 +719,7 @@ def test_a_full_disk_ends_it_with_a_sentence_and_what_was_noted_is_kept(tmp_path
 
 
 def test_two_backfills_do_not_share_a_checkpoint(tmp_path: Path) -> None:
-    with a_world(tmp_path, 3_000, latency=0.02) as world:
+    with a_world(tmp_path, 100, latency=0.02) as world:
         world.segment.fail(answer(503, retry_after=300))
         with world.begun():
             assert world.segment.wait_for_calls(1, LONG)

@@ -11,7 +11,7 @@ import pytest
 from playground.segment import SegmentPublicApiStandIn
 from playground.stand_in import answer
 from service.operations import Exit
-from tests.operations.test_backfill import LONG, World, a_world, is_a_page, rest_of, said_up_to
+from tests.operations.test_backfill import LONG, World, a_world, is_a_page, said_up_to
 
 POINTS = """
 version = 1
@@ -100,7 +100,7 @@ def test_the_summary_has_a_row_for_each_reason_why_nothing_was_sent(world: Ruled
     world.somebody()
 
     with world.begun("--lanes", "1") as process:
-        said = " ".join(rest_of(process).decode().split())
+        said = " ".join(process.rest().decode().split())
 
     assert process.returncode == Exit.DONE
     assert "skipped 1 no consent for Advertising" in said
@@ -170,7 +170,7 @@ def test_a_suppression_that_was_not_accepted_at_ctrl_c_is_submitted_by_the_next_
     with world.begun("--lanes", "1") as process:
         assert world.public_api.wait_for_calls(1, LONG)
         process.send_signal(signal.SIGINT)
-        rest_of(process)
+        process.rest()
 
     assert process.returncode == Exit.INTERRUPTED
     assert [lane["after"] for lane in json.loads(world.checkpoint.read_text())["lanes"]] == [""]
@@ -230,7 +230,7 @@ def test_who_consents_while_it_runs_is_not_left_suppressed(world: RuledWorld) ->
         assert held.wait_for(1, LONG)
         world.shop.change(unwilling, {"action": "verifyEmail"})
         held.let_go()
-        rest_of(process)
+        process.rest()
 
     assert process.returncode == Exit.DONE
     assert not world.segment.suppressed
@@ -409,7 +409,7 @@ def test_a_dry_run_shows_a_table_of_what_would_be_done_and_one_of_the_traits(wor
     world.somebody(consents=False)
 
     with world.begun("--dry-run") as process:
-        said = " ".join(rest_of(process).decode().split())
+        said = " ".join(process.rest().decode().split())
 
     assert process.returncode == Exit.DONE
     assert "read 2 to send 1" in said
@@ -448,7 +448,7 @@ def test_ctrl_c_ends_a_dry_run_with_the_counts_so_far(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             said = said_up_to(b"Stopping", process)
             held.let_go()
-            said = rest_of(process)
+            said = process.rest()
 
         assert process.returncode == Exit.INTERRUPTED
         counts = json.loads(said[said.index(b"{") : said.rindex(b"}") + 1])

@@ -147,7 +147,7 @@ def test_what_happens_while_it_runs_is_neither_lost_nor_doubled(world: Sold) -> 
         while world.published:
             live.handle(a_push(world.published.popleft()), {}, time.monotonic() + LONG)
         held.let_go()
-        process.communicate(timeout=LONG)
+        process.rest()
 
     assert process.returncode == Exit.DONE
     assert world.told() == Counter(
