@@ -322,6 +322,67 @@ def backfill(
         raise typer.Exit(operation.run(plan, output, agreed))
 
 
+class Kept(StrEnum):
+    """What history can show: the names in service.operations.history.TYPES."""
+
+    CUSTOMER = "customer"
+    ORDER = "order"
+    PAYMENT = "payment"
+
+
+@app.command(epilog=_EXIT_CODES)
+def history(
+    resource_id: Annotated[str, typer.Argument(metavar="ID", help="The id in commercetools.")],
+    *,
+    type_: Annotated[Kept, typer.Option("--type", help="What has this id.")] = Kept.CUSTOMER,
+    since: Annotated[
+        str, typer.Option(help="How far back: an age (90m, 12h, 7d), or 2026-01-01, or 2026-01-01T12:00:00Z.")
+    ] = "30d",
+    project: Annotated[
+        str | None,
+        typer.Option(
+            help="The Google Cloud project. Default: the one in DEAD_LETTER_SUBSCRIPTION, else GOOGLE_CLOUD_PROJECT."
+        ),
+    ] = None,
+    subscription: DeadLetterSubscription = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The largest number of log lines.")] = _LIMIT,
+    wait: Wait = _WAIT,
+    show_data: Annotated[
+        bool,
+        typer.Option("--show-data", help="Also show the resource and the data of its dead letters: personal data."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened to one customer, order or payment, and why Segment has it or not.
+
+    A timeline of the service's log lines (Cloud Logging), the resource in commercetools now, and the dead letters about
+    it, which stay where they are; then a sentence with the reason. It shows ids, times and versions, no personal data.
+    Cloud Logging keeps lines for 30 days by default.
+
+    Needs application default credentials with roles/logging.viewer on the project, and for the dead letters
+    roles/pubsub.subscriber on their subscription; reads commercetools if the CTP_ settings are set. A source that
+    cannot be read is named, and the others are shown.
+
+    Exits with 0 if it was delivered, ignored or deleted, and with 3 if a source could not be read.
+    """
+    from service.operations import history as operation
+    from service.operations.cloud_logging import ENDPOINT, CloudLogging
+
+    with _output(as_json=as_json) as output:
+        asked = operation.question(
+            *(type_, resource_id, since),
+            project=project,
+            subscription=subscription,
+            wait=wait,
+            limit=limit,
+            environment=os.environ,
+        )
+        # gcloud's own variable for another address: https://cloud.google.com/sdk/docs/properties
+        endpoint = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING") or ENDPOINT
+        log = CloudLogging(asked.project, endpoint)
+        raise typer.Exit(operation.run(output, asked, log, show_data=show_data))
+
+
 # The mapping file
 
 
