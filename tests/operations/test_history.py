@@ -16,17 +16,15 @@ from service.app import create_app
 from service.commercetools.customer import CUSTOMER
 from service.commercetools.order import ORDER
 from service.commercetools.payment import PAYMENT
-from service.config import settings_from
 from service.operations import Exit
 from service.operations.dead_letters import DeadLetter
 from service.operations.history import Answer, Known, Line, Question, Verdict, answer
 from service.segment.types import SegmentIntegrationResult
-from tests.builders import CUSTOMER_ID, a_message, a_push, an_integration
+from tests.builders import CUSTOMER_ID, a_message, a_push, an_integration, settings
 from tests.operations.commands import Ended, run, settings_for
 from tests.operations.google_stand_in import CloudLoggingStandIn
 from tests.operations.test_dead_letters import SET_ASIDE, Letters, our_emulator
 from tests.playground.pubsub_services import Service
-from tests.test_config import GOOD
 
 # The only way to look into a subscription without waiting.
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated:DeprecationWarning")
@@ -295,7 +293,7 @@ def test_a_timeline_is_put_together_from_all_pages_and_sources_without_personal_
 
 def test_it_reads_the_lines_that_the_service_writes(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     integration = an_integration(lambda _events, _deadline: SegmentIntegrationResult())
-    service = create_app(settings_from(GOOD), integration).test_client()
+    service = create_app(settings(), integration).test_client()
     service.post("/", data=a_push(a_message(), deliveryAttempt=2))
     for line in capsys.readouterr().out.splitlines():
         world.log.log(json.loads(line), ago(minutes=1))
