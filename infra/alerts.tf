@@ -1,4 +1,7 @@
 # The alerts, and who receives them. docs/operations.md says for each alert what it means and what to do.
+#
+# Two alerts wake somebody (severity CRITICAL): Segment is behind, whatever the cause, and pushes are rejected, which does
+# not end by itself. The others can wait for the morning: Pub/Sub redelivers, and keeps a dead letter for 31 days.
 
 resource "google_monitoring_notification_channel" "email" {
   for_each = var.alert_emails
@@ -10,7 +13,25 @@ resource "google_monitoring_notification_channel" "email" {
 }
 
 locals {
-  channels = [for channel in google_monitoring_notification_channel.email : channel.id]
+  tickets = concat([for channel in google_monitoring_notification_channel.email : channel.id], tolist(var.alert_channels))
+  pages   = concat(local.tickets, tolist(var.page_channels))
+
+  # The section of each alert in docs/operations.md.
+  sections = {
+    dead_letters   = "Dead letters"
+    oldest_message = "Oldest message"
+    failed         = "Failed messages"
+    push_refused   = "Pushes answered 4xx"
+    push_failed    = "Pushes answered 5xx or too late"
+  }
+  dashboard = "[Dashboard](https://console.cloud.google.com/monitoring/dashboards/builder/${basename(google_monitoring_dashboard.dashboard.id)}?project=${var.project})"
+  links = {
+    for alert, section in local.sections : alert => join("\n\n", [
+      var.runbook_url == "" ? "docs/operations.md, ${section}" :
+      "[docs/operations.md, ${section}](${var.runbook_url}#${replace(lower(section), " ", "-")})",
+      local.dashboard,
+    ])
+  }
 
   of_push         = "resource.type=\"pubsub_subscription\" resource.label.subscription_id=\"${google_pubsub_subscription.push.name}\""
   of_dead_letters = "resource.type=\"pubsub_subscription\" resource.label.subscription_id=\"${google_pubsub_subscription.dead_letters.name}\""
@@ -23,7 +44,7 @@ resource "google_monitoring_alert_policy" "dead_letters" {
   display_name          = "commercetools-segment: dead letters"
   combiner              = "OR"
   severity              = "ERROR"
-  notification_channels = local.channels
+  notification_channels = local.tickets
 
   conditions {
     display_name = "A message is in the dead-letter subscription"
@@ -41,15 +62,15 @@ resource "google_monitoring_alert_policy" "dead_letters" {
 
   documentation {
     subject = "commercetools-segment: a message was set aside"
-    content = "A message is unreadable, or failed a hundred times. It is kept for 31 days: docs/operations.md, Dead letters."
+    content = "A message is unreadable, or failed a hundred times. It is kept for 31 days.\n\n${local.links.dead_letters}"
   }
 }
 
 resource "google_monitoring_alert_policy" "oldest_message" {
   display_name          = "commercetools-segment: oldest message"
   combiner              = "OR"
-  severity              = "ERROR"
-  notification_channels = local.channels
+  severity              = "CRITICAL"
+  notification_channels = local.pages
 
   conditions {
     display_name = "A message has waited for more than ${var.oldest_message_minutes} minutes"
@@ -67,7 +88,7 @@ resource "google_monitoring_alert_policy" "oldest_message" {
 
   documentation {
     subject = "commercetools-segment: Segment is behind"
-    content = "Segment is ${var.oldest_message_minutes} minutes or more behind commercetools for at least one customer or order: docs/operations.md, Oldest message."
+    content = "Segment is ${var.oldest_message_minutes} minutes or more behind commercetools for at least one customer or order.\n\n${local.links.oldest_message}"
   }
 }
 
@@ -75,7 +96,7 @@ resource "google_monitoring_alert_policy" "failed" {
   display_name          = "commercetools-segment: failed messages"
   combiner              = "OR"
   severity              = "WARNING"
-  notification_channels = local.channels
+  notification_channels = local.tickets
 
   conditions {
     display_name = "More than ${var.failed_percent} % of the messages fail"
@@ -100,15 +121,15 @@ resource "google_monitoring_alert_policy" "failed" {
 
   documentation {
     subject = "commercetools-segment: messages fail"
-    content = "The service cannot reach Segment or commercetools, or they refuse its credentials. Pub/Sub redelivers automatically: docs/operations.md, Failed messages."
+    content = "The service cannot reach Segment or commercetools, or they refuse its credentials. Pub/Sub redelivers automatically.\n\n${local.links.failed}"
   }
 }
 
 resource "google_monitoring_alert_policy" "push_refused" {
   display_name          = "commercetools-segment: pushes answered 4xx"
   combiner              = "OR"
-  severity              = "ERROR"
-  notification_channels = local.channels
+  severity              = "CRITICAL"
+  notification_channels = local.pages
 
   conditions {
     display_name = "Pushes are answered 4xx"
@@ -127,7 +148,7 @@ resource "google_monitoring_alert_policy" "push_refused" {
 
   documentation {
     subject = "commercetools-segment: pushes are turned away"
-    content = "Cloud Run or the service refuses the subscription's pushes; this does not end by itself: docs/operations.md, Pushes answered 4xx."
+    content = "Cloud Run or the service refuses the subscription's pushes; this does not end by itself.\n\n${local.links.push_refused}"
   }
 }
 
@@ -135,7 +156,7 @@ resource "google_monitoring_alert_policy" "push_failed" {
   display_name          = "commercetools-segment: pushes answered 5xx or too late"
   combiner              = "OR"
   severity              = "WARNING"
-  notification_channels = local.channels
+  notification_channels = local.tickets
 
   conditions {
     display_name = "More than ${var.failed_percent} % of the pushes are answered 5xx or too late"
@@ -160,6 +181,6 @@ resource "google_monitoring_alert_policy" "push_failed" {
 
   documentation {
     subject = "commercetools-segment: pushes fail"
-    content = "Pub/Sub measures this, so the alert opens even if the service cannot start or log: docs/operations.md, Pushes answered 5xx or too late."
+    content = "Pub/Sub measures this, so the alert opens even if the service cannot start or log.\n\n${local.links.push_failed}"
   }
 }

@@ -54,7 +54,7 @@ variable "commercetools" {
 }
 
 variable "alert_emails" {
-  description = "Who gets an e-mail when an alert opens. [] means nobody: only if you check the alerts elsewhere."
+  description = "Who gets an e-mail when an alert opens. [] means nobody: only if alert_channels has somebody, or you check the alerts elsewhere."
   type        = set(string)
 }
 
@@ -223,4 +223,46 @@ variable "failed_percent" {
   description = "An alert opens when more than this share of the messages, or of the pushes, fails for ten minutes."
   type        = number
   default     = 5
+}
+
+variable "alert_channels" {
+  description = <<-TEXT
+    Notification channels besides e-mail that are told of every alert, for example of Slack. They exist already, since
+    the console makes them with your account there: projects/PROJECT/notificationChannels/NUMBER.
+  TEXT
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for channel in var.alert_channels : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", channel))])
+    error_message = "alert_channels must have the form projects/PROJECT/notificationChannels/NUMBER."
+  }
+}
+
+variable "page_channels" {
+  description = <<-TEXT
+    Notification channels that are told only of the alerts that cannot wait for the morning, for example of PagerDuty
+    (docs/operations.md has the list). In the form of alert_channels.
+  TEXT
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for channel in var.page_channels : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", channel))])
+    error_message = "page_channels must have the form projects/PROJECT/notificationChannels/NUMBER."
+  }
+}
+
+variable "runbook_url" {
+  description = <<-TEXT
+    Where your copy of docs/operations.md is shown, for example https://github.com/SHOP/REPOSITORY/blob/main/docs/operations.md:
+    each alert then links its section. "" means that an alert only names the section.
+  TEXT
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.runbook_url == "" || can(regex("^https://[^\\s#()]+$", var.runbook_url))
+    error_message = "runbook_url must begin with https://, and have no # and no brackets: each alert adds its section."
+  }
 }

@@ -54,6 +54,24 @@ _WIDTH = 120  # of tables where the output is no terminal, unless COLUMNS is set
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for programs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
+# Of dead letters
+
+_OF_DEAD_LETTERS = typer.Option(
+    "--subscription",
+    envvar="DEAD_LETTER_SUBSCRIPTION",
+    help="The dead-letter subscription, projects/PROJECT/subscriptions/NAME.",
+)
+Subscription = Annotated[str, _OF_DEAD_LETTERS]
+DeadLetterSubscription = Annotated[str | None, _OF_DEAD_LETTERS]
+Reason = Annotated[str, typer.Option(help="Only those with this text in their reason, case-insensitive.")]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="The largest number of messages.")]
+Wait = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a message or an answer, at least 10.")]
+ShowData = Annotated[bool, typer.Option("--show-data", help="Also show the published data: personal data.")]
+SomeIds = Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Only these messages.")]
+
+_LIMIT = 1000
+_WAIT = 10.0
+
 
 @app.callback()
 def commands() -> None:
@@ -63,15 +81,24 @@ def commands() -> None:
 @app.command(epilog=_EXIT_CODES)
 def explain(
     file: Annotated[
-        typer.FileBinaryRead, typer.Argument(metavar="[FILE|-]", help="What to explain, in JSON; - is standard input.")
-    ] = "-",  # type: ignore[assignment]  # typer opens it
+        typer.FileBinaryRead | None,
+        typer.Argument(metavar="[FILE|-]", help="What to explain, in JSON; - is standard input, the default."),
+    ] = None,
     *,
+    dead_letter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MESSAGE", help="Explain this dead letter instead: what a replay would do. It stays where it is."
+        ),
+    ] = None,
+    subscription: DeadLetterSubscription = None,
     read: Annotated[
         bool,
         typer.Option(
             "--read", help="Read what it is about from commercetools now, as the service does. Needs the CTP_ settings."
         ),
     ] = False,
+    wait: Wait = _WAIT,
     as_json: AsJson = False,
 ) -> None:
     """Explain a push body, a notification, a customer, an order or a payment: its outcome, why, and what Segment gets.
@@ -91,8 +118,17 @@ def explain(
     """
     from service.operations import explain as operation
 
+    if dead_letter is not None and file is not None:
+        raise ConfigError("--dead-letter MESSAGE is explained instead of a FILE: give one of them.")
     with _output(as_json=as_json) as output:
-        raise typer.Exit(operation.run(file.read(), output, read=read))
+        if dead_letter is None:
+            raise typer.Exit(operation.run((file or sys.stdin.buffer).read(), output, read=read))
+
+        from service.operations import dead_letters
+
+        letter = dead_letters.found(_given(subscription), dead_letter, wait=wait)
+        given = f"a dead letter ({letter.reason})"
+        raise typer.Exit(operation.run(letter.as_push, output, read=read, given=given))
 
 
 @app.command(epilog=_EXIT_CODES)
@@ -286,6 +322,67 @@ def backfill(
         raise typer.Exit(operation.run(plan, output, agreed))
 
 
+class Kept(StrEnum):
+    """What history can show: the names in service.operations.history.TYPES."""
+
+    CUSTOMER = "customer"
+    ORDER = "order"
+    PAYMENT = "payment"
+
+
+@app.command(epilog=_EXIT_CODES)
+def history(
+    resource_id: Annotated[str, typer.Argument(metavar="ID", help="The id in commercetools.")],
+    *,
+    type_: Annotated[Kept, typer.Option("--type", help="What has this id.")] = Kept.CUSTOMER,
+    since: Annotated[
+        str, typer.Option(help="How far back: an age (90m, 12h, 7d), or 2026-01-01, or 2026-01-01T12:00:00Z.")
+    ] = "30d",
+    project: Annotated[
+        str | None,
+        typer.Option(
+            help="The Google Cloud project. Default: the one in DEAD_LETTER_SUBSCRIPTION, else GOOGLE_CLOUD_PROJECT."
+        ),
+    ] = None,
+    subscription: DeadLetterSubscription = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The largest number of log lines.")] = _LIMIT,
+    wait: Wait = _WAIT,
+    show_data: Annotated[
+        bool,
+        typer.Option("--show-data", help="Also show the resource and the data of its dead letters: personal data."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened to one customer, order or payment, and why Segment has it or not.
+
+    A timeline of the service's log lines (Cloud Logging), the resource in commercetools now, and the dead letters about
+    it, which stay where they are; then a sentence with the reason. It shows ids, times and versions, no personal data.
+    Cloud Logging keeps lines for 30 days by default.
+
+    Needs application default credentials with roles/logging.viewer on the project, and for the dead letters
+    roles/pubsub.subscriber on their subscription; reads commercetools if the CTP_ settings are set. A source that
+    cannot be read is named, and the others are shown.
+
+    Exits with 0 if it was delivered, ignored or deleted, and with 3 if a source could not be read.
+    """
+    from service.operations import history as operation
+    from service.operations.cloud_logging import ENDPOINT, CloudLogging
+
+    with _output(as_json=as_json) as output:
+        asked = operation.question(
+            *(type_, resource_id, since),
+            project=project,
+            subscription=subscription,
+            wait=wait,
+            limit=limit,
+            environment=os.environ,
+        )
+        # gcloud's own variable for another address: https://cloud.google.com/sdk/docs/properties
+        endpoint = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING") or ENDPOINT
+        log = CloudLogging(asked.project, endpoint)
+        raise typer.Exit(operation.run(output, asked, log, show_data=show_data))
+
+
 # The mapping file
 
 
@@ -307,21 +404,6 @@ def suggest_mapping(
 
 
 # Dead letters
-
-Subscription = Annotated[
-    str,
-    typer.Option(
-        envvar="DEAD_LETTER_SUBSCRIPTION", help="The dead-letter subscription, projects/PROJECT/subscriptions/NAME."
-    ),
-]
-Reason = Annotated[str, typer.Option(help="Only those with this text in their reason, case-insensitive.")]
-Limit = Annotated[int, typer.Option(min=1, max=10_000, help="The largest number of messages.")]
-Wait = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a message or an answer, at least 10.")]
-ShowData = Annotated[bool, typer.Option("--show-data", help="Also show the published data: personal data.")]
-SomeIds = Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Only these messages.")]
-
-_LIMIT = 1000
-_WAIT = 10.0
 
 
 @dead_letters.command("list", epilog=_EXIT_CODES)
@@ -354,15 +436,23 @@ def show_dead_letters(
     limit: Limit = _LIMIT,
     wait: Wait = _WAIT,
     show_data: ShowData = False,
+    data_only: Annotated[
+        bool,
+        typer.Option("--data-only", help="Write the data of one message as it was published, and nothing else."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show dead letters in full, except their data. Acknowledges nothing.
 
-    Pipe the data of --show-data --json into explain to see the outcome that it would have now.
+    explain --dead-letter MESSAGE shows the outcome that one would have now.
     """
     from service.operations import dead_letters as operation
 
+    if data_only and (len(messages or ()) != 1 or as_json or show_data or reason):
+        raise ConfigError("--data-only takes one MESSAGE, and no --json, --show-data or --reason.")
     with _output(as_json=as_json) as output:
+        if data_only and messages:
+            raise typer.Exit(operation.run_data(output, subscription, messages[0], wait=wait))
         choice = operation.Choice(limit, reason, frozenset(messages or ()))
         raise typer.Exit(operation.run_show(output, subscription, choice, wait=wait, show_data=show_data))
 
@@ -510,6 +600,12 @@ def mapping_schema(
 
     with _output(as_json=False) as output:
         raise typer.Exit(operation.run_schema(output, to))
+
+
+def _given(subscription: str | None) -> str:
+    if subscription is None:
+        raise ConfigError("DEAD_LETTER_SUBSCRIPTION, or --subscription, must be set to look at dead letters.")
+    return subscription
 
 
 @contextmanager

@@ -28,6 +28,7 @@ TERRAFORM = {path.name: path.read_text() for path in sorted(INFRA.glob("*.tf"))}
 ALL = "\n".join(TERRAFORM.values())
 DASHBOARD: dict[str, Any] = json.loads((INFRA / "dashboard.json").read_text())
 TILES: list[dict[str, Any]] = DASHBOARD["mosaicLayout"]["tiles"]
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 GUNICORN = (ROOT / "service" / "serving" / "gunicorn_conf.py").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 OF_THE_SHOP = INFRA / "mapping"
@@ -190,13 +191,39 @@ def test_the_dashboard_shows(metric: str) -> None:
     assert any(metric in json.dumps(tile) for tile in TILES)
 
 
-def test_every_alert_names_a_section_of_the_operators_page() -> None:
-    operations = (ROOT / "docs" / "operations.md").read_text()
-    sections = re.findall(r"^## (.+)$", operations, re.MULTILINE)
-    named = re.findall(r"docs/operations\.md, ([^\"]+)\.\"", TERRAFORM["alerts.tf"])
+def of_alerts() -> dict[str, str]:
+    """Return the section of docs/operations.md for each alert, by Terraform's name of it."""
+    [block] = re.findall(r"^  sections = \{\n(.*?)^  \}", TERRAFORM["alerts.tf"], re.MULTILINE | re.DOTALL)
+    return dict(re.findall(r'^ +(\w+) += "([^"]+)"$', block, re.MULTILINE))
 
-    assert len(named) == ALL.count('resource "google_monitoring_alert_policy"')
-    assert set(named) <= set(sections)
+
+def test_every_alert_names_a_section_of_the_operators_page() -> None:
+    sections = re.findall(r"^## (.+)$", OPERATIONS, re.MULTILINE)
+    alerts = re.findall(r'resource "google_monitoring_alert_policy" "(\w+)"', ALL)
+
+    assert set(of_alerts()) == set(alerts)
+    assert set(of_alerts().values()) <= set(sections)
+    assert re.findall(r"\$\{local\.links\.(\w+)\}", ALL) == alerts
+
+
+def test_every_anchor_that_an_alert_links_is_one_of_the_operators_page() -> None:
+    # as GitHub makes it: https://docs.github.com/get-started/writing-on-github, "Section links"
+    sections = re.findall(r"^#+ (.+)$", OPERATIONS, re.MULTILINE)
+    anchors = [re.sub(r"[^\w\- ]", "", section.lower()).replace(" ", "-") for section in sections]
+    watching = (INFRA / "tests" / "watching.tftest.hcl").read_text()
+    linked = re.findall(r"^ +([a-z0-9-]+) += google_monitoring_alert_policy\.", watching, re.MULTILINE)
+
+    assert len(linked) == len(of_alerts())
+    assert all(anchors.count(anchor) == 1 for anchor in linked)
+
+
+def test_the_operators_page_says_which_alert_can_wait_and_terraform_agrees() -> None:
+    policies = re.findall(
+        r'^resource "google_monitoring_alert_policy" "(\w+)" \{.*?severity += "(\w+)"', ALL, re.MULTILINE | re.DOTALL
+    )
+    said = dict(re.findall(r"^\| \[([^\]]+)\]\(#[^)]+\) \| (page|can wait)\b", OPERATIONS, re.MULTILINE))
+
+    assert said == {of_alerts()[name]: "page" if severity == "CRITICAL" else "can wait" for name, severity in policies}
 
 
 def test_queries_ask_for_fields_that_lines_have() -> None:
@@ -311,6 +338,14 @@ FAULTS = [
     pytest.param(
         "service.tf", 'var.orders == "on" ? ["view_orders", "view_payments", "view_discount_codes"] : [],', "[],",
         "orders", "the service cannot read what it is to tell", id="orders without their scopes",
+    ),
+    pytest.param(
+        "alerts.tf", '#${replace(lower(section), " ", "-")}', "#${section}",
+        "watching", "an alert does not link its section", id="an anchor that is none",
+    ),
+    pytest.param(
+        "alerts.tf", "concat(local.tickets, tolist(var.page_channels))", "local.tickets",
+        "watching", "a page does not reach who is on call", id="nobody is paged",
     ),
     pytest.param(
         "service.tf", "version = volumes.value.version", 'version = "latest"',

@@ -4,6 +4,7 @@ All four take the messages by pull and hold them while they work. What they do n
 so that it waits on. https://cloud.google.com/pubsub/docs/pull, https://cloud.google.com/pubsub/docs/handling-failures
 """
 
+import base64
 import json
 import re
 import time
@@ -140,6 +141,17 @@ class DeadLetter:
             about["lost_attributes"] = self.lost_attributes
             about["data"] = self.data.decode(errors="backslashreplace")
         return about
+
+    @property
+    def as_push(self) -> bytes:
+        """The body of the push that a replay would cause: nothing of it is the letter's own, except its message id."""
+        message = {
+            "data": base64.b64encode(self.data).decode(),
+            "attributes": self.publishable,
+            "messageId": self.message_id,
+            "orderingKey": self.ordering_key,
+        }
+        return json.dumps({"message": message}).encode()
 
 
 def _word(text: str) -> str | None:
@@ -372,6 +384,29 @@ def run_show(output: Output, subscription: str, choice: Choice, *, wait: float, 
     return _missing(output, choice, letters)
 
 
+def run_data(output: Output, subscription: str, message_id: str, *, wait: float) -> Exit:
+    """Write the data of one, byte by byte as it was published. ATTENTION if it is missing."""
+    choice = Choice(1, message_ids=frozenset((message_id,)))
+    with open_mailbox(subscription) as mailbox:
+        letters = mailbox.take(choice, wait)
+    file = output.results.file
+    for letter in letters:
+        if file.isatty():
+            output.results.print(Text(plain(letter.data.decode(errors="backslashreplace"))), soft_wrap=True)
+        else:
+            file.buffer.write(letter.data)  # type: ignore[attr-defined]  # of sys.stdout
+    return _missing(output, choice, letters)
+
+
+def found(subscription: str, message_id: str, *, wait: float) -> DeadLetter:
+    """Return the dead letter with this message id, and leave it where it is. Raises ConfigError and Trouble."""
+    with open_mailbox(subscription) as mailbox:
+        letters = mailbox.take(Choice(1, message_ids=frozenset((message_id,))), wait)
+    if not letters:
+        raise Trouble(f"{_NOT_FOUND}: {message_id}. See: commercetools-segment dead-letters list", Exit.ATTENTION)
+    return letters[0]
+
+
 def run_replay(output: Output, subscription: str, choice: Choice, *, topic: str, wait: float, dry_run: bool) -> Exit:
     """Publish to `topic` again, and acknowledge what Pub/Sub has confirmed. Raises ConfigError and Trouble."""
     value_of("The topic", topic)
@@ -480,10 +515,13 @@ def run_drop(
     return _missing(output, choice, letters)
 
 
+_NOT_FOUND = "Not found, or held by somebody else for the moment"
+
+
 def _missing(output: Output, choice: Choice, letters: Sequence[DeadLetter]) -> Exit:
     missing = choice.message_ids - {letter.message_id for letter in letters}
     if missing:
-        output.remark(f"Not found, or held by somebody else for the moment: {', '.join(sorted(missing))}", "yellow")
+        output.remark(f"{_NOT_FOUND}: {', '.join(sorted(missing))}", "yellow")
     return Exit.ATTENTION if missing else Exit.DONE
 
 

@@ -77,9 +77,10 @@ class Explanation:
         return Exit.DONE if self.ending in {Ending.DELIVERED, Ending.IGNORED} else Exit.ATTENTION
 
 
-def run(body: bytes, output: Output, *, read: bool) -> Exit:
+def run(body: bytes, output: Output, *, read: bool, given: str = "") -> Exit:
     """Explain `body`; with `read`, read the customer, order or payment from commercetools as the service does.
 
+    `given` says what it is, where more is known than the body shows.
     Raises ConfigError if the settings contradict themselves, or lack what `read` needs.
     """
     write_key_is_set = bool(os.environ.get("SEGMENT_WRITE_KEY", "").strip())
@@ -87,6 +88,8 @@ def run(body: bytes, output: Output, *, read: bool) -> Exit:
     if read:
         commercetools_of(settings)
     explanation = explained(body, settings, read=read, write_key_is_set=write_key_is_set)
+    if given:
+        explanation.what[0] = ("given", given)
     if output.as_json:
         output.document(_document(explanation))
     else:

@@ -1,13 +1,23 @@
-"""Google's side for `check`: topics, subscriptions and grants. Answers are set by the test, and can be refused."""
+"""Google's side for `check` and `history`: topics, subscriptions, grants, and Cloud Logging.
 
-from collections.abc import Callable
+Answers are set by the test, and can be refused.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from google.iam.v1 import iam_policy_pb2, policy_pb2
 from google.pubsub_v1 import types
+
+from playground.stand_in import Answer, Call, StandIn, json_answer
 
 
 class GoogleStandIn:
@@ -92,3 +102,116 @@ class GoogleStandIn:
         self._known(f"policy of {request.resource}", context, known=True)
         grants = self.grants.get(request.resource, [])
         return policy_pb2.Policy(bindings=[policy_pb2.Binding(role=role, members=[who]) for role, who in grants])
+
+
+class CloudLoggingStandIn(StandIn):
+    """Cloud Logging: `POST /v2/entries:list`, and `POST /token`, which gives a service account its token.
+
+    It understands the filters and the order that `history` uses, and answers 400 to any other, as it does in fact to
+    what it cannot parse. https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
+    """
+
+    def __init__(self, project: str = "example-project", page: int = 2) -> None:
+        super().__init__()
+        self.project = project
+        self.entries: list[dict[str, Any]] = []
+        self.empty_pages = 0  # that come first: a search that is not over may have found nothing yet
+        self._page = page
+
+    def settings(self, folder: Path) -> dict[str, str]:
+        """Return the settings of a client with a service account of its own; its key is written into the folder."""
+        key = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
+        account = {
+            "type": "service_account",
+            "client_email": "on-call@example-project.iam.gserviceaccount.com",
+            "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+            "private_key_id": "1",
+            "token_uri": f"{self.url}/token",
+        }
+        file = folder / "account.json"
+        file.write_text(json.dumps(account))
+        return {
+            "GOOGLE_APPLICATION_CREDENTIALS": str(file),
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{self.url}/",
+        }
+
+    def log(self, line: Mapping[str, object], at: str, service: str = "commercetools-segment") -> None:
+        """Keep a line of the service as Cloud Run hands it over: https://cloud.google.com/run/docs/logging."""
+        payload = {name: value for name, value in line.items() if name != "severity"}
+        self.entries.append(
+            {
+                "insertId": str(len(self.entries)),
+                "logName": f"projects/{self.project}/logs/run.googleapis.com%2Fstdout",
+                "resource": {
+                    "type": "cloud_run_revision",
+                    "labels": {
+                        "service_name": service,
+                        "revision_name": f"{service}-00001-abc",
+                        "configuration_name": service,
+                        "location": "europe-west1",
+                        "project_id": self.project,
+                    },
+                },
+                "labels": {"instanceId": "00"},
+                "severity": line.get("severity", "INFO"),
+                "timestamp": at,
+                "receiveTimestamp": at,
+                "jsonPayload": payload,
+            }
+        )
+
+    def respond(self, call: Call) -> Answer:
+        if call.path == "/token":
+            return json_answer(200, {"access_token": "token", "expires_in": 3600, "token_type": "Bearer"})
+        if (call.method, call.path) != ("POST", "/v2/entries:list"):
+            return self.refusal(404, None)
+        if call.headers.get("Authorization") != "Bearer token":
+            return self.refusal(401, None)
+        return self._listed(call.json())
+
+    def _listed(self, request: Mapping[str, Any]) -> Answer:
+        if request.get("resourceNames") != [f"projects/{self.project}"]:
+            return self.refusal(403, None)
+        if request.get("orderBy") != "timestamp desc" or not 0 < request["pageSize"] <= 1000:
+            return self.refusal(400, None)
+        try:
+            conditions = [_condition(line) for line in request["filter"].splitlines()]
+        except ValueError:
+            return self.refusal(400, None)
+        return self._paged(request, [each for each in self.entries if all(holds(each) for holds in conditions)])
+
+    def _paged(self, request: Mapping[str, Any], found: list[dict[str, Any]]) -> Answer:
+        start = int(request.get("pageToken") or -self.empty_pages)
+        if start < 0:
+            return json_answer(200, {"nextPageToken": str(start + 1)} if start < -1 else {"nextPageToken": "0"})
+        end = start + min(self._page, request["pageSize"])
+        newest_first = sorted(found, key=lambda entry: entry["timestamp"], reverse=True)
+        document: dict[str, Any] = {"entries": newest_first[start:end]} if found[start:end] else {}
+        if end < len(found):
+            document["nextPageToken"] = str(end)
+        return json_answer(200, document)
+
+    def refusal(self, status: int, retry_after: int | str | None) -> Answer:  # noqa: ARG002  # StandIn's own
+        names = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
+        error = {"code": status, "message": "canary", "status": names.get(status, "UNKNOWN")}
+        return json_answer(status, {"error": error})
+
+
+def _condition(line: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Return what one line of a filter asks of an entry. Raises ValueError for what is not understood."""
+    parsed = re.fullmatch(r'([A-Za-z_.]+)(=~|>=|=)"([^"]*)"', line)
+    if parsed is None:
+        raise ValueError(line)
+    path, operator, wanted = parsed.groups()
+
+    def holds(entry: Mapping[str, Any]) -> bool:
+        value: Any = entry
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is None:
+            return False
+        if operator == "=~":
+            return re.search(wanted, str(value)) is not None
+        return str(value) >= wanted if operator == ">=" else bool(value == wanted)
+
+    return holds

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,8 @@ from google.pubsub_v1 import types
 
 from playground.pubsub import PubSubEmulator
 from service.operations import Exit
-from tests.builders import a_message
-from tests.operations.commands import SECONDS, Ended, run
+from tests.builders import a_customer, a_message, a_push
+from tests.operations.commands import SECONDS, Ended, command, environment_of, run, settings_for
 from tests.playground.pubsub_services import Service, clients_of, googles_emulator
 
 # The only way to look into a subscription without waiting.
@@ -90,8 +91,9 @@ class Letters:
         )
         return list(answer.received_messages)
 
-    def run(self, *arguments: str, terminal: int | None = None) -> Ended:
+    def run(self, *arguments: str, terminal: int | None = None, encoding: str = "utf-8") -> Ended:
         settings = {
+            "PYTHONIOENCODING": encoding,
             "PUBSUB_EMULATOR_HOST": self.pubsub.host,
             "DEAD_LETTER_SUBSCRIPTION": self.subscription,
             "PUBSUB_TOPIC": self.topic,
@@ -168,6 +170,105 @@ def test_show_gives_the_data_only_when_asked_to(letters: Letters) -> None:
     assert '"firstName": "Mira"' in whole.said
     assert "tenant=canary-tenant" in whole.said
     assert len(letters.waiting()) == 2
+
+
+def test_data_only_writes_the_data_byte_by_byte_and_nothing_else(letters: Letters) -> None:
+    data = json.dumps(a_message()).encode() + b"\n\x1b\xff"
+    shown = letters.put(data, tenant="canary-tenant", **SET_ASIDE)
+
+    ended = letters.run("show", shown, "--data-only", encoding="latin-1")
+    missing = letters.run("show", "404", "--data-only")
+
+    assert (ended.code, ended.out.encode("latin-1"), ended.err) == (Exit.DONE, data, "")
+    assert (missing.code, missing.out) == (Exit.ATTENTION, "")
+    assert "404" in missing.err
+    assert letters.waiting() == [shown]
+
+
+def test_data_only_on_a_terminal_does_not_command_it(letters: Letters) -> None:
+    shown = letters.put(b"\x1b[2Jcanary", **SET_ASIDE)
+    terminal, end = pty.openpty()
+    try:
+        settings = {"PUBSUB_EMULATOR_HOST": letters.pubsub.host, "DEAD_LETTER_SUBSCRIPTION": letters.subscription}
+        subprocess.run(  # noqa: S603  # our own command
+            command("dead-letters", "show", shown, "--data-only"),
+            check=True,
+            stdout=end,
+            env=environment_of(settings),
+            timeout=SECONDS,
+        )
+        written = os.read(terminal, 1000)
+    finally:
+        os.close(terminal)
+        os.close(end)
+
+    assert b"canary" in written
+    assert b"\x1b[2J" not in written
+
+
+@pytest.mark.parametrize("arguments", [[], ["1", "2"], ["1", "--json"], ["1", "--show-data"], ["1", "--reason=x"]])
+def test_data_only_is_of_one_message(arguments: list[str]) -> None:
+    ended = run(
+        *("dead-letters", "show", "--data-only", *arguments),
+        settings={"DEAD_LETTER_SUBSCRIPTION": "projects/demo/subscriptions/dead"},
+    )
+
+    assert ended.code == Exit.UNUSABLE
+    assert "--data-only takes one MESSAGE" in ended.said
+
+
+def explained(letters: Letters, *arguments: str) -> Ended:
+    settings = settings_for(PUBSUB_EMULATOR_HOST=letters.pubsub.host, DEAD_LETTER_SUBSCRIPTION=letters.subscription)
+    return run("explain", *arguments, "--wait", str(LONG), settings=settings)
+
+
+def test_explain_takes_a_letter_by_its_id_and_leaves_it_where_it_is(letters: Letters) -> None:
+    wanted = letters.put(json.dumps(a_message()).encode(), **GIVEN_UP)
+    other = letters.put(b"not JSON", **SET_ASIDE)
+
+    ended = explained(letters, "--dead-letter", wanted)
+    as_json = explained(letters, "--dead-letter", other, "--json")
+
+    assert ended.code == Exit.DONE
+    assert "given a dead letter (Pub/Sub gave up after 100 deliveries)" in ended.said
+    assert f"message {wanted}" in ended.said
+    assert "outcome Delivered" in ended.said
+    assert as_json.code == Exit.ATTENTION
+    assert as_json.document["what"]["given"] == "a dead letter (the message's data is not JSON)"
+    assert (as_json.document["outcome"], as_json.document["reason"]) == ("refused", "the message's data is not JSON")
+    assert letters.waiting() == sorted([wanted, other])
+
+
+@pytest.mark.parametrize("data", [json.dumps(a_customer()).encode(), a_push(a_message())], ids=["customer", "push"])
+def test_explain_takes_a_letter_for_a_message_as_a_replay_would_whatever_its_data_looks_like(
+    letters: Letters, data: bytes
+) -> None:
+    letter = letters.put(data, **SET_ASIDE)
+
+    ended = explained(letters, "--dead-letter", letter, "--json")
+
+    assert (ended.code, ended.document["outcome"]) == (Exit.ATTENTION, "refused")
+
+
+def test_explain_says_which_letter_is_not_there(letters: Letters) -> None:
+    ended = explained(letters, "--dead-letter", "404")
+
+    assert ended.code == Exit.ATTENTION
+    assert "Error: Not found, or held by somebody else for the moment: 404." in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dead-letter", "1"], "DEAD_LETTER_SUBSCRIPTION, or --subscription, must be set"),
+        (["--dead-letter", "1", "-"], "give one of them"),
+    ],
+)
+def test_explain_of_a_letter_needs_its_subscription_and_takes_no_file(arguments: list[str], said: str) -> None:
+    ended = run("explain", *arguments, settings=settings_for())
+
+    assert ended.code == Exit.UNUSABLE
+    assert said in ended.said
 
 
 def test_show_says_what_is_not_there(letters: Letters) -> None:
