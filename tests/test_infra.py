@@ -19,6 +19,7 @@ import pytest
 from service.app import REQUEST_SECONDS
 from service.config import ClearTraits, OrderImports, Orders, UserIdField, settings_from
 from service.logs import FIELDS
+from service.operations.subscription import DEFAULT_KEY, wanted_subscription
 from service.outcome import Ending
 from service.serving.upstream import CALL_SECONDS
 
@@ -101,7 +102,11 @@ def test_the_service_requests_the_scopes_that_its_api_client_is_created_with() -
     always, of_orders = re.findall(r'\[("view_[^\]]*)\]', TERRAFORM["service.tf"])
     deploy = (ROOT / "docs" / "deploy.md").read_text()
     clients = re.findall(r"^\| `commercetools-segment(?:-operator)?` \| ([^|]+) \|", deploy, re.MULTILINE)
-    exported = re.findall(r'CTP_SCOPES="([^"]+)"', deploy)
+    scripted = [
+        re.findall(r"(\w+):\$key", line)
+        for line in (ROOT / "scripts" / "deploy").read_text().splitlines()
+        if "scopes=" in line
+    ]
 
     of_customers, of_all = set(json.loads(f"[{always}]")), set(json.loads(f"[{always}, {of_orders}]"))
     operator = {"manage_subscriptions"}
@@ -109,7 +114,9 @@ def test_the_service_requests_the_scopes_that_its_api_client_is_created_with() -
         *(of_customers, of_customers | operator),
         *(of_all, of_all | operator),
     ]
-    assert [set(re.findall(r"(\w+):my-shop", one)) for one in exported] == [of_customers | operator, of_all | operator]
+    [always_exported], [of_orders_exported] = scripted[:1], scripted[1:]
+    assert set(always_exported) == of_customers | operator
+    assert set(always_exported) | set(of_orders_exported) == of_all | operator
 
 
 @pytest.mark.parametrize(
@@ -125,6 +132,29 @@ def test_terraform_lets_choose_what_the_service_knows(variable: str, known: type
     [choices] = re.findall(rf"contains\(\[(.*?)\], var\.{variable}\)", TERRAFORM["variables.tf"])
 
     assert set(json.loads(f"[{choices}]")) == set(known)
+
+
+def test_the_subscription_of_terraform_is_that_of_the_command() -> None:
+    terraform = (INFRA / "commercetools" / "main.tf").read_text()
+    by_type = re.findall(r"^ +(\w+) += \[(.*?)\]$", terraform, re.MULTILINE | re.DOTALL)
+    messages = {of: re.findall(r'"(\w+)"', types) for of, types in by_type if of != "resource_type_ids"}
+    [key], [topic] = (re.findall(rf'^ +{name} += "(.*)"$', terraform, re.MULTILINE) for name in ("key", "topic"))
+
+    settings = settings_from({
+        "CTP_PROJECT_KEY": "shop", "CTP_CLIENT_ID": "c", "CTP_CLIENT_SECRET": "s", "CTP_SCOPES": "view_customers:shop",
+        "CTP_AUTH_URL": "https://a.example", "CTP_API_URL": "https://b.example", "PUSH_AUTH": "none",
+        "SEGMENT_WRITE_KEY": "k", "SEGMENT_REGION": "eu", "ORDERS": "on", "ERASURE": "every",
+        "SEGMENT_USER_ID": "email", "SEGMENT_PUBLIC_API_TOKEN": "t",
+    })  # fmt: skip
+    wanted = wanted_subscription(settings, f"projects/shop/topics/{topic}", key)
+    assert {one["resourceTypeId"]: one["types"] for one in wanted["messages"]} == messages | {
+        "customer": ["CustomerDeleted"]
+    }
+    assert '{ customer = ["CustomerDeleted"] }' in terraform
+    assert 'resource_type_ids = ["customer"]' in terraform
+    assert wanted["changes"] == [{"resourceTypeId": "customer"}]
+    assert f'type       = "{wanted["destination"]["type"]}"' in terraform
+    assert (key, f'"{topic}"' in TERRAFORM["pubsub.tf"]) == (DEFAULT_KEY, True)
 
 
 def test_the_user_id_has_no_default_in_terraform() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config import ConfigError, value_of
+from service.config import ConfigError, settings_from, value_of
 
 ROOT = Path(__file__).parent.parent
 SHELLS = [pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), reason=f"there is no {shell}"))
@@ -418,7 +418,7 @@ def test_a_commit_is_tested_built_and_deployed_by_three_accounts(machine: Machin
 
     assert ended.code == 0, ended.err
     [test, build, deploy] = [call for call, _ in machine.calls if "builds submit" in call]
-    assert "--config=infra/builds/test.yaml --async" in test
+    assert "--config=infra/builds/test.yaml --format" in test
     assert "--config=cloudbuild.yaml" in build
     assert f"_IMAGE={SERVICE}," in deploy
     assert f"_DEPLOY={deploys} " in deploy
@@ -512,3 +512,19 @@ def test_another_command_explains_itself(machine: Machine, arguments: list[str])
     assert ended.code == 2
     assert "shop" in ended.err
     assert machine.calls == []
+
+
+def test_the_operators_shell_has_the_settings_of_the_service(machine: Machine) -> None:
+    machine.settings.write_text(SETTINGS.replace('orders              = "off"', 'orders = "on"'))
+
+    exported = machine.run("sh", "-c", 'eval "$(scripts/deploy environment)" && env')
+
+    settings = dict(line.partition("=")[::2] for line in exported.out.splitlines())
+    assert exported.code == 0, exported.err
+    assert settings["SEGMENT_USER_ID"] == "id"
+    assert settings["SEGMENT_REGION"] == "eu"
+    assert settings["REGION"] == "europe-west1"
+    assert settings["CTP_API_URL"] == "https://api.europe-west1.gcp.commercetools.com"
+    assert settings["CTP_SCOPES"].endswith("view_orders:my-shop view_payments:my-shop view_discount_codes:my-shop")
+    settings |= {"SEGMENT_WRITE_KEY": "key", "CTP_CLIENT_ID": "client", "CTP_CLIENT_SECRET": "secret"}
+    assert settings_from(settings).commercetools is not None
