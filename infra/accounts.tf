@@ -1,4 +1,5 @@
-# Three accounts without keys: one runs the service, one pushes to it, one builds and deploys it.
+# Accounts without keys: one runs the service, one pushes to it; one tests a commit, one builds its image, one deploys it.
+# The last three are apart, because tests run what many people have written: none of it can deploy or read a secret.
 
 resource "google_service_account" "run" {
   account_id   = "commercetools-segment-run"
@@ -12,9 +13,21 @@ resource "google_service_account" "push" {
   depends_on   = [google_project_service.api]
 }
 
+resource "google_service_account" "test" {
+  account_id   = "commercetools-segment-test"
+  display_name = "Cloud Build lints and tests commercetools-segment as this account"
+  depends_on   = [google_project_service.api]
+}
+
 resource "google_service_account" "build" {
   account_id   = "commercetools-segment-build"
-  display_name = "Cloud Build builds and deploys commercetools-segment as this account"
+  display_name = "Cloud Build builds the images of commercetools-segment as this account"
+  depends_on   = [google_project_service.api]
+}
+
+resource "google_service_account" "deploy" {
+  account_id   = "commercetools-segment-deploy"
+  display_name = "Cloud Build scans and deploys commercetools-segment as this account"
   depends_on   = [google_project_service.api]
 }
 

@@ -1,11 +1,13 @@
-# The APIs that the project needs. Enable cloudresourcemanager by hand first: Terraform needs it to enable the others.
+# The APIs that the project needs. scripts/deploy enables cloudresourcemanager first: Terraform needs it.
 resource "google_project_service" "api" {
   for_each = toset([
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
+    "containeranalysis.googleapis.com", # the provenance of images
     "iam.googleapis.com",
     "logging.googleapis.com",
     "monitoring.googleapis.com",
+    "ondemandscanning.googleapis.com",
     "pubsub.googleapis.com",
     "run.googleapis.com",
     "secretmanager.googleapis.com",

@@ -1,8 +1,20 @@
 # The path of a message: commercetools publishes, the subscription pushes, and unusable messages become dead letters.
 
+locals {
+  # Where Pub/Sub may store messages, which contain personal data. https://cloud.google.com/pubsub/docs/resource-location-restriction
+  message_regions = var.message_regions == null ? [var.region] : var.message_regions
+}
+
 resource "google_pubsub_topic" "customers" {
   name       = "commercetools-customers"
   depends_on = [google_project_service.api]
+
+  dynamic "message_storage_policy" {
+    for_each = length(local.message_regions) == 0 ? [] : [local.message_regions]
+    content {
+      allowed_persistence_regions = message_storage_policy.value
+    }
+  }
 }
 
 # commercetools publishes a test message when its Subscription is created, so this grant must exist before.
@@ -53,6 +65,13 @@ resource "google_pubsub_subscription" "push" {
 resource "google_pubsub_topic" "dead_letters" {
   name       = "commercetools-customers-dead-letters"
   depends_on = [google_project_service.api]
+
+  dynamic "message_storage_policy" {
+    for_each = length(local.message_regions) == 0 ? [] : [local.message_regions]
+    content {
+      allowed_persistence_regions = message_storage_policy.value
+    }
+  }
 }
 
 resource "google_pubsub_subscription" "dead_letters" {

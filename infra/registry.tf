@@ -2,7 +2,7 @@
 resource "google_artifact_registry_repository" "images" {
   repository_id = "commercetools-segment"
   description   = "Images of commercetools-segment, built by cloudbuild.yaml"
-  location      = coalesce(var.registry_region, var.region)
+  location      = var.registry_region == "" ? var.region : var.registry_region
   format        = "DOCKER"
   depends_on    = [google_project_service.api]
 
@@ -30,6 +30,6 @@ locals {
   ])
 
   # The image a new service starts with: cloudbuild.yaml's, or that of infra/mapping/cloudbuild.yaml, which holds the
-  # mapping file. Both give this tag to each image they push, and deploy by digest.
+  # mapping file. infra/builds/deploy.yaml gives this tag to an image that has passed the scan, and deploys by digest.
   first_image = "${local.images}/${var.mapping_file == "" ? "service" : "shop"}:latest"
 }

@@ -1,4 +1,4 @@
-# The secrets without their values. Values are added by hand (gcloud secrets versions add), so that no plan, state or
+# The secrets without their values. Values are typed into scripts/put-secret, so that no plan, state or
 # file contains them.
 locals {
   # Setting of the service → its secret.

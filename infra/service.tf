@@ -146,7 +146,7 @@ resource "google_cloud_run_v2_service" "service" {
   }
 
   lifecycle {
-    # Only the build deploys an image (cloudbuild.yaml), by digest. Terraform would restore the image that it knows,
+    # Only infra/builds/deploy.yaml deploys an image, by digest. Terraform would restore the image that it knows,
     # which is the wrong one after a roll-back. The other two attributes say which tool deployed last.
     ignore_changes = [template[0].containers[0].image, client, client_version]
 

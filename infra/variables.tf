@@ -201,10 +201,19 @@ variable "log_level" {
   default     = "INFO"
 }
 
+variable "message_regions" {
+  description = <<-TEXT
+    The regions in which Pub/Sub stores messages and dead letters, for example ["europe-west1", "europe-west4"]. null
+    means the service's region alone; [] means no restriction. A message that is published elsewhere is forwarded.
+  TEXT
+  type        = list(string)
+  default     = null
+}
+
 variable "registry_region" {
   description = "The region of the images, if it differs from the service's. To move the service: docs/deploy.md."
   type        = string
-  default     = null
+  default     = ""
 }
 
 variable "deletion_protection" {

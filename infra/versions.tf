@@ -8,7 +8,7 @@ terraform {
     }
   }
 
-  # The state is kept in a bucket of yours: terraform init -backend-config="bucket=…" (docs/deploy.md).
+  # The state is kept in a bucket of yours: scripts/deploy names it, after the project.
   backend "gcs" {
     prefix = "commercetools-segment"
   }

@@ -208,6 +208,36 @@ def subscribe(
         raise typer.Exit(operation.run(output, topic=topic, key=key, format_=chosen, dry_run=dry_run))
 
 
+@app.command(epilog=_EXIT_CODES)
+def unsubscribe(
+    *,
+    key: Annotated[
+        str, typer.Option(envvar="CTP_SUBSCRIPTION_KEY", help="The key of the commercetools Subscription.")
+    ] = "commercetools-segment",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be deleted; exits with 1 if there is something.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete the commercetools Subscription, so that commercetools publishes no more. Asks first.
+
+    What changes in the shop afterwards does not reach Segment; after another subscribe, a backfill makes up for it.
+    Notifications that are in Pub/Sub are still delivered. Needs the CTP_ settings of an API client with
+    manage_subscriptions. Exits with 1 if the answer was no.
+    """
+    from service.operations import subscription as operation
+
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise ConfigError("There is no terminal to ask at: add --yes to delete, or --dry-run to look.")
+
+    def agreed() -> bool:
+        return yes or typer.confirm("Delete it?", err=True)
+
+    with _output(as_json=as_json) as output:
+        raise typer.Exit(operation.run_unsubscribe(output, key=key, dry_run=dry_run, agreed=agreed))
+
+
 class Backfilled(StrEnum):
     """What backfill can send: the names in service.operations.backfill_kinds.KINDS."""
 

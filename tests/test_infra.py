@@ -19,6 +19,7 @@ import pytest
 from service.app import REQUEST_SECONDS
 from service.config import ClearTraits, OrderImports, Orders, UserIdField, settings_from
 from service.logs import FIELDS
+from service.operations.subscription import DEFAULT_KEY, wanted_subscription
 from service.outcome import Ending
 from service.serving.upstream import CALL_SECONDS
 
@@ -32,6 +33,7 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 GUNICORN = (ROOT / "service" / "serving" / "gunicorn_conf.py").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 OF_THE_SHOP = INFRA / "mapping"
+BUILDS = ("infra/builds/test.yaml", "cloudbuild.yaml", "infra/builds/deploy.yaml", "infra/mapping/cloudbuild.yaml")
 
 needs_terraform = pytest.mark.skipif(
     os.environ.get("CHECK_INFRA") != "1" or shutil.which("terraform") is None,
@@ -101,7 +103,11 @@ def test_the_service_requests_the_scopes_that_its_api_client_is_created_with() -
     always, of_orders = re.findall(r'\[("view_[^\]]*)\]', TERRAFORM["service.tf"])
     deploy = (ROOT / "docs" / "deploy.md").read_text()
     clients = re.findall(r"^\| `commercetools-segment(?:-operator)?` \| ([^|]+) \|", deploy, re.MULTILINE)
-    exported = re.findall(r'CTP_SCOPES="([^"]+)"', deploy)
+    scripted = [
+        re.findall(r"(\w+):\$key", line)
+        for line in (ROOT / "scripts" / "deploy").read_text().splitlines()
+        if "scopes=" in line
+    ]
 
     of_customers, of_all = set(json.loads(f"[{always}]")), set(json.loads(f"[{always}, {of_orders}]"))
     operator = {"manage_subscriptions"}
@@ -109,7 +115,9 @@ def test_the_service_requests_the_scopes_that_its_api_client_is_created_with() -
         *(of_customers, of_customers | operator),
         *(of_all, of_all | operator),
     ]
-    assert [set(re.findall(r"(\w+):my-shop", one)) for one in exported] == [of_customers | operator, of_all | operator]
+    [always_exported], [of_orders_exported] = scripted[:1], scripted[1:]
+    assert set(always_exported) == of_customers | operator
+    assert set(always_exported) | set(of_orders_exported) == of_all | operator
 
 
 @pytest.mark.parametrize(
@@ -125,6 +133,29 @@ def test_terraform_lets_choose_what_the_service_knows(variable: str, known: type
     [choices] = re.findall(rf"contains\(\[(.*?)\], var\.{variable}\)", TERRAFORM["variables.tf"])
 
     assert set(json.loads(f"[{choices}]")) == set(known)
+
+
+def test_the_subscription_of_terraform_is_that_of_the_command() -> None:
+    terraform = (INFRA / "commercetools" / "main.tf").read_text()
+    by_type = re.findall(r"^ +(\w+) += \[(.*?)\]$", terraform, re.MULTILINE | re.DOTALL)
+    messages = {of: re.findall(r'"(\w+)"', types) for of, types in by_type if of != "resource_type_ids"}
+    [key], [topic] = (re.findall(rf'^ +{name} += "(.*)"$', terraform, re.MULTILINE) for name in ("key", "topic"))
+
+    settings = settings_from({
+        "CTP_PROJECT_KEY": "shop", "CTP_CLIENT_ID": "c", "CTP_CLIENT_SECRET": "s", "CTP_SCOPES": "view_customers:shop",
+        "CTP_AUTH_URL": "https://a.example", "CTP_API_URL": "https://b.example", "PUSH_AUTH": "none",
+        "SEGMENT_WRITE_KEY": "k", "SEGMENT_REGION": "eu", "ORDERS": "on", "ERASURE": "every",
+        "SEGMENT_USER_ID": "email", "SEGMENT_PUBLIC_API_TOKEN": "t",
+    })  # fmt: skip
+    wanted = wanted_subscription(settings, f"projects/shop/topics/{topic}", key)
+    assert {one["resourceTypeId"]: one["types"] for one in wanted["messages"]} == messages | {
+        "customer": ["CustomerDeleted"]
+    }
+    assert '{ customer = ["CustomerDeleted"] }' in terraform
+    assert 'resource_type_ids = ["customer"]' in terraform
+    assert wanted["changes"] == [{"resourceTypeId": "customer"}]
+    assert f'type       = "{wanted["destination"]["type"]}"' in terraform
+    assert (key, f'"{topic}"' in TERRAFORM["pubsub.tf"]) == (DEFAULT_KEY, True)
 
 
 def test_the_user_id_has_no_default_in_terraform() -> None:
@@ -245,30 +276,96 @@ def test_the_image_runs_as_the_user_nobody_and_gunicorn_is_its_first_process() -
     assert json.loads(command)[-1] == "python:service.serving.gunicorn_conf"
 
 
+def test_what_is_taken_out_of_the_image_is_named_by_folder_so_that_an_update_cannot_hide_it() -> None:
+    [removed] = re.findall(r"^RUN rm -r (.*?) \\\n && find", DOCKERFILE, re.MULTILINE | re.DOTALL)
+
+    assert all(re.search(r"/test(s|ing)?$", folder) for folder in removed.replace("\\", "").split())
+
+
 def test_the_image_gets_the_service_and_its_requirements_and_nothing_else() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
 
-    assert lines == ["*", "!requirements.txt", "!service", "**/__pycache__"]
+    assert lines == ["*", "!requirements.txt", "!scripts/sbom", "!service", "**/__pycache__"]
     assert "COPY requirements.txt /" in DOCKERFILE
     assert "requirements-dev" not in DOCKERFILE
 
 
-@pytest.mark.parametrize("folder", [ROOT, OF_THE_SHOP], ids=["service", "shop"])
-def test_the_build_fits_the_schema_of_cloud_build(folder: Path) -> None:
-    found = run(tool("check-jsonschema"), "--builtin-schema", "vendor.cloudbuild", folder / "cloudbuild.yaml")
+@pytest.mark.parametrize("build", BUILDS)
+def test_the_build_fits_the_schema_of_cloud_build(build: str) -> None:
+    found = run(tool("check-jsonschema"), "--builtin-schema", "vendor.cloudbuild", ROOT / build)
 
     assert found.returncode == 0, found.stdout
 
 
-def test_the_build_deploys_by_digest_as_an_account_of_its_own_what_terraform_has_made() -> None:
-    build = (ROOT / "cloudbuild.yaml").read_text()
+def test_each_build_runs_as_an_account_of_its_own() -> None:
+    accounts = [re.findall(r"serviceAccounts/([a-z-]+)@", (ROOT / build).read_text()) for build in BUILDS]
 
-    assert "commercetools-segment-build@" in build
-    assert 'account_id   = "commercetools-segment-build"' in TERRAFORM["accounts.tf"]
-    assert "RepoDigests" in build
-    assert 'gcloud run deploy commercetools-segment --image "$(cat /workspace/image)"' in build
+    assert accounts == [
+        *(["commercetools-segment-test"], ["commercetools-segment-build"], ["commercetools-segment-deploy"]),
+        ["commercetools-segment-build"],
+    ]
+    assert all(f'account_id   = "{one}"' in TERRAFORM["accounts.tf"] for [one] in accounts)
+
+
+def test_nothing_of_the_repository_runs_as_the_account_that_deploys() -> None:
+    build = (ROOT / "infra/builds/deploy.yaml").read_text()
+
+    assert set(re.findall(r"^    name: (\S+?)(?:@\S+)?$", build, re.MULTILINE)) == {
+        "gcr.io/google.com/cloudsdktool/google-cloud-cli:slim"
+    }
+    assert "--no-source" in (ROOT / "scripts" / "deploy").read_text()
+
+
+def test_what_terraform_has_made_is_deployed_by_digest_after_a_scan() -> None:
+    build = (ROOT / "infra/builds/deploy.yaml").read_text()
+
+    assert re.findall(r"- id: (\w+)", build) == ["scan", "tag", "deploy"]
+    assert "@sha256:*" in build
+    assert 'gcloud run deploy commercetools-segment --image "$IMAGE"' in build
     assert re.search(r'name = "commercetools-segment"', TERRAFORM["service.tf"])
     assert re.search(r"ignore_changes = \[template\[0\]\.containers\[0\]\.image", TERRAFORM["service.tf"])
+
+
+@pytest.mark.parametrize("build", ["cloudbuild.yaml", "infra/mapping/cloudbuild.yaml"])
+def test_an_image_has_provenance_which_a_docker_push_would_not_make(build: str) -> None:
+    text = (ROOT / build).read_text()
+
+    assert "docker push" not in text
+    assert 'images: ["${_IMAGES}:${BUILD_ID}"]' in text
+    assert "requestedVerifyOption: VERIFIED" in text
+
+
+@pytest.mark.parametrize(
+    ("found", "passes"),
+    [
+        pytest.param("", True, id="nothing"),
+        pytest.param("HIGH,True,CVE-1,zlib", True, id="less severe"),
+        pytest.param("CRITICAL,False,CVE-2,zlib", True, id="without a fix"),
+        pytest.param("CRITICAL,,CVE-2,zlib", True, id="perhaps without a fix"),
+        pytest.param("LOW,False,CVE-3,a\nCRITICAL,True,CVE-4,b", False, id="with a fix"),
+    ],
+)
+def test_the_scan_stops_what_an_update_would_repair(tmp_path: Path, found: str, passes: bool) -> None:  # noqa: FBT001
+    [scan] = re.findall(
+        r"- id: scan\n.*?script: \|\n(.*?)\n\n", (ROOT / "infra/builds/deploy.yaml").read_text(), re.DOTALL
+    )
+    gcloud = tmp_path / "gcloud"
+    gcloud.write_text(f"#!/bin/sh\ncase $* in *list-vuln*) printf '{found}\\n' ;; *) echo scans/1 ;; esac\n")
+    gcloud.chmod(0o755)
+    image = "europe-west1-docker.pkg.dev/p/commercetools-segment/service@sha256:0"
+
+    def scanned(image: str) -> int:
+        return subprocess.run(  # noqa: S603  # our own build's step
+            ["bash", "-c", scan],  # noqa: S607  # as Cloud Build runs it
+            check=False,
+            cwd=tmp_path,
+            env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "IMAGE": image, "LOCATION": "us", "SEVERITY": "CRITICAL"},
+            capture_output=True,
+        ).returncode
+
+    assert (scanned(image) == 0) == passes
+    assert scanned(image.partition("@")[0] + ":latest") != 0
+    assert scanned("docker.io/somebody/elses@sha256:0") != 0
 
 
 def test_the_shops_image_is_built_on_the_service_and_holds_the_file_where_its_build_and_terraform_expect_it() -> None:
@@ -350,6 +447,23 @@ FAULTS = [
     pytest.param(
         "service.tf", "version = volumes.value.version", 'version = "latest"',
         "mapping", "the volume is not the version that was asked for", id="whichever mapping file is the latest",
+    ),
+    pytest.param(
+        "build.tf", "  service_account_id = google_service_account.run.name\n"
+        '  role               = "roles/iam.serviceAccountUser"\n'
+        "  member             = google_service_account.deploy.member",
+        "  service_account_id = google_service_account.run.name\n"
+        '  role               = "roles/iam.serviceAccountUser"\n'
+        "  member             = google_service_account.test.member",
+        "builds", "another than the deploying account acts as the run account", id="tests that act as the run account",
+    ),
+    pytest.param(
+        "build.tf", 'if name != "test" }', 'if name != "" }',
+        "builds", "tests can replace an image", id="tests that push",
+    ),
+    pytest.param(
+        "pubsub.tf", "? [var.region] : var.message_regions", "? [] : var.message_regions",
+        "regions", "Invalid index", id="messages stored anywhere",
     ),
 ]  # fmt: skip
 

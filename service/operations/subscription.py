@@ -1,10 +1,10 @@
-"""subscribe: creates the commercetools Subscription that publishes to the topic, or updates it by its key.
+"""subscribe, unsubscribe: create, update or delete the commercetools Subscription that publishes to the topic.
 
 https://docs.commercetools.com/api/projects/subscriptions
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -277,3 +277,34 @@ def _report(output: Output, key: str, found: Document | None, changes: Sequence[
     output.remark("It takes up to a minute until notifications come.")
     if found is None or any(change.action.get("action") == "changeDestination" for change in changes):
         output.remark("What changed in the shop before that is missing in Segment: commercetools-segment backfill.")
+
+
+def run_unsubscribe(output: Output, *, key: str, dry_run: bool, agreed: Callable[[], bool]) -> Exit:
+    """Delete the Subscription with this key; `agreed` is called before. Raises ConfigError and Trouble.
+
+    https://docs.commercetools.com/api/projects/subscriptions#delete-subscription-by-key
+    """
+    look_at_key(key)
+    project = CommercetoolsProject(commercetools_of(command_settings(SEGMENT_WRITE_KEY="not-needed-here")))
+    try:
+        found = found_subscription(project, key)
+        topic = _destination(found.get("destination")) if found else ""
+        if found and not output.as_json:
+            output.remark(f"The Subscription {key} publishes to {plain(topic)}.")
+        deletes = found is not None and not dry_run and agreed()
+        if found and deletes:
+            query = {"version": found.get("version")}
+            status, answer = project.ask("DELETE", f"/subscriptions/key={key}", query=query)
+            if status not in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
+                raise _refusal(status, answer, topic)
+    except CannotRead as problem:
+        raise cannot_read(problem) from None
+    if output.as_json:
+        output.document({"key": key, "existed": found is not None, "topic": topic or None, "deleted": deletes})
+    elif found is None:
+        output.results.print(Text(f"There is no Subscription {key}.", "green"))
+    elif deletes or dry_run:
+        output.results.print(Text(f"The Subscription {key} {'was' if deletes else 'would be'} deleted.", "bold"))
+    if deletes and not output.as_json:
+        output.remark("It takes up to a minute until no notifications come. What is in Pub/Sub is still delivered.")
+    return Exit.ATTENTION if found and not deletes else Exit.DONE

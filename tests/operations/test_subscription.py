@@ -1,5 +1,7 @@
-"""subscribe: the Subscription that the configuration needs is created or updated, or the reason is given."""
+"""subscribe, unsubscribe: the Subscription is created, updated or deleted, or the reason is given."""
 
+import os
+import pty
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -276,3 +278,97 @@ def test_every_command_ends_with_a_sentence_about_a_damaged_setting(
     assert ended.said.startswith(f"Error: {name} must ")
     assert "canary" not in ended.said
     assert commercetools.calls == []
+
+
+def unsubscribe(
+    commercetools: CommercetoolsStandIn, *arguments: str, terminal: int | None = None, **more: str
+) -> Ended:
+    return run("unsubscribe", *arguments, settings=settings_for(None, commercetools, **more), terminal=terminal)
+
+
+def test_unsubscribe_deletes_it_by_its_key_and_no_other(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+    subscribe(commercetools, "--key", "of-somebody-else")
+
+    ended = unsubscribe(commercetools, "--yes")
+
+    assert ended.code == Exit.DONE
+    assert "was deleted" in ended.said
+    assert TOPIC in ended.said
+    assert only(commercetools)["key"] == "of-somebody-else"
+
+
+def test_unsubscribe_has_nothing_to_do_a_second_time(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+    assert unsubscribe(commercetools, "--yes", "--json").document == {
+        "key": KEY, "existed": True, "topic": TOPIC, "deleted": True,
+    }  # fmt: skip
+
+    ended = unsubscribe(commercetools, "--yes", "--json")
+
+    assert ended.code == Exit.DONE
+    assert ended.document == {"key": KEY, "existed": False, "topic": None, "deleted": False}
+
+
+def test_unsubscribe_deletes_nothing_in_a_dry_run(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+
+    ended = unsubscribe(commercetools, "--dry-run")
+
+    assert ended.code == Exit.ATTENTION
+    assert "would be deleted" in ended.said
+    assert only(commercetools)["key"] == KEY
+    assert unsubscribe(commercetools, "--dry-run", "--key", "another").code == Exit.DONE
+
+
+def test_unsubscribe_does_nothing_where_nobody_can_be_asked(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+
+    ended = unsubscribe(commercetools)
+
+    assert ended.code == Exit.UNUSABLE
+    assert "--yes" in ended.said
+    assert only(commercetools)["key"] == KEY
+
+
+@pytest.mark.parametrize(
+    ("answered", "code", "left"), [("n", Exit.ATTENTION, 1), ("y", Exit.DONE, 0), ("\x04", Exit.INTERRUPTED, 1)]
+)
+def test_unsubscribe_asks_first(commercetools: CommercetoolsStandIn, answered: str, code: Exit, left: int) -> None:
+    subscribe(commercetools)
+    terminal, end = pty.openpty()
+    try:
+        os.write(terminal, f"{answered}\n".encode())
+
+        ended = unsubscribe(commercetools, terminal=end)
+    finally:
+        os.close(terminal)
+        os.close(end)
+
+    assert ended.code == code
+    assert "Delete it?" in ended.err
+    assert len(commercetools.subscriptions) == left
+
+
+def test_unsubscribe_says_that_somebody_else_changed_it_meanwhile(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+    older = answer(200, body=b'{"version": 7}', headers={"Content-Type": "application/json"})
+    commercetools.fail_next(older, on=f"/demo-shop/subscriptions/key={KEY}")
+
+    ended = unsubscribe(commercetools, "--yes")
+
+    assert ended.code == Exit.STOPPED
+    assert "Somebody else changed the Subscription" in ended.said
+    assert only(commercetools)["key"] == KEY
+
+
+def test_unsubscribe_needs_the_scope_and_a_key(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+
+    refused = unsubscribe(commercetools, "--yes", CTP_SCOPES="view_customers:demo-shop")
+    unusable = unsubscribe(commercetools, "--yes", "--key", "x")
+
+    assert refused.code == Exit.STOPPED
+    assert "manage_subscriptions" in refused.said
+    assert unusable.code == Exit.UNUSABLE
+    assert only(commercetools)["key"] == KEY

@@ -27,3 +27,39 @@ override_resource {
     member = "serviceAccount:push@shop.iam.gserviceaccount.com"
   }
 }
+
+override_resource {
+  target = google_service_account.run
+  values = {
+    email  = "run@shop.iam.gserviceaccount.com"
+    name   = "projects/shop/serviceAccounts/run@shop.iam.gserviceaccount.com"
+    member = "serviceAccount:run@shop.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
+  target = google_service_account.test
+  values = {
+    email  = "test@shop.iam.gserviceaccount.com"
+    name   = "projects/shop/serviceAccounts/test@shop.iam.gserviceaccount.com"
+    member = "serviceAccount:test@shop.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
+  target = google_service_account.build
+  values = {
+    email  = "build@shop.iam.gserviceaccount.com"
+    name   = "projects/shop/serviceAccounts/build@shop.iam.gserviceaccount.com"
+    member = "serviceAccount:build@shop.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
+  target = google_service_account.deploy
+  values = {
+    email  = "deploy@shop.iam.gserviceaccount.com"
+    name   = "projects/shop/serviceAccounts/deploy@shop.iam.gserviceaccount.com"
+    member = "serviceAccount:deploy@shop.iam.gserviceaccount.com"
+  }
+}
