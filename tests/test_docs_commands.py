@@ -26,13 +26,16 @@ PAGES = ["deploy", "operations"]
 NOTED = ("gcloud", "terraform", "curl", "make", "commercetools-segment")
 COMMANDS_OF_TERRAFORM = {"init": {"-backend-config"}, "apply": {"-target"}, "plan": set(), "destroy": set()}
 
-NOTE = """#!{python}
-import json, os, pathlib, sys
-name = pathlib.Path(sys.argv[0]).name
+NOTE = """#!/bin/sh
+exec '{python}' '{notice}' "${{0##*/}}" "$@"
+"""  # a first line with Python's own path must not have a blank
+
+NOTICE = """import json, os, sys
+name = sys.argv[1]
 with open(os.environ["NOTES"], "a") as notes:
-    print(json.dumps([name, *sys.argv[1:]]), file=notes)
+    print(json.dumps(sys.argv[1:]), file=notes)
 if name == "curl":
-    print('{{"access_token": "token", "version": 3}}')
+    print('{"access_token": "token", "version": 3}')
 """
 
 
@@ -57,9 +60,11 @@ def _type_out_in(folder: Path, page: str) -> list[list[str]]:
     shutil.copytree(ROOT / "infra", folder / "infra", ignore=shutil.ignore_patterns(".terraform*", "tests"))
     programs = folder / "programs"
     programs.mkdir(parents=True)
+    notice = folder / "notice.py"
+    notice.write_text(NOTICE)
     for name in NOTED:
         program = programs / name
-        program.write_text(NOTE.format(python=sys.executable))
+        program.write_text(NOTE.format(python=sys.executable.replace("'", "'\\''"), notice=notice))
         program.chmod(0o755)
     notes = folder / "notes"
     text = (ROOT / "docs" / f"{page}.md").read_text()
