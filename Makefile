@@ -74,12 +74,22 @@ check-image: setup  ## build, run and stop the image; CONTAINER_ENGINE selects t
 serve: setup  ## run the service in the foreground, configured by the environment
 	@exec $(BIN)/gunicorn --config python:service.serving.gunicorn_conf
 
+.PHONY: docs
+docs: $(VENV)-docs/.ready  ## build the documentation as a website into site/, and check its links
+	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict --quiet
+
+$(VENV)-docs/.ready: docs/requirements.txt
+	@$(PYTHON) -m venv $(VENV)-docs
+	@$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 lock: setup  ## update the pinned requirements from pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet uv
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra expr pyproject.toml -o requirements.txt
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev --extra expr -c requirements.txt pyproject.toml -o requirements-dev.txt
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group fuzz -o tests/fuzz/requirements.txt
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group docs -o docs/requirements.txt
 
 clean:  ## remove what the targets above have made
-	rm -rf .venv .venv-* build *.egg-info
+	rm -rf .venv .venv-* build site *.egg-info
