@@ -124,3 +124,10 @@ def test_the_architecture_names_every_module_and_folder_of_the_service() -> None
 
     assert names == {name for name in found if not name.endswith(".typed")}
     assert all((ROOT / top).is_dir() for top in re.findall(r"^([a-z]+)/ ", page, re.MULTILINE))
+
+
+def test_every_real_document_of_the_tests_says_where_it_is_from() -> None:
+    folder = ROOT / "tests" / "samples"
+    rows = re.findall(r"^\| (\S+\.json) \| .+ \| .+ \|$", (folder / "INDEX.md").read_text(), re.MULTILINE)
+
+    assert rows == sorted(str(path.relative_to(folder)) for path in folder.rglob("*.json"))
