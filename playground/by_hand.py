@@ -50,7 +50,7 @@ def _change_at_enter(world: LocalWorld) -> None:
     if sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():
         return
     for _ in sys.stdin:
-        _say(f"In the shop, a customer signs up, changes or goes: {world.shop.random_change()}")
+        _say(f"In the shop, a customer signs up, changes or leaves: {world.shop.random_change()}")
 
 
 def run(port: int, told: threading.Event) -> None:

@@ -117,7 +117,7 @@ def run(console: Console, *, to_segment: bool = False) -> int:
     with world:
         with _live(console, day) as tell:
             _the_day(console, world, day, tell, failures=not to_segment)
-            tell("night: what is still open comes to its end")
+            tell("night: the messages that are still open are delivered")
             idle = world.pubsub.wait_until_idle(_IDLE_SECONDS, SUBSCRIPTION)
         return _tally(console, world, day, idle=idle, to_segment=to_segment)
 
@@ -164,7 +164,7 @@ def _the_day(console: Console, world: LocalWorld, day: _Day, tell: Callable[[str
     happens("the Subscription", shop.test_notification)
     happens("customers sign up", partial(_show_the_first_customer, console, world, to_segment=not failures))
     happens("customers sign up", lambda: shop.create(email=f"early.{len(shop.customers)}@example.com"), 14)
-    tell("the shop opens: customers come, change and go; some messages come twice or late")
+    tell("the shop opens: customers sign up, change and leave; some messages arrive twice or late")
     happens("customers change", shop.random_change, 60)
     for code in ("SUMMER", "WELCOME10"):
         shop.sales.code(code)
@@ -172,14 +172,14 @@ def _the_day(console: Console, world: LocalWorld, day: _Day, tell: Callable[[str
     happens("orders and refunds", sell, 60)
     happens("other resources", shop.foreign)
     if failures:
-        tell("noon: Segment answers 503 for a while; Pub/Sub keeps what could not be delivered")
+        tell("noon: Segment answers 503 for a while; Pub/Sub retries what was not delivered")
         with world.segment.failing(answer(503)):
             calls = len(world.segment.calls)
             happens("changes, Segment down", shop.random_change, 20)
             happens("orders, Segment down", sell, 10)
             world.segment.wait_for_calls(calls + 3, timeout=10)
-        tell("Segment is back")
-    tell("afternoon: somebody publishes garbage into the topic")
+        tell("Segment answers again")
+    tell("afternoon: unreadable messages are published to the topic")
     happens("garbage", shop.garbage)
     if failures:
         tell("commercetools' query lags a version behind")
@@ -190,7 +190,7 @@ def _the_day(console: Console, world: LocalWorld, day: _Day, tell: Callable[[str
     tell("evening: the last changes")
     happens("customers change", shop.random_change, 30)
     world.pubsub.wait_until_idle(_IDLE_SECONDS, SUBSCRIPTION)  # so that each sale is told as it was made
-    tell("some orders are edited: what was sold is told again, as an update")
+    tell("some orders are edited: each becomes an Order Updated")
     happens("Order Edits", shop.sales.edit, 5)
 
 
@@ -208,7 +208,7 @@ def _tally(console: Console, world: LocalWorld, day: _Day, *, idle: bool, to_seg
     lines = [
         ("published", len(world.published), "messages"),
         ("delivered", endings["Delivered"], "each confirmed by Segment"),
-        ("ignored", endings["Ignored"], "nothing to tell, or delivered already in that version"),
+        ("ignored", endings["Ignored"], "nothing to send, or delivered already in that version"),
         ("refused", endings["Refused"], f"unreadable; {len(reasons)} of them are in the dead-letter topic"),
         ("lost", lost, "messages without an end, customers or facts that Segment lacks"),
         ("doubled", doubled, "versions or facts that Segment counted twice without need"),
@@ -244,9 +244,9 @@ def _tally(console: Console, world: LocalWorld, day: _Day, *, idle: bool, to_seg
 def _show_the_money(console: Console, world: LocalWorld) -> None:
     told = Counter(event["event"] for event in world.segment.events if event["type"] == "track")
     console.print(
-        f"Told about orders: {', '.join(f'{number} {name}' for name, number in told.items())}.", highlight=False
+        f"Events of orders: {', '.join(f'{number} {name}' for name, number in told.items())}.", highlight=False
     )
-    console.print("Order Completed minus Order Refunded, as Segment was told, and the shop's books:")
+    console.print("Order Completed minus Order Refunded, by Segment's events, and by the shop's books:")
     for currency, (in_segment, books) in world.money().items():
         color = "" if in_segment == books else "[red]"
         console.print(f"{color}  {currency} {in_segment:>14,}  {books:>14,}", highlight=False)
