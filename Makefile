@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 # Else each of the many processes of the tests compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,19 +18,22 @@ help:  ## show this list
 
 setup: $(READY)  ## create .venv, everything pinned by hash; does nothing if it is up to date
 
-$(READY): requirements-dev.txt pyproject.toml
+$(INSTALLED): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11")'
 	@echo "Installing the pinned packages into $(VENV), once: about half a minute ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(READY): $(INSTALLED)
 	@$(BIN)/python -m pytest --collect-only --quiet > $@.log || { cat $@.log; exit 1; }  # compiles them once, for all processes
 	@mv $@.log $@
 
-demo: setup  ## run a shop's day on this machine; OPTIONS=--to-segment sends to a real source
+demo: $(INSTALLED)  ## run a shop's day on this machine; OPTIONS=--to-segment sends to a real source
 	@$(BIN)/python -m playground.demo $(OPTIONS)
 
-try: setup  ## all parties on this machine until Ctrl-C, to try curl and the command; OPTIONS=--port=9000
+try: $(INSTALLED)  ## all parties on this machine until Ctrl-C, to try curl and the command; OPTIONS=--port=9000
 	@exec $(BIN)/python -m playground.by_hand $(OPTIONS)
 
 test: setup  ## all tests; four processes, since many tests wait for other processes
@@ -38,7 +42,7 @@ test: setup  ## all tests; four processes, since many tests wait for other proce
 test-long: setup  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m long
 
-lint: setup  ## check style and types
+lint: $(INSTALLED)  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -71,7 +75,7 @@ check-infra: setup  ## check image, build, Terraform and documented commands, wi
 check-image: setup  ## build, run and stop the image; CONTAINER_ENGINE selects the tool
 	@$(BIN)/python scripts/check-image
 
-serve: setup  ## run the service in the foreground, configured by the environment
+serve: $(INSTALLED)  ## run the service in the foreground, configured by the environment
 	@exec $(BIN)/gunicorn --config python:service.serving.gunicorn_conf
 
 .PHONY: docs
