@@ -1,25 +1,40 @@
-# All commands for this repository. Each target installs what it needs.
+# All commands for this repository; `make help` lists them. Each target installs what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 # Else each of the many processes of the tests compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-long lint serve lock clean
+ifneq ($(words $(VENV)),1)
+$(error VENV must be a path without blanks, such as .venv, which is in this folder)
+endif
+
+.PHONY: help setup demo try test test-long lint serve lock clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' Makefile | while IFS='	' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
 
 setup: $(READY)  ## create .venv, everything pinned by hash; does nothing if it is up to date
 
-$(READY): requirements-dev.txt pyproject.toml
+$(INSTALLED): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "Installing the pinned packages into $(VENV), once: about half a minute ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(READY): $(INSTALLED)
 	@$(BIN)/python -m pytest --collect-only --quiet > $@.log || { cat $@.log; exit 1; }  # compiles them once, for all processes
 	@mv $@.log $@
 
-demo: setup  ## run a shop's day on this machine; OPTIONS=--to-segment sends to a real source
+demo: $(INSTALLED)  ## run a shop's day on this machine; OPTIONS=--to-segment sends to a real source
 	@$(BIN)/python -m playground.demo $(OPTIONS)
+
+try: $(INSTALLED)  ## all parties on this machine until Ctrl-C, to try curl and the command; OPTIONS=--port=9000
+	@exec $(BIN)/python -m playground.by_hand $(OPTIONS)
 
 test: setup  ## all tests; four processes, since many tests wait for other processes
 	$(BIN)/python -m pytest -n 4 --dist worksteal
@@ -28,7 +43,7 @@ test-long: setup  ## run the tests that take minutes, and those of random input 
 	$(BIN)/python -m pytest -m long
 	$(BIN)/python -m pytest -m "hypothesis and not long" --hypothesis-profile=thorough
 
-lint: setup  ## check style and types
+lint: $(INSTALLED)  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -61,8 +76,17 @@ check-infra: setup  ## check image, build, Terraform and documented commands, wi
 check-image: setup  ## build, run and stop the image; CONTAINER_ENGINE selects the tool
 	@$(BIN)/python scripts/check-image
 
-serve: setup  ## run the service in the foreground, configured by the environment
+serve: $(INSTALLED)  ## run the service in the foreground, configured by the environment
 	@exec $(BIN)/gunicorn --config python:service.serving.gunicorn_conf
+
+.PHONY: docs
+docs: $(VENV)-docs/.ready  ## build the documentation as a website into site/, and check its links
+	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict --quiet
+
+$(VENV)-docs/.ready: docs/requirements.txt
+	@$(PYTHON) -m venv $(VENV)-docs
+	@$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 lock: setup  ## update the pinned requirements from pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lock
@@ -70,6 +94,7 @@ lock: setup  ## update the pinned requirements from pyproject.toml
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra expr pyproject.toml -o requirements.txt
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev --extra expr -c requirements.txt pyproject.toml -o requirements-dev.txt
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group fuzz -o tests/fuzz/requirements.txt
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group docs -o docs/requirements.txt
 
-clean:
-	rm -rf .venv .venv-* build *.egg-info
+clean:  ## remove what the targets above have made
+	rm -rf .venv .venv-* build site *.egg-info

@@ -34,7 +34,7 @@ resource "google_logging_metric" "segment_calls" {
   filter = <<-EOT
     resource.type="cloud_run_revision"
     resource.labels.service_name="${local.name}"
-    jsonPayload.message="Told Segment"
+    jsonPayload.message="Sent to Segment"
   EOT
 
   value_extractor = "EXTRACT(jsonPayload.events)"

@@ -13,7 +13,7 @@ locals {
     var.orders == "on" ? ["view_orders", "view_payments", "view_discount_codes"] : [],
   )
 
-  # README, Configuration. The secrets are in secrets.tf.
+  # docs/configuration.md. The secrets are in secrets.tf.
   settings = merge(
     {
       SEGMENT_REGION       = var.segment_region

@@ -82,7 +82,7 @@ variable "ingress" {
 }
 
 variable "segment_clear_traits" {
-  description = "Which traits an absent field clears: off (none), own (only commercetools has them) or all (README, Clearing)."
+  description = "Which traits an absent field clears: off (none), own (only commercetools has them) or all (docs/customers.md, Clearing)."
   type        = string
   default     = "own"
 

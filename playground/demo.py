@@ -4,6 +4,7 @@ It shows what is published, the outcome of each message, and what Segment holds.
 """
 
 import argparse
+import json
 import os
 import sys
 import threading
@@ -29,6 +30,24 @@ _SPEED = 20.0  # Pub/Sub's waits of 10 s and more are that many times shorter
 _IDLE_SECONDS = 40.0
 
 _ENDINGS = ("Delivered", "Ignored", "Refused")
+_FIRST_SECONDS = 10.0
+_WIDTH = 120  # where the output is no terminal
+_JANE = {
+    "email": "Jane.Doe@example.com",
+    "firstName": "Jane",
+    "lastName": "Doe",
+    "addresses": [
+        {
+            "streetName": "Main St",
+            "streetNumber": "123",
+            "city": "Springfield",
+            "state": "IL",
+            "postalCode": "62704",
+            "country": "US",
+            "mobile": "+1 555 0100",
+        }
+    ],
+}
 
 
 @dataclass
@@ -39,6 +58,7 @@ class _Day:
     kinds: dict[str, str] = field(default_factory=dict)  # message id -> kind
     endings: dict[str, str] = field(default_factory=dict)  # message id -> the last sentence logged
     failures: Counter[str] = field(default_factory=Counter)  # message id -> attempts that failed
+    reasons: Counter[str] = field(default_factory=Counter)  # of the attempts that failed
     acknowledged: set[str] = field(default_factory=set)
     told_again: int = 0  # at most, since a message was redelivered or confirmed late: an older state may have overtaken
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -54,6 +74,7 @@ class _Day:
                 self.endings.setdefault(message_id, ending)  # a duplicate is ignored later; the first ending counts
             else:
                 self.failures[message_id] += 1
+                self.reasons[str(line["message"])] += 1
 
     def on_push(self, push: Push) -> None:
         with self.lock:
@@ -95,8 +116,8 @@ def run(console: Console, *, to_segment: bool = False) -> int:
     console.print("Starting Pub/Sub, commercetools, Segment (all on this machine) and the service …")
     with world:
         with _live(console, day) as tell:
-            _the_day(world, day, tell, failures=not to_segment)
-            tell("night: what is still open comes to its end")
+            _the_day(console, world, day, tell, failures=not to_segment)
+            tell("night: the messages that are still open are delivered")
             idle = world.pubsub.wait_until_idle(_IDLE_SECONDS, SUBSCRIPTION)
         return _tally(console, world, day, idle=idle, to_segment=to_segment)
 
@@ -113,7 +134,21 @@ def _live(console: Console, day: _Day) -> Iterator[Callable[[str], None]]:
         yield day.story.append
 
 
-def _the_day(world: LocalWorld, day: _Day, tell: Callable[[str], None], *, failures: bool) -> None:
+def _show_the_first_customer(console: Console, world: LocalWorld, *, to_segment: bool) -> None:
+    customer = world.shop.create(**_JANE)
+    console.print("A customer signs up. What commercetools has:")
+    console.print(_json(customer), highlight=False)
+    if not to_segment and world.segment.wait_for_events(1, _FIRST_SECONDS):
+        console.print("What Segment gets:")
+        console.print(_json(world.segment.events[0]), highlight=False)
+        console.print()
+
+
+def _json(document: Mapping[str, object]) -> Text:
+    return Text(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _the_day(console: Console, world: LocalWorld, day: _Day, tell: Callable[[str], None], *, failures: bool) -> None:
     shop = world.shop
     sell = partial(shop.random_sale, edits=False)
 
@@ -125,9 +160,11 @@ def _the_day(world: LocalWorld, day: _Day, tell: Callable[[str], None], *, failu
                 day.kinds.update((message_id, kind) for message_id in world.published[before:])
 
     tell("morning: the Subscription is created, the first customers sign up")
+    tell("each sign-up is two messages, CustomerCreated and ResourceCreated: one makes the identify, one is ignored")
     happens("the Subscription", shop.test_notification)
-    happens("customers sign up", lambda: shop.create(email=f"early.{len(shop.customers)}@example.com"), 15)
-    tell("the shop opens: customers come, change and go; some messages come twice or late")
+    happens("customers sign up", partial(_show_the_first_customer, console, world, to_segment=not failures))
+    happens("customers sign up", lambda: shop.create(email=f"early.{len(shop.customers)}@example.com"), 14)
+    tell("the shop opens: customers sign up, change and leave; some messages arrive twice or late")
     happens("customers change", shop.random_change, 60)
     for code in ("SUMMER", "WELCOME10"):
         shop.sales.code(code)
@@ -135,14 +172,14 @@ def _the_day(world: LocalWorld, day: _Day, tell: Callable[[str], None], *, failu
     happens("orders and refunds", sell, 60)
     happens("other resources", shop.foreign)
     if failures:
-        tell("noon: Segment answers 503 for a while; Pub/Sub keeps what could not be delivered")
+        tell("noon: Segment answers 503 for a while; Pub/Sub retries what was not delivered")
         with world.segment.failing(answer(503)):
             calls = len(world.segment.calls)
             happens("changes, Segment down", shop.random_change, 20)
             happens("orders, Segment down", sell, 10)
             world.segment.wait_for_calls(calls + 3, timeout=10)
-        tell("Segment is back")
-    tell("afternoon: somebody publishes garbage into the topic")
+        tell("Segment answers again")
+    tell("afternoon: unreadable messages are published to the topic")
     happens("garbage", shop.garbage)
     if failures:
         tell("commercetools' query lags a version behind")
@@ -153,7 +190,7 @@ def _the_day(world: LocalWorld, day: _Day, tell: Callable[[str], None], *, failu
     tell("evening: the last changes")
     happens("customers change", shop.random_change, 30)
     world.pubsub.wait_until_idle(_IDLE_SECONDS, SUBSCRIPTION)  # so that each sale is told as it was made
-    tell("some orders are edited: what was sold is told again, as an update")
+    tell("some orders are edited: each becomes an Order Updated")
     happens("Order Edits", shop.sales.edit, 5)
 
 
@@ -171,7 +208,7 @@ def _tally(console: Console, world: LocalWorld, day: _Day, *, idle: bool, to_seg
     lines = [
         ("published", len(world.published), "messages"),
         ("delivered", endings["Delivered"], "each confirmed by Segment"),
-        ("ignored", endings["Ignored"], "nothing to tell, or delivered already in that version"),
+        ("ignored", endings["Ignored"], "nothing to send, or delivered already in that version"),
         ("refused", endings["Refused"], f"unreadable; {len(reasons)} of them are in the dead-letter topic"),
         ("lost", lost, "messages without an end, customers or facts that Segment lacks"),
         ("doubled", doubled, "versions or facts that Segment counted twice without need"),
@@ -184,6 +221,8 @@ def _tally(console: Console, world: LocalWorld, day: _Day, *, idle: bool, to_seg
     for reason, number in sorted(Counter(reasons.values()).items()):
         console.print(f"  {number:>3}  {reason}", highlight=False)
     if to_segment:
+        for reason, number in day.reasons.most_common(3):
+            console.print(f"[red]{number} times {reason}[/red]", highlight=False)
         console.print("Segment answers 200 even to a write key it does not know: look at the source's debugger.")
     else:
         customers, calls = len(world.shop.customers), len(world.segment.calls)
@@ -205,12 +244,21 @@ def _tally(console: Console, world: LocalWorld, day: _Day, *, idle: bool, to_seg
 def _show_the_money(console: Console, world: LocalWorld) -> None:
     told = Counter(event["event"] for event in world.segment.events if event["type"] == "track")
     console.print(
-        f"Told about orders: {', '.join(f'{number} {name}' for name, number in told.items())}.", highlight=False
+        f"Events of orders: {', '.join(f'{number} {name}' for name, number in told.items())}.", highlight=False
     )
-    console.print("Order Completed minus Order Refunded, as Segment was told, and the shop's books:")
+    console.print("Order Completed minus Order Refunded, by Segment's events, and by the shop's books:")
     for currency, (in_segment, books) in world.money().items():
         color = "" if in_segment == books else "[red]"
         console.print(f"{color}  {currency} {in_segment:>14,}  {books:>14,}", highlight=False)
+
+
+def _agreed(console: Console) -> bool:
+    console.print("About 50 invented customers become users of your Segment source, and Segment bills tracked users.")
+    try:
+        return console.input("Send them? [y/N]: ", markup=False).strip().lower() in ("y", "yes")
+    except EOFError:
+        console.print("This is no terminal: use --yes.")
+        return False
 
 
 def main() -> int:
@@ -221,9 +269,13 @@ def main() -> int:
         action="store_true",
         help="send to the Segment source of SEGMENT_WRITE_KEY instead of the local stand-in",
     )
+    options.add_argument("--yes", action="store_true", help="do not ask before sending to a real source")
     chosen = options.parse_args()
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH)
     try:
-        return run(Console(), to_segment=chosen.to_segment)
+        if chosen.to_segment and not chosen.yes and not _agreed(console):
+            return 2
+        return run(console, to_segment=chosen.to_segment)
     except ConfigError as error:
         Console(stderr=True).print(Text(f"Error: {error}", "red"), soft_wrap=True)
         return 2

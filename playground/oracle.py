@@ -1,6 +1,6 @@
 """What Segment should hold when everything is delivered, worked out from commercetools' JSON alone.
 
-The judge's own reading of README's table "Customer → identify". Nothing here is imported from `service`: a mistake in
+The judge's own reading of the table in docs/customers.md. Nothing here is imported from `service`: a mistake in
 the code under test must not be a mistake of the judge too. Each kind of resource has a function of its own; `Rules` is
 what the shop has chosen.
 """
@@ -18,8 +18,8 @@ _COMMERCETOOLS_ALONE_SETS = frozenset(
 )
 _NOT_CLEARED = {"off": _OTHERS_MAY_SET | _COMMERCETOOLS_ALONE_SETS, "own": _OTHERS_MAY_SET, "all": frozenset[str]()}
 
-# OpenCage's templates (July 2026), which README names: the countries whose number precedes the street, by continent,
-# and those that have the template of another country.
+# OpenCage's templates (July 2026), which docs/customers.md names: the countries whose number precedes the street, by
+# continent, and those that have the template of another country.
 _NUMBER_FIRST = frozenset(
     (
         *("AD", "FR", "GB", "GI", "IE", "LU", "MC", "MT", "XK"),

@@ -38,7 +38,7 @@ _SHORTEST_KEY = 4  # "very short" keys get 400, every other one 200; how short i
 
 
 class SegmentStandIn(StandIn):
-    """`POST /v1/batch` and `/v1/identify`.
+    """`POST /v1/batch` and `/v1/identify`; `GET /events`, which Segment has not, shows the `events`.
 
     Refused as a whole (400, nothing of it taken): an empty or very short write key, one that contradicts the Basic
     auth, what is no JSON (NaN and Infinity included), a batch or an event too large, an event without a known type.
@@ -137,6 +137,8 @@ class SegmentStandIn(StandIn):
     # Taking events
 
     def respond(self, call: Call) -> Answer:
+        if (call.method, call.path) == ("GET", "/events"):
+            return json_answer(200, self.events)
         if call.method != "POST" or call.path not in ("/v1/batch", "/v1/identify"):
             return self.refusal(404, None)
         try:

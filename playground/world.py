@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from playground.commercetools import CommercetoolsStandIn
 from playground.oracle import Profile, differences, profile_of_customer, profiles_of_customers, rules_of
 from playground.oracle_orders import Verdict, money_in_segment, money_in_the_books, order_rules_of, verdict_on
 from playground.ports import ReservedPort
+from playground.processes import children, kill_and_wait
 from playground.pubsub import PubSubEmulator, Push
 from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
 from playground.shop import Shop
@@ -60,7 +60,8 @@ Line = dict[str, Any]
 class Service:
     """The service in a separate process, started as in the image. `lines` are its parsed log lines.
 
-    With a shared `port`, it is one of several instances behind one address. `folder` has the code that runs.
+    With a shared `port`, it is one of several instances behind one address. `folder` has the code that runs. `number`
+    is the port that it listens on; 0: any free one.
     """
 
     def __init__(
@@ -70,8 +71,9 @@ class Service:
         on_line: Callable[[Line], None] | None = None,
         port: ReservedPort | None = None,
         folder: Path | None = None,
+        number: int = 0,
     ) -> None:
-        self._reserved = port or ReservedPort()
+        self._reserved = port or ReservedPort(number)
         self.port = self._reserved.number
         self.url = f"http://127.0.0.1:{self.port}"
         self.lines: list[Line] = []
@@ -90,8 +92,11 @@ class Service:
 
     @property
     def peak(self) -> int:
-        """MiB that its processes have had at the most: VmHWM in https://docs.kernel.org/filesystems/proc.html."""
-        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in (self.pid, *_children(self.pid))]
+        """MiB that its processes have had at the most, on Linux.
+
+        VmHWM in https://docs.kernel.org/filesystems/proc.html.
+        """
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in (self.pid, *children(self.pid))]
         return sum(int(status.partition("VmHWM:")[2].split()[0]) for status in statuses) // 1024
 
     def start(self) -> Self:
@@ -132,7 +137,7 @@ class Service:
         """Kill all of its processes at once, as when the machine fails."""
         if self._process is None:
             return
-        for child in _children(self._process.pid):
+        for child in children(self._process.pid):
             os.kill(child, signal.SIGKILL)
         self.stop(signal.SIGKILL)
 
@@ -142,11 +147,8 @@ class Service:
         `has_ended` is called when the old worker has ended and the new one has not started.
         """
         os.kill(self.pid, signal.SIGSTOP)  # so that it starts no new worker yet
-        for child in _children(self.pid):
-            ended = os.pidfd_open(child)
-            os.kill(child, signal.SIGKILL)
-            select.select([ended], [], [], _STOP_SECONDS)
-            os.close(ended)
+        for child in children(self.pid):
+            kill_and_wait(child, _STOP_SECONDS)
         has_ended()
         os.kill(self.pid, signal.SIGCONT)
         if self._process is not None:
@@ -199,7 +201,8 @@ class LocalWorld:
     `environment` adds to or replaces the service's settings. `speed` divides Pub/Sub's waits. The push subscription
     has the retry and dead-letter policy of infra/, and push tokens that the service verifies. With `in_batches` the
     shop does not wait until each message is published; `settle` does for all of them. `service` is the first of the
-    `services`, of which there are so many `instances`.
+    `services`, of which there are so many `instances`. `port` is the service's; those of the Segment stand-in,
+    commercetools, Segment's Public API and Pub/Sub are the next four. 0: any free ones.
     """
 
     def __init__(
@@ -214,17 +217,22 @@ class LocalWorld:
         shop_options: Mapping[str, Any] | None = None,
         in_batches: bool = False,
         instances: int = 1,
+        port: int = 0,
         folder: Path | None = None,
         on_push: Callable[[Push], None] | None = None,
         on_line: Callable[[Line], None] | None = None,
     ) -> None:
-        self.pubsub = PubSubEmulator(speed=speed, duplicate=duplicate, reorder=reorder, seed=seed, on_push=on_push)
-        self.segment = SegmentStandIn(latency=latency)
-        self.public_api = SegmentPublicApiStandIn(segment=self.segment, latency=latency)
+        self.port = port
+        segment, commercetools, public_api, pubsub = (port + place if port else 0 for place in range(1, 5))
+        self.pubsub = PubSubEmulator(
+            port=pubsub, speed=speed, duplicate=duplicate, reorder=reorder, seed=seed, on_push=on_push
+        )
+        self.segment = SegmentStandIn(latency=latency, port=segment)
+        self.public_api = SegmentPublicApiStandIn(segment=self.segment, latency=latency, port=public_api)
         subscribed = {"messages": _MESSAGES, "changes": [{"resourceTypeId": "customer"}]}
         options = {"keep": 1000, **subscribed, **(shop_options or {})}
         self.shop = Shop(publish=self._publish, seed=seed, **options)
-        self.commercetools = CommercetoolsStandIn(self.shop, latency=latency, orders=True)
+        self.commercetools = CommercetoolsStandIn(self.shop, latency=latency, port=commercetools, orders=True)
         self.published: list[str] = []
         """The id of each published message, in order."""
         self.said = 0
@@ -248,7 +256,9 @@ class LocalWorld:
             stack.callback(self.subscriber.close)
             port = stack.enter_context(ReservedPort(shared=True)) if self._instances > 1 else None
             self.services = [
-                stack.enter_context(Service(self.settings(), on_line=self._on_line, port=port, folder=self._folder))
+                stack.enter_context(
+                    Service(self.settings(), on_line=self._on_line, port=port, folder=self._folder, number=self.port)
+                )
                 for _ in range(self._instances)
             ]
             self.service = self.services[0]
@@ -396,8 +406,3 @@ def _inherited() -> dict[str, str]:
     return {
         name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ
     }
-
-
-def _children(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as children:  # noqa: PTH123  # not a path of ours
-        return [int(child) for child in children.read().split()]

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from service import __version__
 from service.config import ConfigError
 
 if TYPE_CHECKING:
@@ -30,10 +31,9 @@ invalid, nothing was done; 3 an outside party or the disk failed, and the same c
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Keeps a shop's commercetools customers in Segment.",
+    help="Syncs customers and orders from commercetools to Twilio Segment.",
     epilog=_EXIT_CODES,
 )
 dead_letters = typer.Typer(
@@ -73,9 +73,20 @@ _LIMIT = 1000
 _WAIT = 10.0
 
 
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  # as typer calls it
+    if wanted:
+        typer.echo(f"commercetools-segment {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def commands() -> None:
-    """Keeps a shop's commercetools customers in Segment."""
+def commands(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Sync customers and orders from commercetools to Segment."""
 
 
 @app.command(epilog=_EXIT_CODES)

@@ -385,7 +385,7 @@ def sample(name: str) -> Any:  # noqa: ANN401  # any JSON
 
 
 def samples(*patterns: str) -> list[Any]:
-    """Return parameters, one for each real document that matches: next to the repository, where they are there."""
-    folder = Path(__file__).parents[2] / "shared" / "samples"
-    found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    """Return parameters, one for each real document that matches, of those that the tests keep."""
+    found = sorted({path for pattern in patterns for path in (Path(__file__).parent / "samples").rglob(pattern)})
+    assert found, patterns
     return [pytest.param(path, id=path.stem) for path in found]

@@ -3,7 +3,6 @@
 import itertools
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +17,9 @@ from service.serving.toml_file import toml_of
 from service.transformation import IdentifyRules
 from service.transformation.customer import customer_events
 from service.transformation.rules import shop_mapping
-from tests.builders import CUSTOMER_ID, PROJECT, a_customer
+from tests.builders import CUSTOMER_ID, PROJECT, a_customer, sample
 from tests.strategies import CATEGORIES, CUSTOM_FIELDS, consents, customers, json_values, odd_texts, toml_text
 
-SAMPLE = Path(__file__).parents[2] / "shared" / "samples" / "tcpl-order-with-consent-field.json"
 MISSING = object()
 CATEGORY_RULES = """
 [consent.categories]
@@ -254,9 +252,8 @@ def test_the_gate_holds_for_a_document_without_named_categories(raw: object, unk
     assert all(preferences(event)["Advertising"] for event in events.events)
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason="the samples are next to the repository")
 def test_the_document_of_a_real_shop_is_read() -> None:
-    custom = json.loads(SAMPLE.read_text())["custom"]
+    custom = sample("tcpl-order-with-consent-field.json")["custom"]
 
     [event] = events_of(a_customer(custom=custom), rules('from = "custom.consent"', "")).events
 

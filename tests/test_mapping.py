@@ -24,10 +24,8 @@ from service.transformation.mapping import ShopMapping
 from service.transformation.paths import ADDRESS_FIELDS, CUSTOMER_FIELDS, NoSuchPath, View, path_of
 from service.transformation.rules import shop_mapping
 from service.transformation.values import As, conversion, tags_of
-from tests.builders import CUSTOMER_ID, PROJECT, a_customer, an_address, samples
+from tests.builders import CUSTOMER_ID, PROJECT, a_customer, an_address, sample, samples
 from tests.strategies import CUSTOM_FIELDS, customers, instants, json_values, mapping_files, odd_texts, toml_text
-
-SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
 
 
 def rules(traits: str = "", *, identify: str = "", rest: str = "", **more: Any) -> IdentifyRules:  # noqa: ANN401  # of the rules
@@ -291,12 +289,11 @@ def test_a_conversion_gives_plain_json_or_none_or_unreadable(raw: Any, kind: As 
         assert value not in ("", [], {})
 
 
-EVERY_TYPE = SAMPLES / "custom-fields-all-types.json"
+EVERY_TYPE = sample("customers/custom-fields-all-types.json")
 
 
-@pytest.mark.skipif(not EVERY_TYPE.exists(), reason="the samples are next to the repository")
 def test_every_type_of_custom_field_has_an_as_that_reads_it() -> None:
-    fields = json.loads(EVERY_TYPE.read_text())
+    fields = EVERY_TYPE
     kinds = {"Localized": "localized", "Money": "amount", "Reference": "id", "Datetime": "datetime", "Date": "date"}
     of = {
         name: "" if "LocalizedEnum" in name else next((kinds[kind] for kind in kinds if kind in name), "")
@@ -324,10 +321,9 @@ def test_every_type_of_custom_field_has_an_as_that_reads_it() -> None:
     assert sent["exampleSetOfLocalizedStringField"] == ["English text 1", "English text 2"]
 
 
-@pytest.mark.skipif(not EVERY_TYPE.exists(), reason="the samples are next to the repository")
 @pytest.mark.parametrize("kind", [None, *As])
 def test_every_kind_says_of_every_type_of_custom_field_whether_it_reads_it(kind: str | None) -> None:
-    for raw in json.loads(EVERY_TYPE.read_text()).values():
+    for raw in EVERY_TYPE.values():
         value = value_of(raw, as_(kind))
 
         assert value is not None

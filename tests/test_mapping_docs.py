@@ -1,4 +1,4 @@
-"""docs/mapping.md and README tell the truth about the mapping: their files load, their words are all that there are."""
+"""The pages tell the truth about the mapping: their files load, their words are all that there are."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from service.transformation.paths import ADDRESS_FIELDS, CUSTOMER_FIELDS, GROUP_
 from service.transformation.rules import shop_mapping
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+CUSTOMERS = (ROOT / "docs" / "customers.md").read_text()
 PAGE = (ROOT / "docs" / "mapping.md").read_text()
 TRANSFORMATION = ROOT / "service" / "transformation"
 DEFAULTS = (TRANSFORMATION / "defaults.toml").read_text()
@@ -117,7 +117,7 @@ def rows_of_the_built_in_traits() -> list[str]:
     return rows
 
 
-def test_readmes_table_is_the_built_in_mapping() -> None:
-    [shown] = re.findall(r"^\| Segment \|.*?\n\n", README, re.MULTILINE | re.DOTALL)
+def test_the_table_of_customers_is_the_built_in_mapping() -> None:
+    [shown] = re.findall(r"^\| Segment \|.*?\n\n", CUSTOMERS, re.MULTILINE | re.DOTALL)
 
     assert [row for row in shown.splitlines() if row.startswith("| `traits.")] == rows_of_the_built_in_traits()

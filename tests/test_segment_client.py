@@ -448,7 +448,7 @@ def test_each_confirmed_call_leaves_one_line_with_the_number_of_its_events(
 
     confirmed = sum(result.success for result in results)
     assert 0 < confirmed < 30
-    assert [record.message for record in caplog.records] == ["Told Segment"] * (len(segment.calls) - 1)
+    assert [record.message for record in caplog.records] == ["Sent to Segment"] * (len(segment.calls) - 1)
     assert sum(record.__dict__["events"] for record in caplog.records) == confirmed
 
 

@@ -290,7 +290,7 @@ def _what(body: bytes, outcome: Outcome) -> list[tuple[str, str]]:
     message, notification = outcome.message, outcome.notification
     what = []
     if message is None:
-        what.append(("given", "nothing that could be opened"))
+        what.append(("given", "no push, notification or resource that can be read"))
     elif message.data == body:
         what.append(("given", "a bare message: a notification, or the body of an unwrapped push"))
     else:

@@ -91,7 +91,7 @@ Said = dict[str, Any]
 
 
 class Told(NamedTuple):
-    """What is said of a customer, as README's "mapping" describes it, and the traits that could not be read."""
+    """What is said of a customer, as docs/cli.md describes it, and the traits that could not be read."""
 
     said: Said
     unreadable: Sequence[str] = ()

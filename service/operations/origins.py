@@ -12,7 +12,7 @@ from service.transformation.paths import Path, View
 from service.transformation.rule import Rule
 from service.transformation.values import As, conversion, tags_of
 
-# Of the built-in traits, in README's words. The rules are in service/transformation/defaults.toml.
+# Of the built-in traits, in the words of docs/customers.md. The rules are in service/transformation/defaults.toml.
 SOURCES = {
     "email": "email",
     "firstName": "firstName",

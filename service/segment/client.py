@@ -209,7 +209,7 @@ class SegmentClient(_Calls):
         if outcome is not None and outcome.refused:
             raise BatchRefused(outcome)
         if outcome is None:
-            log.info("Told Segment", extra={"events": len(events)})
+            log.info("Sent to Segment", extra={"events": len(events)})
         return [outcome] * len(messages)
 
     def _outcome_of(self, events: Sequence[dict[str, Any]]) -> SegmentError | None:

@@ -1,4 +1,4 @@
-"""A customer as an identify. The rules are those of README's table, "Customer → identify", or of the shop's mapping."""
+"""A customer as an identify. The rules are those of docs/customers.md, or of the shop's mapping."""
 
 import hashlib
 import json

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -133,7 +134,7 @@ def test_a_document_of_brackets_is_refused_in_bounded_memory(
         statuses = [a_post(alone, body()) for _ in range(2)]
 
         assert statuses == [400] * 2
-        assert alone.peak < 192
+        assert sys.platform != "linux" or alone.peak < 192  # elsewhere the peak is not known
 
 
 def test_hundreds_at_once_are_all_delivered(service: Service, segment: SegmentStandIn) -> None:

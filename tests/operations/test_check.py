@@ -36,7 +36,7 @@ AUDIENCE = "https://service.example.com"
 ACCOUNT = "push@example-project.iam.gserviceaccount.com"
 
 
-HEALTHY = Answer(200, b'{"status": "ok"}')  # the service's own answer, README
+HEALTHY = Answer(200, b'{"status": "ok"}')  # the service's own answer, docs/configuration.md
 
 
 class CloudRun(StandIn):

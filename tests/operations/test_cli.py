@@ -3,11 +3,14 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
+from service import __version__
 from service.cli import main
 from service.config import ConfigError
 from service.operations import Exit
@@ -93,6 +96,7 @@ def explain_to(stdout: IO[bytes]) -> subprocess.CompletedProcess[bytes]:
     )
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux and FreeBSD have the device")
 def test_a_full_disk_is_no_finding() -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123  # a device
         ended = explain_to(full)
@@ -143,3 +147,25 @@ def test_a_closed_stream_reads_as_empty_and_takes_everything(closed: str, code: 
     )
 
     assert (ended.returncode, ended.stderr) == (code, b"")
+
+
+def test_it_tells_its_version() -> None:
+    ended = run("--version", settings={})
+
+    assert (ended.code, ended.out) == (Exit.DONE, f"commercetools-segment {__version__}\n")
+
+
+def test_a_shell_completes_its_commands_and_options() -> None:
+    completion = {"_COMMERCETOOLS_SEGMENT_COMPLETE": "complete_bash"}
+    asked = {"COMP_WORDS": "commercetools-segment dead-letters re", "COMP_CWORD": "2"}
+
+    ended = subprocess.run(  # noqa: S603  # our own command, by the name that a shell knows
+        [Path(sys.prefix) / "bin" / "commercetools-segment"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment_of({**completion, **asked}),
+        timeout=SECONDS,
+    )
+
+    assert (ended.returncode, ended.stdout.split()) == (Exit.DONE, ["replay"])

@@ -313,9 +313,9 @@ def test_no_real_document_is_beyond_explaining(path: Path) -> None:
     assert explanation.what
 
 
-def test_the_readme_shows_what_it_really_says(tmp_path: Path) -> None:
-    page = (ROOT / "README.md").read_text()
-    section = page.partition("### explain")[2].partition("\n### ")[0]
+def test_the_page_shows_what_it_really_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    section = page.partition("\n## explain\n")[2].partition("\n## ")[0]
     customer, shown = re.findall(r"^```(?:json)?\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     (tmp_path / "customer.json").write_text(customer)
 

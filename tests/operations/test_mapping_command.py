@@ -662,8 +662,8 @@ def test_each_command_has_its_help(command: str) -> None:
     assert "Exit codes" in ended.said
 
 
-def test_the_readme_shows_what_the_commands_really_say(tmp_path: Path) -> None:
-    section = (ROOT / "README.md").read_text().partition("### mapping\n")[2].partition("\n### ")[0]
+def test_the_page_shows_what_the_commands_really_say(tmp_path: Path) -> None:
+    section = (ROOT / "docs" / "cli.md").read_text().partition("\n## mapping\n")[2].partition("\n## ")[0]
     toml, customer, *shown = re.findall(r"^```[a-z]*\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     settings = {"MAPPING_FILE": "mapping.toml", "SEGMENT_USER_ID": "id", "COLUMNS": "110"}
     (tmp_path / "examples").mkdir()

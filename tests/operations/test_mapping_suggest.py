@@ -115,8 +115,8 @@ def test_what_is_commented_out_loads_and_agrees_too() -> None:
     assert dict(tier.rules[0].values) == {"gold": "Gold", "silver": "Silver", "bronze": "Bronze"}
 
 
-def test_readme_shows_what_it_prints() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_page_shows_what_it_prints() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
     of_address = a_type(2, "address-fields", ["address"], a_field("floor", simple("Number"), "Floor"))
     of_customer = a_type(
         1,
@@ -127,7 +127,7 @@ def test_readme_shows_what_it_prints() -> None:
         a_field("consentAdvertising", simple("Boolean"), "Advertising"),
     )
 
-    assert f"```toml\n{suggested(of_customer, of_address)}```" in readme
+    assert f"```toml\n{suggested(of_customer, of_address)}```" in page
 
 
 def test_a_newsletter_is_no_consent() -> None:

@@ -27,7 +27,7 @@ SHARED = {"firstName", "lastName", "name", "phone", "address", "company", "birth
 OWN = {"customerNumber", "externalId", "isEmailVerified", "customerGroup", "customerGroups", "stores"}
 
 
-# ---- the oracle and the service read README's table alike
+# ---- the oracle and the service read the table of docs/customers.md alike
 
 
 def assert_both_agree(customer: Json, field: UserIdField, clear: ClearTraits) -> None:
@@ -74,7 +74,7 @@ def test_the_oracle_and_the_transformation_agree_on_the_street_in_every_country(
             assert_both_agree(customer, UserIdField.ID, ClearTraits.ALL)
 
 
-# ---- what README's table says, worked out by hand
+# ---- what that table says, worked out by hand
 
 ADA = {
     "id": "ada-id",

@@ -5,6 +5,7 @@ import gzip
 import http.client
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -697,8 +698,19 @@ def test_stopping_ends_what_is_held(segment: SegmentStandIn) -> None:
             posting.result()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a server listen beside the bound socket")
 def test_its_port_is_reserved_while_it_is_stopped(segment: SegmentStandIn) -> None:
     segment.stop()
 
     with socket.socket() as another, pytest.raises(OSError, match="in use"):
         another.bind(("127.0.0.1", segment.port))
+
+
+def test_its_events_can_be_looked_at(segment: SegmentStandIn) -> None:
+    post(segment, an_identify("ada"), an_identify("bob"))
+
+    shown = requests.get(f"{segment.url}/events", timeout=SOON)
+
+    assert shown.status_code == 200
+    assert [event["userId"] for event in shown.json()] == ["ada", "bob"]
+    assert shown.json() == segment.events
