@@ -80,7 +80,7 @@ serve: $(INSTALLED)  ## run the service in the foreground, configured by the env
 
 .PHONY: docs
 docs: $(VENV)-docs/.ready  ## build the documentation as a website into site/, and check its links
-	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict
 
 $(VENV)-docs/.ready: docs/requirements.txt
 	@$(PYTHON) -m venv $(VENV)-docs

@@ -27,7 +27,7 @@ NOTED = ("gcloud", "terraform", "curl", "make", "commercetools-segment")
 COMMANDS_OF_TERRAFORM = {"init": {"-backend-config"}, "apply": {"-target"}, "plan": set(), "destroy": set()}
 
 NOTE = """#!/bin/sh
-exec '{python}' '{notice}' "${{0##*/}}" "$@"
+exec '{python}' -IS '{notice}' "${{0##*/}}" "$@"
 """  # a first line with Python's own path must not have a blank
 
 NOTICE = """import json, os, sys
