@@ -14,7 +14,7 @@ endif
 .PHONY: help setup demo try test test-long lint serve lock clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' Makefile | while IFS='	' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "%-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY)  ## create .venv, everything pinned by hash; does nothing if it is up to date
 
@@ -22,8 +22,8 @@ $(INSTALLED): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11")'
 	@echo "Installing the pinned packages into $(VENV), once: about half a minute ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(READY): $(INSTALLED)
@@ -81,7 +81,7 @@ serve: $(INSTALLED)  ## run the service in the foreground, configured by the env
 
 .PHONY: docs
 docs: $(VENV)-docs/.ready  ## build the documentation as a website into site/, and check its links
-	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict
 
 $(VENV)-docs/.ready: docs/requirements.txt
 	@$(PYTHON) -m venv $(VENV)-docs
