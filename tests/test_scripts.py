@@ -59,6 +59,8 @@ class Machine:
         shutil.copytree(
             ROOT / "infra", folder / "infra", ignore=shutil.ignore_patterns(".terraform*", "tests", "*.tfvars")
         )
+        for name in ("Dockerfile", "cloudbuild.yaml"):
+            shutil.copy(ROOT / name, folder)
         self.settings = folder / "infra" / "terraform.tfvars"
         self.settings.write_text(SETTINGS)
         programs = folder / "programs"
@@ -445,7 +447,7 @@ def test_without_a_digest_nothing_is_deployed(machine: Machine) -> None:
 
 
 def test_the_shops_image_is_built_by_the_settings_of_the_service(machine: Machine) -> None:
-    machine.answers(BUILT)
+    machine.answers([("artifacts docker images describe", 0, DIGEST), *BUILT])
     shutil.copytree(machine.folder / "infra" / "mapping", machine.folder / "shop")
 
     ended = machine.run("scripts/deploy", "shop", "shop")
@@ -454,7 +456,7 @@ def test_the_shops_image_is_built_by_the_settings_of_the_service(machine: Machin
     shop = SERVICE.partition("@")[0].removesuffix("service")
     assert in_order(
         machine,
-        f"--substitutions=_SERVICE={shop}service:latest,_IMAGES={shop}shop,_USER_ID=id,_CLEAR_TRAITS=own",
+        f"--substitutions=_SERVICE={shop}service@{DIGEST},_IMAGES={shop}shop,_USER_ID=id,_CLEAR_TRAITS=own",
         f"_IMAGE={shop}shop@{DIGEST},",
     )
 
