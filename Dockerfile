@@ -20,7 +20,7 @@ RUN rm -r certifi/tests gevent/testing gevent/tests greenlet/tests segment/analy
  && find pygments/lexers -name '*.py*' ! -name '__init__.*' ! -name '_mapping.*' ! -name 'python.*' ! -name 'special.*' -delete \
  && find . '(' -name '*.c' -o -name '*.h' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.pyx' ')' -delete
 
-# Then the code, compiled too, and the list of what is in the image.
+# Then the code, compiled too, and the list of what is in the image. The last line needs all that was left in.
 FROM packages AS code
 COPY service /app/service
 COPY scripts/sbom /
@@ -28,7 +28,9 @@ RUN /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /app/se
  && /venv/bin/python /sbom > /app/sbom.cdx.json \
  && mkdir /app/bin \
  && printf '#!/bin/sh\nexec python -m service.cli "$@"\n' > /app/bin/commercetools-segment \
- && chmod +x /app/bin/commercetools-segment
+ && chmod +x /app/bin/commercetools-segment \
+ && /venv/bin/python -c 'import gevent.monkey, google.cloud.pubsub_v1, rich.markdown, rich.syntax, rich.traceback, segment.analytics' \
+ && PYTHONPATH=/app /venv/bin/python -m service.cli explain --help > /dev/null
 
 FROM python:3.13-slim
 COPY --from=packages /venv /venv

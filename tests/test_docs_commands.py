@@ -70,6 +70,8 @@ def _type_out_in(folder: Path, page: str) -> list[list[str]]:
         ROOT / "infra", folder / "infra", ignore=shutil.ignore_patterns(".terraform*", "tests", "terraform.tfvars")
     )
     shutil.copytree(ROOT / "scripts", folder / "scripts")
+    for name in ("Dockerfile", "cloudbuild.yaml"):
+        shutil.copy(ROOT / name, folder)
     (folder / "scripts" / "read-secret").write_text("#!/bin/sh\nprintf typed-by-hand\n")
     programs = folder / "programs"
     programs.mkdir(parents=True)

@@ -8,11 +8,12 @@ import os
 import platform
 import pty
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,18 +30,15 @@ SHELLS = [pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), 
 SECONDS = 60.0
 SETTINGS = (ROOT / "infra" / "example.tfvars").read_text()
 
-# Notes a call with its standard input, and answers the first of ANSWERS whose words are all in the call: [code, text].
-PROGRAM = """#!{python} -IS
-import json, os, sys
-words = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
-given = sys.stdin.read() if "--data-file=-" in words else ""
-with open(os.environ["NOTES"], "a") as notes:
-    print(json.dumps([words, given]), file=notes)
-for needed, code, text in json.load(open(os.environ["ANSWERS"])):
-    if all(any(need in word for word in words) for need in needed.split()):
-        print(text)
-        sys.exit(code)
+# Notes a call with its standard input; ANSWERS then answers it.
+PROGRAM = r"""#!/bin/sh
+said="${0##*/} $*"
+has() { for need; do case $said in *"$need"*) ;; *) return 1 ;; esac; done; }
+if has --data-file=-; then given=$(cat); fi
+printf '%s\037%s\036' "$said" "${given:-}" >> "$NOTES"
+. "$ANSWERS"
 """
+Answers = Iterable[tuple[str, int, str]]  # words that are all in the call, the exit code, what is printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +59,14 @@ class Machine:
         shutil.copytree(
             ROOT / "infra", folder / "infra", ignore=shutil.ignore_patterns(".terraform*", "tests", "*.tfvars")
         )
+        for name in ("Dockerfile", "cloudbuild.yaml"):
+            shutil.copy(ROOT / name, folder)
         self.settings = folder / "infra" / "terraform.tfvars"
         self.settings.write_text(SETTINGS)
         programs = folder / "programs"
         programs.mkdir()
         for name in ("gcloud", "terraform"):
-            (programs / name).write_text(PROGRAM.replace("{python}", sys.executable))
+            (programs / name).write_text(PROGRAM)
             (programs / name).chmod(0o755)
         self.notes = folder / "notes"
         self.notes.touch()
@@ -78,13 +78,15 @@ class Machine:
             "ANSWERS": str(folder / "answers"),
         }
 
-    def answers(self, answers: object) -> None:
-        (self.folder / "answers").write_text(json.dumps(answers))
+    def answers(self, answers: Answers) -> None:
+        lines = [f"if has {words}; then echo {shlex.quote(text)}; exit {code}; fi\n" for words, code, text in answers]
+        (self.folder / "answers").write_text("".join(lines))
 
     @property
     def calls(self) -> list[tuple[str, str]]:
         """What the programs were called with, and given."""
-        return [(" ".join(words), given) for words, given in map(json.loads, self.notes.read_text().splitlines())]
+        calls = (call.partition("\x1f") for call in self.notes.read_text().split("\x1e")[:-1])
+        return [(said, given) for said, _, given in calls]
 
     def run(self, *command: str, given: str | bytes = "", **more: str) -> Ended:
         ended = subprocess.run(  # noqa: S603  # our own script
@@ -362,7 +364,7 @@ def test_the_list_has_every_package_that_is_installed_once_with_its_version() ->
 BUILT = [
     ("builds submit", 0, "build-1"),
     ("builds describe logUrl", 0, "https://example.com/log"),
-    ("builds describe digest", 0, DIGEST),
+    ("builds describe 'images[0].digest'", 0, DIGEST),
     ("builds describe status", 0, "SUCCESS"),
 ]
 SERVICE = f"europe-west1-docker.pkg.dev/my-shop-segment/commercetools-segment/service@{DIGEST}"
@@ -436,7 +438,7 @@ def test_what_fails_its_tests_is_not_built(machine: Machine) -> None:
 
 
 def test_without_a_digest_nothing_is_deployed(machine: Machine) -> None:
-    machine.answers([("builds describe digest", 0, ""), *BUILT])
+    machine.answers([("builds describe 'images[0].digest'", 0, ""), *BUILT])
 
     ended = machine.run("scripts/deploy", "image", SKIP_TESTS="yes")
 
@@ -445,7 +447,7 @@ def test_without_a_digest_nothing_is_deployed(machine: Machine) -> None:
 
 
 def test_the_shops_image_is_built_by_the_settings_of_the_service(machine: Machine) -> None:
-    machine.answers(BUILT)
+    machine.answers([("artifacts docker images describe", 0, DIGEST), *BUILT])
     shutil.copytree(machine.folder / "infra" / "mapping", machine.folder / "shop")
 
     ended = machine.run("scripts/deploy", "shop", "shop")
@@ -454,7 +456,7 @@ def test_the_shops_image_is_built_by_the_settings_of_the_service(machine: Machin
     shop = SERVICE.partition("@")[0].removesuffix("service")
     assert in_order(
         machine,
-        f"--substitutions=_SERVICE={shop}service:latest,_IMAGES={shop}shop,_USER_ID=id,_CLEAR_TRAITS=own",
+        f"--substitutions=_SERVICE={shop}service@{DIGEST},_IMAGES={shop}shop,_USER_ID=id,_CLEAR_TRAITS=own",
         f"_IMAGE={shop}shop@{DIGEST},",
     )
 
