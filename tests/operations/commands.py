@@ -110,16 +110,22 @@ def run(
     settings: Mapping[str, str] | None = None,
     given: str | bytes = b"",
     terminal: int | None = None,
+    stdout: int | None = None,
+    stderr: int | None = None,
     cwd: Path | None = None,
     umask: int = 0o022,
 ) -> Ended:
-    """Run a command to its end; `given` is its standard input, unless that is a terminal, by its file descriptor."""
+    """Run a command to its end; `given` is its standard input, unless that is a terminal, by its file descriptor.
+
+    What it writes to another stdout or stderr, also by their file descriptors, is not in the answer.
+    """
     with TemporaryFile() as source, TemporaryFile() as out, TemporaryFile() as err:
         source.write(given.encode() if isinstance(given, str) else given)
         source.seek(0)
         request = _request(arguments, settings or {}, cwd or ROOT, umask)
         stdin = source.fileno() if terminal is None else terminal
-        with _Started(request, stdin, out.fileno(), err.fileno()) as started:
+        to = [file.fileno() if other is None else other for file, other in ((out, stdout), (err, stderr))]
+        with _Started(request, stdin, *to) as started:
             code = started.code()
         said = []
         for file in (out, err):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pytest
 
@@ -15,7 +15,7 @@ from service.cli import main
 from service.config import ConfigError
 from service.operations import Exit
 from tests.builders import a_customer
-from tests.operations.commands import SECONDS, command, environment_of, run, settings_for
+from tests.operations.commands import SECONDS, Ended, command, environment_of, run, settings_for
 
 ODD = a_customer(firstName="Zo\ud83d", lastName="Grüße 😀")
 ENCODINGS = ["utf-8", "latin-1", "ascii"]
@@ -83,25 +83,12 @@ def test_whatever_ends_a_command_has_its_exit_code(
     assert "canary" not in shown
 
 
-def explain_to(stdout: IO[bytes]) -> subprocess.CompletedProcess[bytes]:
-    """Run explain with a customer, in a process whose stdout is this file."""
-    return subprocess.run(  # noqa: S603  # our own command
-        command("explain"),
-        check=False,
-        input=json.dumps(a_customer()).encode(),
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        env=environment_of(settings_for()),
-        timeout=SECONDS,
-    )
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux and FreeBSD have the device")
 def test_a_full_disk_is_no_finding() -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123  # a device
-        ended = explain_to(full)
+        ended = run("explain", given=json.dumps(a_customer()), settings=settings_for(), stdout=full.fileno())
 
-    assert (ended.returncode, ended.stderr) == (Exit.STOPPED, b"Error: No space left on device.\n")
+    assert ended == Ended(Exit.STOPPED, "", "Error: No space left on device.\n")
 
 
 @pytest.fixture
@@ -112,23 +99,18 @@ def pipe_without_reader() -> Iterator[IO[bytes]]:
         yield pipe
 
 
-def test_a_reader_that_has_gone_is_no_finding(pipe_without_reader: IO[bytes]) -> None:
-    ended = explain_to(pipe_without_reader)
-
-    assert (ended.returncode, ended.stderr) == (Exit.STOPPED, b"")
-
-
-@pytest.mark.parametrize(("arguments", "stream"), [(["--help"], "stdout"), (["backfill", "--unknown"], "stderr")])
-def test_a_reader_of_help_or_errors_that_has_gone_is_no_finding(
+@pytest.mark.parametrize(
+    ("arguments", "stream"), [(["explain"], "stdout"), (["--help"], "stdout"), (["backfill", "--unknown"], "stderr")]
+)
+def test_a_reader_that_has_gone_is_no_finding(
     arguments: list[str], stream: str, pipe_without_reader: IO[bytes]
 ) -> None:
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: pipe_without_reader}
+    gone = pipe_without_reader.fileno()
+    stdout, stderr = (gone, None) if stream == "stdout" else (None, gone)
 
-    ended = subprocess.run(  # noqa: S603  # our own command
-        command(*arguments), check=False, env=environment_of(settings_for()), timeout=SECONDS, **streams
-    )
+    ended = run(*arguments, given=json.dumps(a_customer()), settings=settings_for(), stdout=stdout, stderr=stderr)
 
-    assert (ended.returncode, ended.stdout or b"", ended.stderr or b"") == (Exit.STOPPED, b"", b"")
+    assert ended == Ended(Exit.STOPPED, "", "")
 
 
 @pytest.mark.parametrize(
