@@ -129,8 +129,8 @@ class Backfill:
             return self._plan.interval
         return replace(self._plan.interval, until=self._plan.interval.until or self._state.began)
 
-    def total(self) -> int:
-        """Return how many resources are to be read, by commercetools' count."""
+    def total(self) -> int | None:
+        """Return how many resources are to be read, by commercetools' count; None if that takes too long."""
         return self._reader.total(self.kind.of, self._predicates)
 
     @property
@@ -446,12 +446,13 @@ def run(plan: Plan, output: Output, environment: Mapping[str, str], agreed: Call
         if backfill.resumed:
             output.remark(f"Going on from {plan.checkpoint}: {read_before:,} {several} are done.")
         total = backfill.total()  # also before a dry run: a wrong secret or predicate ends it here
+        number = "an unknown number of" if total is None else f"about {total:,}"
         output.remark(
             f"userId = {settings.segment_user_id}, region = {settings.segment.region}, "
-            f"project {commercetools_of(settings).project_key}, about {total:,} {several}"
+            f"project {commercetools_of(settings).project_key}, {number} {several}"
         )
         if backfill.kind.are_facts and not plan.dry_run:
-            output.remark(_warning(total, several, backfill.interval), "yellow")
+            output.remark(_warning(number, several, backfill.interval), "yellow")
             if not agreed():
                 output.remark("Nothing was sent.")
                 return Exit.ATTENTION
@@ -475,10 +476,10 @@ def run(plan: Plan, output: Output, environment: Mapping[str, str], agreed: Call
     return Exit.ATTENTION if result.rejected or result.unreadable else Exit.DONE
 
 
-def _warning(number: int, several: str, interval: Interval) -> str:
+def _warning(number: str, several: str, interval: Interval) -> str:
     since, until = (moment(each) if each else "" for each in (interval.since, interval.until))
     return (
-        f"This sends the history of {number:,} {several}, created from {since} on and before {until}.\n"
+        f"This sends the history of {number} {several}, created from {since} on and before {until}.\n"
         "Segment forgets a messageId after about a day, and counts again what it was told live before that: the "
         "purchases double in every destination, unless the interval ends before ORDERS was switched on. So do refunds "
         "and cancellations of these orders that were told live more than a day ago, wherever the interval ends.\n"

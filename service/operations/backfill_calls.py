@@ -136,12 +136,15 @@ class Reader:
 
         return self._read(call, of, has_where=self._where in predicates)
 
-    def total(self, of: ResourceType[Any], predicates: Sequence[str]) -> int:
-        """Return how many resources fulfil the predicates."""
+    def total(self, of: ResourceType[Any], predicates: Sequence[str]) -> int | None:
+        """Return how many resources fulfil the predicates, None if commercetools does not count them in time."""
 
-        def call() -> int:
+        def call() -> int | None:
             asked = datetime.now(UTC)
-            total, date = self._project.total(of, predicates)
+            try:
+                total, date = self._project.total(of, predicates)
+            except TooSlow:
+                return None
             self._seen(asked, date)
             return total
 

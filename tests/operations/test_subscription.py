@@ -67,7 +67,7 @@ def test_a_second_time_there_is_nothing_to_do(commercetools: CommercetoolsStandI
     ended = subscribe(commercetools, "--json")
 
     assert ended.code == Exit.DONE
-    assert ended.document == {"key": KEY, "existed": True, "changes": [], "applied": False}
+    assert ended.document == {"key": KEY, "existed": True, "changes": [], "lost": [], "applied": False}
     assert only(commercetools)["version"] == 1
 
 
@@ -118,7 +118,7 @@ def test_messages_of_orders_are_added_and_taken_away_and_a_dry_run_shows_them(
     subscribe(commercetools, ORDERS="on")
     assert only(commercetools)["messages"] == OF_ORDERS
 
-    subscribe(commercetools, ORDERS="off")
+    subscribe(commercetools, "--yes", ORDERS="off")
     assert only(commercetools)["messages"] == []
 
 
@@ -155,7 +155,7 @@ def test_dry_run_shows_the_difference_and_makes_none(commercetools: Commercetool
     assert ended.document["changes"] == [{"what": "changes", "now": "order", "wanted": "customer"}]
     assert ended.document["applied"] is False
     assert only(commercetools)["changes"] == [{"resourceTypeId": "order"}]
-    assert subscribe(commercetools).code == Exit.DONE
+    assert subscribe(commercetools, "--yes").code == Exit.DONE
     assert only(commercetools)["changes"] == [{"resourceTypeId": "customer"}]
 
 
@@ -205,7 +205,7 @@ def test_somebody_elses_change_in_between_is_not_overwritten(commercetools: Comm
     made["changes"] = [{"resourceTypeId": "order"}]
     commercetools.fail_next(answer(409), on=f"/demo-shop/subscriptions/{made['id']}")
 
-    ended = subscribe(commercetools)
+    ended = subscribe(commercetools, "--yes")
 
     assert ended.code == Exit.STOPPED
     assert "Somebody else changed the Subscription" in ended.said
