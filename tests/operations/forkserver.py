@@ -24,11 +24,14 @@ _LONGEST_REQUEST = 1024 * 1024
 def preload() -> None:
     """Import what the commands import when they run."""
     # ruff: noqa: PLC0415  # here, so that a test that uses the client imports none of it
+    import google.auth.transport.requests
     import google.cloud.pubsub_v1
+    import google.oauth2.service_account
 
     import service.operations.backfill
     import service.operations.check
     import service.operations.dead_letters
+    import service.operations.deployed
     import service.operations.explain
     import service.operations.subscription
     from service.cli import app

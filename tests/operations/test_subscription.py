@@ -1,5 +1,7 @@
 """subscribe: the Subscription that the configuration needs is created or updated, or the reason is given."""
 
+import os
+import pty
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -276,3 +278,79 @@ def test_every_command_ends_with_a_sentence_about_a_damaged_setting(
     assert ended.said.startswith(f"Error: {name} must ")
     assert "canary" not in ended.said
     assert commercetools.calls == []
+
+
+# Before something is lost
+
+ERASING = {"SEGMENT_USER_ID": "email", "ERASURE": "every", "SEGMENT_PUBLIC_API_TOKEN": "canary-token"}
+
+
+def test_without_a_terminal_it_loses_no_message_unless_that_is_said(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools, ORDERS="on", **ERASING)
+    before = only(commercetools)["messages"]
+
+    ended = subscribe(commercetools, SEGMENT_USER_ID="email")
+
+    assert ended.code == Exit.UNUSABLE
+    assert "CustomerDeleted would not come any more: deleted customers would not be erased in Segment" in ended.said
+    assert "Segment would not get orders any more" in ended.said
+    assert "Segment would not get refunds any more" in ended.said
+    assert "add --yes if that is meant" in ended.said
+    assert only(commercetools)["messages"] == before
+    assert subscribe(commercetools, "--yes", SEGMENT_USER_ID="email").code == Exit.DONE
+    assert only(commercetools)["messages"] == []
+
+
+def test_it_asks_before_the_destination_changes(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+    elsewhere = ["--topic", "projects/example-project/topics/others"]
+
+    ended = subscribe(commercetools, *elsewhere)
+
+    assert ended.code == Exit.UNUSABLE
+    assert f"It would publish to {elsewhere[1]}, and nothing more to {TOPIC}." in ended.said
+    assert only(commercetools)["destination"]["topic"] == "customers"
+
+
+@pytest.mark.parametrize(("typed", "code"), [(b"y\n", Exit.DONE), (b"n\n", Exit.ATTENTION)], ids=["yes", "no"])
+def test_at_a_terminal_it_asks_first_and_does_as_it_is_told(
+    commercetools: CommercetoolsStandIn, typed: bytes, code: Exit
+) -> None:
+    subscribe(commercetools, ORDERS="on")
+    ours, its = pty.openpty()
+    try:
+        os.write(ours, typed)
+        settings = settings_for(None, commercetools, ORDERS="off")
+        ended = run("subscribe", "--topic", TOPIC, settings=settings, terminal=its)
+    finally:
+        os.close(ours)
+        os.close(its)
+
+    assert ended.code == code
+    assert "Change it?" in ended.said
+    assert (only(commercetools)["messages"] == []) is (code is Exit.DONE)
+
+
+def test_a_dry_run_shows_in_words_what_would_be_lost_and_asks_nothing(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools, **ERASING)
+
+    ended = subscribe(commercetools, "--dry-run", "--json")
+
+    assert ended.code == Exit.ATTENTION
+    [lost] = ended.document["lost"]
+    assert lost.startswith("customer: CustomerDeleted would not come any more: deleted customers would not be erased")
+
+
+def test_messages_without_types_are_all_and_some_of_them_are_fewer(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+    only(commercetools)["messages"] = [{"resourceTypeId": "order"}]
+
+    ended = subscribe(commercetools, "--dry-run", "--json", ORDERS="on")
+
+    assert ended.document["lost"] == ["order: all other Messages would not come any more."]
+
+
+def test_what_is_added_is_no_loss(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+
+    assert subscribe(commercetools, ORDERS="on", **ERASING).code == Exit.DONE
