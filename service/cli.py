@@ -105,13 +105,13 @@ def takes_settings(command: "Callable[..., None]") -> "Callable[..., None]":
     return with_sources
 
 
-def _environment(whose: "Whose", output: "Output") -> "Environment":
+def _environment(whose: "Whose", output: "Output", *, tries_a_file: bool = False) -> "Environment":
     """Return the settings of a command. At a terminal it asks for a secret that no source has, without echo."""
 
     def ask(name: str) -> str:
         return str(typer.prompt(name, hide_input=True, err=True))
 
-    return whose.environment(os.environ, output.remark, ask if sys.stdin.isatty() else None)
+    return whose.environment(os.environ, output.remark, ask if sys.stdin.isatty() else None, tries_a_file=tries_a_file)
 
 
 def _asks(question: str, *, yes: bool) -> "Callable[[], bool] | None":
@@ -160,7 +160,7 @@ def explain(
     from service.operations import explain as operation
 
     with _output(as_json=as_json) as output:
-        raise typer.Exit(operation.run(file.read(), output, _environment(whose, output), read=read))
+        raise typer.Exit(operation.run(file.read(), output, _environment(whose, output, tries_a_file=True), read=read))
 
 
 @app.command()
@@ -198,7 +198,7 @@ def check(
     from service.operations import check as operation
 
     with _output(as_json=as_json) as output:
-        environment = _environment(whose, output)
+        environment = _environment(whose, output, tries_a_file=True)
         names = operation.names_by(environment, topic, subscription, subscription_key)
         raise typer.Exit(operation.run(output, environment, names, send_test_event=send_test_event))
 
@@ -371,7 +371,7 @@ def backfill(
             settle=settle,
             dry_run=dry_run,
         )
-        raise typer.Exit(operation.run(plan, output, _environment(whose, output), agreed))
+        raise typer.Exit(operation.run(plan, output, _environment(whose, output, tries_a_file=dry_run), agreed))
 
 
 # The mapping file
@@ -559,7 +559,7 @@ def mapping_show(
         raise typer.Exit(
             operation.run_defaults(output)
             if defaults
-            else operation.run(output, _environment(whose, output), file, data=data)
+            else operation.run(output, _environment(whose, output, tries_a_file=True), file, data=data)
         )
 
 
@@ -586,7 +586,7 @@ def mapping_test(
     from service.operations import mapping_test as operation
 
     with _output(as_json=as_json) as output:
-        raise typer.Exit(operation.run(output, _environment(whose, output), folder, update=update))
+        raise typer.Exit(operation.run(output, _environment(whose, output, tries_a_file=True), folder, update=update))
 
 
 @mapping.command("diff")

@@ -66,23 +66,28 @@ class Whose:
     project: str | None = None
     env_file: Path | None = None
 
-    def environment(self, shell: Shell, remark: Remark, ask: Ask | None) -> Environment:
-        """Read them. `ask` asks for a secret at the terminal, if there is one. Raises ConfigError and Trouble."""
+    def environment(self, shell: Shell, remark: Remark, ask: Ask | None, *, tries_a_file: bool = False) -> Environment:
+        """Read them. `ask` asks for a secret at the terminal, if there is one. Raises ConfigError and Trouble.
+
+        `tries_a_file`: the shell's MAPPING_FILE counts even if the service has none, since nothing is sent by it.
+        """
         if self.service is None and (self.region or self.project):
             raise ConfigError("--region and --project say where --service is: name that too.")
         if self.service is not None and self.env_file is not None:
             raise ConfigError("--service and --env-file are two sources of the same settings: choose one.")
         if self.service is not None:
-            return of_service(self.service, self.region, self.project, shell, remark, ask)
-        if self.env_file is not None:
-            return of_file(self.env_file, shell, remark, ask)
-        return Environment(shell)
+            found = of_service(self.service, self.region, self.project, shell, remark)
+        elif self.env_file is not None:
+            found = of_file(self.env_file, shell, ask)
+        else:
+            return Environment(shell)
+        return _beside(found, shell, remark, ask, tries_a_file=tries_a_file)
 
 
 # A file
 
 
-def of_file(path: Path, shell: Shell, remark: Remark, ask: Ask | None) -> Environment:
+def of_file(path: Path, shell: Shell, ask: Ask | None) -> Environment:
     """Read a file of NAME=value lines, as Terraform's output operator_environment writes it.
 
     A secret without a value there is taken from the shell, else asked for. Raises ConfigError.
@@ -109,15 +114,13 @@ def of_file(path: Path, shell: Shell, remark: Remark, ask: Ask | None) -> Enviro
                 values[name] = shell[name]
             elif ask is not None:
                 secrets[name] = partial(ask, name)
-    return _beside(Environment(values, secrets, path.name), shell, remark, ask)
+    return Environment(values, secrets, path.name)
 
 
 # A service
 
 
-def of_service(  # noqa: PLR0917  # the place of a service, and who is told
-    name: str, region: str | None, project: str | None, shell: Shell, remark: Remark, ask: Ask | None
-) -> Environment:
+def of_service(name: str, region: str | None, project: str | None, shell: Shell, remark: Remark) -> Environment:
     """Read the environment of the revision that serves, from Cloud Run. Raises ConfigError and Trouble."""
     google = Google(shell)
     project = project or _first(shell, "CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_PROJECT") or google.project
@@ -140,7 +143,7 @@ def of_service(  # noqa: PLR0917  # the place of a service, and who is told
         setting: partial(_fetch, google, setting, version, shell.get(setting, "").strip(), remark)
         for setting, version in references.items()
     }
-    return _beside(Environment(values, fetch, origin), shell, remark, ask)
+    return Environment(values, fetch, origin)
 
 
 class Google:
@@ -290,7 +293,7 @@ def _of_gcloud(setting: str) -> str:
 # What the shell has beside it
 
 
-def _beside(found: Environment, shell: Shell, remark: Remark, ask: Ask | None) -> Environment:
+def _beside(found: Environment, shell: Shell, remark: Remark, ask: Ask | None, *, tries_a_file: bool) -> Environment:
     """Return the settings with the shell's API client, if that is another one. Tell what the shell has otherwise.
 
     The service's values count: they decide who a customer is. The API client is an exception, since an operator's has
@@ -303,7 +306,7 @@ def _beside(found: Environment, shell: Shell, remark: Remark, ask: Ask | None) -
             continue
         if here != (there or DEFAULTS.get(name, "")):
             remark(f"{name} is {here} in this shell, and {there or 'not set'} in {found.origin}, which counts.")
-    _name_mapping_file(values, found.origin, shell, remark)
+    _name_mapping_file(values, found.origin, shell, remark, tries_a_file=tries_a_file)
     names = {name: text for name in NAMES if (text := values.get(name, "") or shell.get(name, "")).strip()}
     client = _client(found, shell, ask)
     if client is not None:
@@ -312,7 +315,9 @@ def _beside(found: Environment, shell: Shell, remark: Remark, ask: Ask | None) -
     return Environment({**values, **names}, secrets, found.origin, client)
 
 
-def _name_mapping_file(values: dict[str, str], origin: str, shell: Shell, remark: Remark) -> None:
+def _name_mapping_file(
+    values: dict[str, str], origin: str, shell: Shell, remark: Remark, *, tries_a_file: bool
+) -> None:
     """Take the shell's MAPPING_FILE, since the service's is a path in its image or its volume."""
     path, here = values.get("MAPPING_FILE", ""), shell.get("MAPPING_FILE", "").strip()
     if path and here and here != path:
@@ -320,6 +325,9 @@ def _name_mapping_file(values: dict[str, str], origin: str, shell: Shell, remark
         values["MAPPING_FILE"] = here
     elif path and not Path(path).exists():
         remark(f"MAPPING_FILE is {path} in {origin}: set MAPPING_FILE to a copy of that file here.")
+    elif here and not path and tries_a_file:
+        remark(f"MAPPING_FILE is {here} in this shell, and not set in {origin}: it is tried here.")
+        values["MAPPING_FILE"] = here
     elif here and not path:
         remark(f"MAPPING_FILE is {here} in this shell, and not set in {origin}, which counts.")
 

@@ -196,6 +196,17 @@ def test_the_services_mapping_file_is_named_by_its_copy_here(world: World, tmp_p
     assert "set MAPPING_FILE to a copy of that file here" in told[1]
 
 
+def test_a_mapping_file_that_the_service_lacks_is_only_tried_and_nothing_is_sent_by_it(world: World) -> None:
+    shell = {**world.shell, "MAPPING_FILE": "new.toml"}
+    told: list[str] = []
+
+    assert "MAPPING_FILE" not in Whose(service=NAME).environment(shell, told.append, None)
+    tried = Whose(service=NAME).environment(shell, told.append, None, tries_a_file=True)
+    assert tried["MAPPING_FILE"] == "new.toml"
+    assert told[0].endswith("which counts.")
+    assert told[1].endswith("it is tried here.")
+
+
 def test_check_judges_the_deployed_service_and_does_not_complain_of_the_shell(world: World) -> None:
     exported = {
         "CTP_PROJECT_KEY": "demo-shop",
