@@ -52,6 +52,7 @@ def measure(customers: int, *, latency: float = 0.05, lanes: int = 8, one_core: 
             "SEGMENT_WRITE_KEY": world.WRITE_KEY,
             "SEGMENT_HOST": segment,
             "SEGMENT_USER_ID": "id",
+            "SEGMENT_REGION": "us",
             **world.commercetools_environment(commercetools),
         }
         command = [sys.executable, "-m", "service.cli", "backfill", "--lanes", str(lanes)]

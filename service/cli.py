@@ -1,12 +1,14 @@
 """The command commercetools-segment."""
 
+import inspect
 import io
 import os
 import sys
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,7 +20,8 @@ from service.config import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from service.operations import Output
+    from service.operations import Environment, Output
+    from service.operations.deployed import Whose
 
 # Each command imports its module when it runs: grpc and others take long to import.
 # ruff: noqa: PLC0415
@@ -39,30 +42,32 @@ app = typer.Typer(
 dead_letters = typer.Typer(
     no_args_is_help=True,
     help="The messages in the dead-letter subscription: list, show, replay, drop.",
-    epilog="Works against an emulator with PUBSUB_EMULATOR_HOST. " + _EXIT_CODES,
+    epilog="Works against an emulator with PUBSUB_EMULATOR_HOST.",
 )
 app.add_typer(dead_letters, name="dead-letters")
 mapping = typer.Typer(
     no_args_is_help=True,
     help="The mapping file, which says what of a customer is sent: show, suggest, test, diff, schema.",
-    epilog="Only suggest uses the network, and none needs SEGMENT_WRITE_KEY. " + _EXIT_CODES,
+    epilog="Only suggest and --service use the network, and none needs SEGMENT_WRITE_KEY.",
 )
 app.add_typer(mapping, name="mapping")
 
 _WIDTH = 120  # of tables where the output is no terminal, unless COLUMNS is set
+
+_KEY_HELP = "The key of the commercetools Subscription; else CTP_SUBSCRIPTION_KEY, else commercetools-segment."
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for programs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 # Of dead letters
 
-_OF_DEAD_LETTERS = typer.Option(
-    "--subscription",
-    envvar="DEAD_LETTER_SUBSCRIPTION",
-    help="The dead-letter subscription, projects/PROJECT/subscriptions/NAME.",
-)
-Subscription = Annotated[str, _OF_DEAD_LETTERS]
-DeadLetterSubscription = Annotated[str | None, _OF_DEAD_LETTERS]
+Subscription = Annotated[
+    str | None,
+    typer.Option(
+        help="The dead-letter subscription, projects/PROJECT/subscriptions/NAME; else DEAD_LETTER_SUBSCRIPTION, else "
+        "the one of the service's DEAD_LETTER_TOPIC.",
+    ),
+]
 Reason = Annotated[str, typer.Option(help="Only those with this text in their reason, case-insensitive.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="The largest number of messages.")]
 Wait = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a message or an answer, at least 10.")]
@@ -79,6 +84,67 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001  # as typer calls it
         raise typer.Exit
 
 
+# Whose settings a command takes
+
+_WHOSE = "Whose settings, if not this shell's"
+_SOURCES: dict[str, Any] = {
+    "service": Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The deployed Cloud Run service's own.", rich_help_panel=_WHOSE),
+    ],
+    "region": Annotated[
+        str | None, typer.Option(help="Its region. Default: gcloud's run/region.", rich_help_panel=_WHOSE)
+    ],
+    "project": Annotated[str | None, typer.Option(help="Its project. Default: gcloud's.", rich_help_panel=_WHOSE)],
+    "env_file": Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="NAME=value lines: terraform output -raw operator_environment. Secrets are asked for.",
+            rich_help_panel=_WHOSE,
+        ),
+    ],
+}
+
+
+def takes_settings(command: "Callable[..., None]") -> "Callable[..., None]":
+    """Give a command the options that say whose settings it takes, as its argument `whose`."""
+
+    @wraps(command)
+    def with_sources(*arguments: Any, **options: Any) -> None:  # noqa: ANN401  # the command's own
+        from service.operations.deployed import Whose
+
+        chosen = {name: options.pop(name) for name in _SOURCES}
+        command(*arguments, whose=Whose(**chosen), **options)
+
+    signature = inspect.signature(command)
+    kept = [each for name, each in signature.parameters.items() if name != "whose"]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in _SOURCES.items()
+    ]
+    with_sources.__signature__ = signature.replace(parameters=[*kept, *more])  # type: ignore[attr-defined]  # PEP 362
+    annotations = {name: each for name, each in command.__annotations__.items() if name != "whose"}
+    with_sources.__annotations__ = {**annotations, **_SOURCES}
+    return with_sources
+
+
+def _environment(whose: "Whose", output: "Output", *, tries_a_file: bool = False) -> "Environment":
+    """Return the settings of a command. At a terminal it asks for a secret that no source has, without echo."""
+
+    def ask(name: str) -> str:
+        return str(typer.prompt(name, hide_input=True, err=True))
+
+    return whose.environment(os.environ, output.remark, ask if sys.stdin.isatty() else None, tries_a_file=tries_a_file)
+
+
+def _asks(question: str, *, yes: bool) -> "Callable[[], bool] | None":
+    """Return how to ask a question; None if there is no terminal to ask at and no --yes."""
+    if not (yes or sys.stdin.isatty()):
+        return None
+    return lambda: yes or typer.confirm(question, err=True)
+
+
 @app.callback()
 def commands(
     *,
@@ -89,20 +155,22 @@ def commands(
     """Sync customers and orders from commercetools to Segment."""
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command()
+@takes_settings
 def explain(
     file: Annotated[
         typer.FileBinaryRead | None,
         typer.Argument(metavar="[FILE|-]", help="What to explain, in JSON; - is standard input, the default."),
     ] = None,
     *,
+    whose: "Whose",
     dead_letter: Annotated[
         str | None,
         typer.Option(
             metavar="MESSAGE", help="Explain this dead letter instead: what a replay would do. It stays where it is."
         ),
     ] = None,
-    subscription: DeadLetterSubscription = None,
+    subscription: Subscription = None,
     read: Annotated[
         bool,
         typer.Option(
@@ -132,33 +200,34 @@ def explain(
     if dead_letter is not None and file is not None:
         raise ConfigError("--dead-letter MESSAGE is explained instead of a FILE: give one of them.")
     with _output(as_json=as_json) as output:
+        environment = _environment(whose, output, tries_a_file=True)
         if dead_letter is None:
-            raise typer.Exit(operation.run((file or sys.stdin.buffer).read(), output, read=read))
+            raise typer.Exit(operation.run((file or sys.stdin.buffer).read(), output, environment, read=read))
 
         from service.operations import dead_letters
 
-        letter = dead_letters.found(_given(subscription), dead_letter, wait=wait)
+        letter = dead_letters.found(dead_letters.subscription_by(environment, subscription), dead_letter, wait=wait)
         given = f"a dead letter ({letter.reason})"
-        raise typer.Exit(operation.run(letter.as_push, output, read=read, given=given))
+        raise typer.Exit(operation.run(letter.as_push, output, environment, read=read, given=given))
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command()
+@takes_settings
 def check(
     *,
+    whose: "Whose",
     topic: Annotated[
         str | None,
-        typer.Option(envvar="PUBSUB_TOPIC", help="projects/PROJECT/topics/TOPIC; else that of the Subscription."),
+        typer.Option(help="projects/PROJECT/topics/TOPIC; else PUBSUB_TOPIC, else that of the Subscription."),
     ] = None,
     subscription: Annotated[
         str | None,
         typer.Option(
-            envvar="PUBSUB_SUBSCRIPTION",
-            help="The push subscription, projects/PROJECT/subscriptions/NAME; else the one of the topic that pushes.",
+            help="The push subscription, projects/PROJECT/subscriptions/NAME; else PUBSUB_SUBSCRIPTION, else the one "
+            "of the topic that pushes.",
         ),
     ] = None,
-    subscription_key: Annotated[
-        str, typer.Option(envvar="CTP_SUBSCRIPTION_KEY", help="The key of the commercetools Subscription.")
-    ] = "commercetools-segment",
+    subscription_key: Annotated[str | None, typer.Option(help=_KEY_HELP)] = None,
     send_test_event: Annotated[
         bool,
         typer.Option("--send-test-event", help="Send a marked identify to Segment, to look for in its debugger."),
@@ -176,18 +245,21 @@ def check(
     """
     from service.operations import check as operation
 
-    names = operation.Names(topic=topic, subscription=subscription, key=subscription_key)
     with _output(as_json=as_json) as output:
-        raise typer.Exit(operation.run(output, os.environ, names, send_test_event=send_test_event))
+        environment = _environment(whose, output, tries_a_file=True)
+        names = operation.names_by(environment, topic, subscription, subscription_key)
+        raise typer.Exit(operation.run(output, environment, names, send_test_event=send_test_event))
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command()
+@takes_settings
 def subscribe(
     *,
-    topic: Annotated[str, typer.Option(envvar="PUBSUB_TOPIC", help="projects/PROJECT/topics/TOPIC")],
-    key: Annotated[
-        str, typer.Option(envvar="CTP_SUBSCRIPTION_KEY", help="The key of the commercetools Subscription.")
-    ] = "commercetools-segment",
+    whose: "Whose",
+    topic: Annotated[
+        str | None, typer.Option(help="projects/PROJECT/topics/TOPIC; else PUBSUB_TOPIC, which must then be set.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help=_KEY_HELP)] = None,
     format_: Annotated[
         str | None,
         typer.Option(
@@ -198,9 +270,14 @@ def subscribe(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the difference; exits with 1 if there is one.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before a Subscription loses something or goes elsewhere.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Create the commercetools Subscription for the topic, or update it.
+
+    It asks before a Subscription loses something or changes its topic; without a terminal that takes --yes.
 
     It gets what this configuration needs: the changes of customers; CustomerDeleted if erasure is by e-mail address;
     and with ORDERS=on the Messages of orders and payments, which ORDERS=off takes away. A Subscription whose delivery
@@ -216,15 +293,25 @@ def subscribe(
             if format_.lower() not in by_name:
                 raise ConfigError("--format must be Platform or CloudEvents.")
             chosen = by_name[format_.lower()]
-        raise typer.Exit(operation.run(output, topic=topic, key=key, format_=chosen, dry_run=dry_run))
+        raise typer.Exit(
+            operation.run(
+                output,
+                _environment(whose, output),
+                topic=topic,
+                key=key,
+                format_=chosen,
+                agreed=_asks("Change it?", yes=yes),
+                dry_run=dry_run,
+            )
+        )
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command()
+@takes_settings
 def unsubscribe(
     *,
-    key: Annotated[
-        str, typer.Option(envvar="CTP_SUBSCRIPTION_KEY", help="The key of the commercetools Subscription.")
-    ] = "commercetools-segment",
+    whose: "Whose",
+    key: Annotated[str | None, typer.Option(help=_KEY_HELP)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be deleted; exits with 1 if there is something.")
     ] = False,
@@ -246,7 +333,9 @@ def unsubscribe(
         return yes or typer.confirm("Delete it?", err=True)
 
     with _output(as_json=as_json) as output:
-        raise typer.Exit(operation.run_unsubscribe(output, key=key, dry_run=dry_run, agreed=agreed))
+        raise typer.Exit(
+            operation.run_unsubscribe(output, _environment(whose, output), key=key, dry_run=dry_run, agreed=agreed)
+        )
 
 
 class Backfilled(StrEnum):
@@ -256,12 +345,14 @@ class Backfilled(StrEnum):
     ORDERS = "orders"
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command()
+@takes_settings
 def backfill(
     kind: Annotated[
         Backfilled, typer.Argument(metavar="[customers|orders]", help="What to send.", show_default=True)
     ] = Backfilled.CUSTOMERS,
     *,
+    whose: "Whose",
     since: Annotated[
         str | None,
         typer.Option(
@@ -360,7 +451,7 @@ def backfill(
             settle=settle,
             dry_run=dry_run,
         )
-        raise typer.Exit(operation.run(plan, output, agreed))
+        raise typer.Exit(operation.run(plan, output, _environment(whose, output, tries_a_file=dry_run), agreed))
 
 
 class Kept(StrEnum):
@@ -371,7 +462,7 @@ class Kept(StrEnum):
     PAYMENT = "payment"
 
 
-@app.command(epilog=_EXIT_CODES)
+@app.command()
 def history(
     resource_id: Annotated[str, typer.Argument(metavar="ID", help="The id in commercetools.")],
     *,
@@ -385,7 +476,7 @@ def history(
             help="The Google Cloud project. Default: the one in DEAD_LETTER_SUBSCRIPTION, else GOOGLE_CLOUD_PROJECT."
         ),
     ] = None,
-    subscription: DeadLetterSubscription = None,
+    subscription: Subscription = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The largest number of log lines.")] = _LIMIT,
     wait: Wait = _WAIT,
     show_data: Annotated[
@@ -413,7 +504,7 @@ def history(
         asked = operation.question(
             *(type_, resource_id, since),
             project=project,
-            subscription=subscription,
+            subscription=subscription or os.environ.get("DEAD_LETTER_SUBSCRIPTION"),
             wait=wait,
             limit=limit,
             environment=os.environ,
@@ -427,9 +518,11 @@ def history(
 # The mapping file
 
 
-@mapping.command("suggest", epilog=_EXIT_CODES)
+@mapping.command("suggest")
+@takes_settings
 def suggest_mapping(
     *,
+    whose: "Whose",
     path: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write it to this file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file of --output if it exists.")] = False,
     as_json: AsJson = False,
@@ -441,16 +534,18 @@ def suggest_mapping(
     from service.operations import mapping_suggest as operation
 
     with _output(as_json=as_json) as output:
-        raise typer.Exit(operation.run(output, os.environ, path, force=force))
+        raise typer.Exit(operation.run(output, _environment(whose, output), path, force=force))
 
 
 # Dead letters
 
 
-@dead_letters.command("list", epilog=_EXIT_CODES)
+@dead_letters.command("list")
+@takes_settings
 def list_dead_letters(
     *,
-    subscription: Subscription,
+    whose: "Whose",
+    subscription: Subscription = None,
     reason: Reason = "",
     limit: Limit = _LIMIT,
     wait: Wait = _WAIT,
@@ -464,15 +559,18 @@ def list_dead_letters(
     from service.operations import dead_letters as operation
 
     with _output(as_json=as_json) as output:
+        named = operation.subscription_by(_environment(whose, output), subscription)
         choice = operation.Choice(limit, reason)
-        raise typer.Exit(operation.run_list(output, subscription, choice, wait=wait, show_data=show_data))
+        raise typer.Exit(operation.run_list(output, named, choice, wait=wait, show_data=show_data))
 
 
-@dead_letters.command("show", epilog=_EXIT_CODES)
+@dead_letters.command("show")
+@takes_settings
 def show_dead_letters(
     messages: SomeIds = None,
     *,
-    subscription: Subscription,
+    whose: "Whose",
+    subscription: Subscription = None,
     reason: Reason = "",
     limit: Limit = _LIMIT,
     wait: Wait = _WAIT,
@@ -492,20 +590,24 @@ def show_dead_letters(
     if data_only and (len(messages or ()) != 1 or as_json or show_data or reason):
         raise ConfigError("--data-only takes one MESSAGE, and no --json, --show-data or --reason.")
     with _output(as_json=as_json) as output:
+        named = operation.subscription_by(_environment(whose, output), subscription)
         if data_only and messages:
-            raise typer.Exit(operation.run_data(output, subscription, messages[0], wait=wait))
+            raise typer.Exit(operation.run_data(output, named, messages[0], wait=wait))
         choice = operation.Choice(limit, reason, frozenset(messages or ()))
-        raise typer.Exit(operation.run_show(output, subscription, choice, wait=wait, show_data=show_data))
+        raise typer.Exit(operation.run_show(output, named, choice, wait=wait, show_data=show_data))
 
 
-@dead_letters.command("replay", epilog=_EXIT_CODES)
+@dead_letters.command("replay")
+@takes_settings
 def replay_dead_letters(
     messages: SomeIds = None,
     *,
-    subscription: Subscription,
+    whose: "Whose",
+    subscription: Subscription = None,
     topic: Annotated[
-        str, typer.Option(envvar="PUBSUB_TOPIC", help="Where to publish them: projects/PROJECT/topics/TOPIC.")
-    ],
+        str | None,
+        typer.Option(help="Where to publish them: projects/PROJECT/topics/TOPIC; else PUBSUB_TOPIC."),
+    ] = None,
     reason: Reason = "",
     limit: Limit = _LIMIT,
     wait: Wait = _WAIT,
@@ -519,15 +621,19 @@ def replay_dead_letters(
     from service.operations import dead_letters as operation
 
     with _output(as_json=as_json) as output:
+        environment = _environment(whose, output)
+        named, to = operation.places_by(environment, subscription, topic)
         choice = operation.Choice(limit, reason, frozenset(messages or ()))
-        raise typer.Exit(operation.run_replay(output, subscription, choice, topic=topic, wait=wait, dry_run=dry_run))
+        raise typer.Exit(operation.run_replay(output, named, choice, topic=to, wait=wait, dry_run=dry_run))
 
 
-@dead_letters.command("drop", epilog=_EXIT_CODES)
+@dead_letters.command("drop")
+@takes_settings
 def drop_dead_letters(
     messages: SomeIds = None,
     *,
-    subscription: Subscription,
+    whose: "Whose",
+    subscription: Subscription = None,
     reason: Reason = "",
     limit: Limit = _LIMIT,
     wait: Wait = _WAIT,
@@ -545,20 +651,23 @@ def drop_dead_letters(
         return yes or typer.confirm(f"Drop {number} for good?", err=True)
 
     with _output(as_json=as_json) as output:
+        named = operation.subscription_by(_environment(whose, output), subscription)
         choice = operation.Choice(limit, reason, frozenset(messages or ()))
-        raise typer.Exit(operation.run_drop(output, subscription, choice, wait=wait, dry_run=dry_run, agreed=agreed))
+        raise typer.Exit(operation.run_drop(output, named, choice, wait=wait, dry_run=dry_run, agreed=agreed))
 
 
 # The mapping
 
 
-@mapping.command("show", epilog=_EXIT_CODES)
+@mapping.command("show")
+@takes_settings
 def mapping_show(
     file: Annotated[
         Path | None,
         typer.Argument(metavar="FILE", help="The mapping file; else MAPPING_FILE, else the built-in rules."),
     ] = None,
     *,
+    whose: "Whose",
     data: Annotated[
         bool,
         typer.Option(
@@ -580,13 +689,19 @@ def mapping_show(
     with _output(as_json=as_json) as output:
         if defaults and (data or file is not None):
             raise ConfigError("--defaults prints the built-in rules alone: without FILE and --data.")
-        raise typer.Exit(operation.run_defaults(output) if defaults else operation.run(output, file, data=data))
+        raise typer.Exit(
+            operation.run_defaults(output)
+            if defaults
+            else operation.run(output, _environment(whose, output, tries_a_file=True), file, data=data)
+        )
 
 
-@mapping.command("test", epilog=_EXIT_CODES)
+@mapping.command("test")
+@takes_settings
 def mapping_test(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with NAME.json and NAME.identify.json.")],
     *,
+    whose: "Whose",
     update: Annotated[
         bool, typer.Option("--update", help="Write each NAME.identify.json that is missing or differs.")
     ] = False,
@@ -604,10 +719,11 @@ def mapping_test(
     from service.operations import mapping_test as operation
 
     with _output(as_json=as_json) as output:
-        raise typer.Exit(operation.run(output, folder, update=update))
+        raise typer.Exit(operation.run(output, _environment(whose, output, tries_a_file=True), folder, update=update))
 
 
-@mapping.command("diff", epilog=_EXIT_CODES)
+@mapping.command("diff")
+@takes_settings
 def mapping_diff(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="A mapping file.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="Another one.")],
@@ -616,6 +732,7 @@ def mapping_diff(
         typer.Argument(metavar="FILE|-", help="Customers: JSON that explain takes, or .jsonl with one on a line."),
     ] = None,
     *,
+    whose: "Whose",
     as_json: AsJson = False,
 ) -> None:
     """Show what changes from one mapping file to another: the rules, or for given customers their events.
@@ -628,10 +745,10 @@ def mapping_diff(
     from service.operations import mapping_diff as operation
 
     with _output(as_json=as_json) as output:
-        raise typer.Exit(operation.run(output, old, new, files or (), sys.stdin.buffer))
+        raise typer.Exit(operation.run(output, _environment(whose, output), old, new, files or (), sys.stdin.buffer))
 
 
-@mapping.command("schema", epilog=_EXIT_CODES)
+@mapping.command("schema")
 def mapping_schema(
     *,
     to: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write it to this file.")] = None,
@@ -641,12 +758,6 @@ def mapping_schema(
 
     with _output(as_json=False) as output:
         raise typer.Exit(operation.run_schema(output, to))
-
-
-def _given(subscription: str | None) -> str:
-    if subscription is None:
-        raise ConfigError("DEAD_LETTER_SUBSCRIPTION, or --subscription, must be set to look at dead letters.")
-    return subscription
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import pytest
 from service.app import REQUEST_SECONDS
 from service.config import ClearTraits, OrderImports, Orders, UserIdField, settings_from
 from service.logs import FIELDS
+from service.operations.deployed import NAMES, SECRETS, SETTINGS
 from service.operations.subscription import DEFAULT_KEY, wanted_subscription
 from service.outcome import Ending
 from service.serving.upstream import CALL_SECONDS
@@ -165,6 +166,16 @@ def test_the_user_id_has_no_default_in_terraform() -> None:
 
     assert "default" not in variable
     assert "for good" in variable
+
+
+def test_the_operators_commands_take_every_line_that_terraform_writes_for_them() -> None:
+    written = set(re.findall(r"^\s+([A-Z_]{3,})\s+= ", TERRAFORM["outputs.tf"], re.MULTILINE))
+    settings = set(re.findall(r"^\s+([A-Z_]{3,})\s+= ", TERRAFORM["service.tf"], re.MULTILINE))
+    secrets = set(re.findall(r"\{ ([A-Z_]+) += \"", TERRAFORM["secrets.tf"]))
+
+    assert written <= set(NAMES)
+    assert settings <= set(SETTINGS)
+    assert secrets == set(SECRETS)
 
 
 def test_no_secret_can_be_written_into_the_terraform() -> None:
@@ -464,6 +475,19 @@ FAULTS = [
     pytest.param(
         "pubsub.tf", "? [var.region] : var.message_regions", "? [] : var.message_regions",
         "regions", "Invalid index", id="messages stored anywhere",
+    ),
+    pytest.param(
+        "outputs.tf", "      local.settings,\n", '      { SEGMENT_USER_ID = "email" },\n',
+        "operator", "a command would run with another setting than the service", id="an operator's other settings",
+    ),
+    pytest.param(
+        "outputs.tf", 'name => "" }', 'name => "a-secret" }',
+        "operator", "a secret is written into a file of the operator's", id="a secret in the operator's file",
+    ),
+    pytest.param(
+        "outputs.tf", "PUBSUB_TOPIC             = google_pubsub_topic.customers.id",
+        "PUBSUB_TOPIC = google_pubsub_topic.dead_letters.id",
+        "operator", "a command would look at another topic or subscription", id="an operator's other topic",
     ),
 ]  # fmt: skip
 

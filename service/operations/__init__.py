@@ -6,12 +6,17 @@ They use the modules of the service, and nothing in the service imports them.
 import json
 import os
 import re
-from collections.abc import Mapping
+import socket
+import ssl
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
+import requests
 from rich.console import Console
 from rich.text import Text
 
@@ -19,6 +24,7 @@ from service.commercetools.client import RequestRefused, ScopesRefused, TokenRef
 from service.commercetools.customer import CUSTOMER
 from service.commercetools.resource import CannotRead, ResourceType
 from service.config import CommercetoolsSettings, ConfigError, Settings, settings_from
+from service.serving.upstream import NoCertificates, session, timeout
 
 
 class Exit(IntEnum):
@@ -85,14 +91,113 @@ def json_text(document: object, encoding: str = "utf-8") -> str:
     return text if can_show(text, encoding) else json.dumps(document, indent=2)
 
 
-def command_settings(environment: Mapping[str, str] | None = None, **instead: str) -> Settings:
-    """Read the service's settings for a command, which needs no PUSH_AUTH.
+class Environment(Mapping[str, str]):
+    """The settings that a command reads: those of a deployed service, or of the shell.
 
-    `instead` gives values for other settings that the command does not need. Raises ConfigError.
+    A secret in `secrets` is fetched when it is looked at, and once. `origin` says whose settings these are, "" if they
+    are the shell's. `client` has the API client of the shell, where that is another one than the service's.
     """
-    found = os.environ if environment is None else environment
-    present = {name: value for name, value in found.items() if value.strip()}
-    return settings_from({"PUSH_AUTH": "none", **instead, **present})
+
+    def __init__(
+        self,
+        values: Mapping[str, str],
+        secrets: Mapping[str, Callable[[], str]] | None = None,
+        origin: str = "",
+        client: "Environment | None" = None,
+    ) -> None:
+        self._values = {name: value for name, value in values.items() if value.strip()}
+        self._secrets = {name: fetch for name, fetch in (secrets or {}).items() if name not in self._values}
+        self.origin = origin
+        self.client = client
+
+    def __getitem__(self, name: str) -> str:
+        if self.is_unread(name):
+            self._values[name] = self._secrets[name]()
+        return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values or name in self._secrets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._values, *self._secrets]))
+
+    def __len__(self) -> int:
+        return len(self._values.keys() | self._secrets.keys())
+
+    def is_unread(self, name: str) -> bool:
+        """Tell whether it is a secret that was not fetched yet."""
+        return name in self._secrets and name not in self._values
+
+    def but(self, **values: str) -> "Environment":
+        """Return it with other values; "" is unset."""
+        others = {name: value for name, value in self._values.items() if name not in values}
+        secrets = {name: fetch for name, fetch in self._secrets.items() if name not in values}
+        return Environment({**others, **values}, secrets, self.origin, self.client)
+
+    def of_service(self) -> "Environment":
+        """Return it without the shell's API client."""
+        return Environment(self._values, self._secrets, self.origin)
+
+    def of_command(self) -> "Environment":
+        """Return it with the shell's API client in place of the service's, if there is one."""
+        if self.client is None:
+            return self
+        client = self.client
+        values = {name: value for name, value in self._values.items() if name not in client}
+        secrets = {name: fetch for name, fetch in self._secrets.items() if name not in client}
+        for name in client:
+            if client.is_unread(name):
+                secrets[name] = partial(client.__getitem__, name)
+            else:
+                values[name] = client[name]
+        return Environment(values, secrets, self.origin)
+
+
+UNREAD = "not-read"
+"""What stands for a secret that a command does not need."""
+
+DECIDING = ("SEGMENT_USER_ID", "SEGMENT_REGION")
+"""What a command that decides who a customer is must be told: a guess would be for good, or drop everything."""
+CLIENT = ("CTP_PROJECT_KEY", "CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_AUTH_URL", "CTP_API_URL", "CTP_SCOPES")
+"""The settings of an API client."""
+
+
+def command_settings(
+    environment: Mapping[str, str] | None = None,
+    *,
+    needs: Sequence[str] = (),
+    unread: Collection[str] = (),
+    **instead: str,
+) -> Settings:
+    """Read the service's settings for a command, which needs no PUSH_AUTH. None is the shell's environment.
+
+    `needs` are those that must be set, `unread` the secrets that are not fetched. `instead` gives values for other
+    settings that the command does not need. Raises ConfigError, which names all that are missing, and Trouble if a
+    secret cannot be fetched.
+    """
+    given = environment_of(os.environ if environment is None else environment).of_command()
+    missing = [name for name in dict.fromkeys(needs) if name not in given and name not in instead]
+    if missing:
+        *most, last = missing
+        names = f"{', '.join(most)} and {last}" if most else last
+        source = f", and {given.origin} does not have it" if given.origin else f": {_FROM_THE_SERVICE}"
+        raise ConfigError(f"{names} must be set{source}.")
+    not_needed = {name: UNREAD for name in unread if given.is_unread(name)}
+    present = {
+        name: given[name]
+        for name in given
+        if name not in not_needed and not (name in instead and given.is_unread(name))
+    }
+    return settings_from({"PUSH_AUTH": "none", **instead, **not_needed, **present})
+
+
+_FROM_THE_SERVICE = (
+    "no command guesses them. --service NAME takes those of the deployed service, --env-file those of a file"
+)
+
+
+def environment_of(settings: Mapping[str, str]) -> Environment:
+    return settings if isinstance(settings, Environment) else Environment(settings)
 
 
 def pubsub_clients() -> tuple[Any, Any]:
@@ -112,6 +217,65 @@ def cannot_read(problem: CannotRead, *, predicate: bool = False, of: ResourceTyp
     return Trouble(f"{' '.join([str(problem), *codes])}. {what_to_do(problem, predicate=predicate, of=of)}")
 
 
+def cause_of(problem: BaseException) -> str:
+    """Return which host was not reached and why, in words: DNS, refused, TLS, time. "" if that is not the problem."""
+    error: BaseException | None = problem
+    while error is not None and not isinstance(error, requests.RequestException):
+        error = error.__context__
+    if error is None:
+        return ""
+    if error.request is None:
+        return _why(error) if isinstance(error, NoCertificates) else ""
+    parts = urlsplit(str(error.request.url))
+    host = parts.netloc.rpartition("@")[2]
+    return f"{host}: {_why(error)}"
+
+
+def _why(error: BaseException) -> str:
+    seen = list(_within(error))
+    for kinds, words in _CAUSES:
+        if any(isinstance(each, kinds) for each in seen):
+            return words
+    return f"the connection failed ({type(error).__name__})"
+
+
+def _within(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that it was made from; urllib3 keeps some in `reason`, requests in `args`."""
+    pending, seen = [error], set[int]()
+    while pending:
+        each = pending.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        inner = (each.__cause__, each.__context__, getattr(each, "reason", None), *each.args)
+        pending += [one for one in inner if isinstance(one, BaseException)]
+
+
+_CAUSES: Sequence[tuple[tuple[type[BaseException], ...], str]] = (
+    ((socket.gaierror,), "DNS does not know this host"),
+    ((requests.exceptions.ProxyError,), "the proxy that HTTPS_PROXY or HTTP_PROXY names was not reached"),
+    ((NoCertificates,), "TLS: the file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names cannot be read"),
+    ((requests.exceptions.SSLError, ssl.SSLError), "TLS: its certificate is not trusted, or it does not speak TLS"),
+    ((ConnectionRefusedError,), "the connection was refused"),
+    ((requests.Timeout, TimeoutError), "no answer in time"),
+    ((ConnectionResetError, BrokenPipeError), "the connection was closed"),
+)
+
+
+def why_unreachable(address: str) -> str:
+    """Ask an address for anything, and return why it was not reached, "" if it was."""
+    try:
+        with session() as http:
+            http.get(address, timeout=timeout(_PROBE_SECONDS))
+    except requests.RequestException as error:
+        return cause_of(error)
+    return ""
+
+
+_PROBE_SECONDS = 5.0
+
+
 def what_to_do(problem: CannotRead, *, predicate: bool = False, of: ResourceType[Any] = CUSTOMER) -> str:
     """Return one sentence: what may be wrong, if a retry is of no use.
 
@@ -122,7 +286,8 @@ def what_to_do(problem: CannotRead, *, predicate: bool = False, of: ResourceType
     if isinstance(problem, TokenRefused):
         return _OF_A_TOKEN.get(problem.status, _CREDENTIALS)
     if not isinstance(problem, RequestRefused):
-        return "The same command may go through later."
+        cause = cause_of(problem)
+        return f"{cause}. {_OF_AN_ADDRESS}" if cause else "The same command may go through later."
     status = next((_BY_CODE[code] for code in problem.codes if code in _BY_CODE), problem.status)
     if status == HTTPStatus.FORBIDDEN:
         return f"CTP_SCOPES must have view_{of.path.replace('-', '_')}:PROJECT_KEY."
@@ -131,6 +296,7 @@ def what_to_do(problem: CannotRead, *, predicate: bool = False, of: ResourceType
     return _BY_STATUS.get(status, "Look at CTP_API_URL: it may be another party's address.")
 
 
+_OF_AN_ADDRESS = "If that does not pass, look at CTP_AUTH_URL and CTP_API_URL, and at the network."
 _CREDENTIALS = "It may be CTP_CLIENT_ID, CTP_CLIENT_SECRET, or an address in CTP_AUTH_URL, CTP_API_URL."
 _OF_A_TOKEN: Mapping[int, str] = {
     HTTPStatus.BAD_REQUEST: "It may be CTP_SCOPES, if an entry is no scope such as view_customers:PROJECT_KEY.",

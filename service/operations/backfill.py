@@ -22,7 +22,17 @@ from pathlib import Path
 
 from service.commercetools.client import CommercetoolsProject
 from service.config import ConfigError, Settings
-from service.operations import Exit, Output, Trouble, command_settings, commercetools_of
+from service.operations import (
+    CLIENT,
+    DECIDING,
+    UNREAD,
+    Exit,
+    Output,
+    Trouble,
+    command_settings,
+    commercetools_of,
+    environment_of,
+)
 from service.operations.backfill_batches import Batch, Segment, version_of
 from service.operations.backfill_calls import Calls, Reader, Stop
 from service.operations.backfill_files import (
@@ -38,6 +48,8 @@ from service.operations.backfill_files import (
 )
 from service.operations.backfill_kinds import KINDS, Document, Interval, Kind, Tell, moment
 from service.operations.backfill_report import Counts, Forecast, Progress, Result, show_forecast, show_summary
+from service.transformation.consent import Withdrawn
+from service.transformation.rules import identify_rules_by
 
 _TICK = 0.2  # seconds between two updates of the progress
 
@@ -117,8 +129,8 @@ class Backfill:
             return self._plan.interval
         return replace(self._plan.interval, until=self._plan.interval.until or self._state.began)
 
-    def total(self) -> int:
-        """Return how many resources are to be read, by commercetools' count."""
+    def total(self) -> int | None:
+        """Return how many resources are to be read, by commercetools' count; None if that takes too long."""
         return self._reader.total(self.kind.of, self._predicates)
 
     @property
@@ -417,7 +429,7 @@ def _parsed(text: str | None, option: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def run(plan: Plan, output: Output, agreed: Callable[[], bool]) -> Exit:
+def run(plan: Plan, output: Output, environment: Mapping[str, str], agreed: Callable[[], bool]) -> Exit:
     """Run or continue the backfill. Raises ConfigError, Trouble and KeyboardInterrupt; see Backfill.run.
 
     `agreed` is asked before facts are sent, after a warning; if it is not, nothing is done and the exit code is
@@ -425,7 +437,7 @@ def run(plan: Plan, output: Output, agreed: Callable[[], bool]) -> Exit:
     """
     if plan.dry_run and plan.rejects_with_data:
         raise ConfigError("--rejects-with-data cannot be used with --dry-run, which writes no file.")
-    settings = command_settings(None, **(_NOT_NEEDED if plan.dry_run else {}))
+    settings = settings_by(environment, dry_run=plan.dry_run)
     progress = Progress(output, dry_run=plan.dry_run)
     backfill = Backfill(settings, plan, progress.note)
     several = backfill.kind.words.several
@@ -433,8 +445,14 @@ def run(plan: Plan, output: Output, agreed: Callable[[], bool]) -> Exit:
         read_before, finished = backfill.counts.read, False
         if backfill.resumed:
             output.remark(f"Going on from {plan.checkpoint}: {read_before:,} {several} are done.")
+        total = backfill.total()  # also before a dry run: a wrong secret or predicate ends it here
+        number = "an unknown number of" if total is None else f"about {total:,}"
+        output.remark(
+            f"userId = {settings.segment_user_id}, region = {settings.segment.region}, "
+            f"project {commercetools_of(settings).project_key}, {number} {several}"
+        )
         if backfill.kind.are_facts and not plan.dry_run:
-            output.remark(_warning(backfill.total(), several, backfill.interval), "yellow")
+            output.remark(_warning(number, several, backfill.interval), "yellow")
             if not agreed():
                 output.remark("Nothing was sent.")
                 return Exit.ATTENTION
@@ -458,10 +476,10 @@ def run(plan: Plan, output: Output, agreed: Callable[[], bool]) -> Exit:
     return Exit.ATTENTION if result.rejected or result.unreadable else Exit.DONE
 
 
-def _warning(number: int, several: str, interval: Interval) -> str:
+def _warning(number: str, several: str, interval: Interval) -> str:
     since, until = (moment(each) if each else "" for each in (interval.since, interval.until))
     return (
-        f"This sends the history of {number:,} {several}, created from {since} on and before {until}.\n"
+        f"This sends the history of {number} {several}, created from {since} on and before {until}.\n"
         "Segment forgets a messageId after about a day, and counts again what it was told live before that: the "
         "purchases double in every destination, unless the interval ends before ORDERS was switched on. So do refunds "
         "and cancellations of these orders that were told live more than a day ago, wherever the interval ends.\n"
@@ -470,4 +488,18 @@ def _warning(number: int, several: str, interval: Interval) -> str:
     )
 
 
-_NOT_NEEDED: Mapping[str, str] = {"SEGMENT_WRITE_KEY": "none", "SEGMENT_PUBLIC_API_TOKEN": "none"}  # by a dry run
+def settings_by(environment: Mapping[str, str], *, dry_run: bool) -> Settings:
+    """Read the settings of a backfill. Raises ConfigError, and Trouble if a secret cannot be fetched.
+
+    It erases nobody, so it needs the token of the Public API only if the mapping file suppresses.
+    """
+    token = {"SEGMENT_PUBLIC_API_TOKEN": UNREAD}
+    if dry_run:
+        return command_settings(environment, needs=[*DECIDING, *CLIENT], SEGMENT_WRITE_KEY=UNREAD, **token)
+    given = environment_of(environment)
+    needs = [*DECIDING, "SEGMENT_WRITE_KEY", *CLIENT]
+    settings = command_settings(given, needs=needs, **token)
+    consent = identify_rules_by(settings).mapping.consent
+    if consent is None or consent.withdrawn is not Withdrawn.SUPPRESS:
+        return settings
+    return command_settings(given, needs=[*needs, "SEGMENT_PUBLIC_API_TOKEN"])

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from service.commercetools.client import CommercetoolsProject, RequestRefused, TooSlow
 from service.commercetools.resource import AnyResource, CannotRead, ResourceType
-from service.operations import Exit, Trouble, cannot_read
+from service.operations import Exit, Trouble, cannot_read, cause_of
 from service.operations.backfill_kinds import Document, PageSize
 
 _PAGE_BYTES = 1_000_000  # about ten times as much in memory, in each lane
@@ -136,12 +136,15 @@ class Reader:
 
         return self._read(call, of, has_where=self._where in predicates)
 
-    def total(self, of: ResourceType[Any], predicates: Sequence[str]) -> int:
-        """Return how many resources fulfil the predicates."""
+    def total(self, of: ResourceType[Any], predicates: Sequence[str]) -> int | None:
+        """Return how many resources fulfil the predicates, None if commercetools does not count them in time."""
 
-        def call() -> int:
+        def call() -> int | None:
             asked = datetime.now(UTC)
-            total, date = self._project.total(of, predicates)
+            try:
+                total, date = self._project.total(of, predicates)
+            except TooSlow:
+                return None
             self._seen(asked, date)
             return total
 
@@ -176,7 +179,8 @@ class Reader:
                     trouble.exit_code = Exit.UNUSABLE
                 raise trouble from None
             except CannotRead as problem:
-                raise NotYet(str(problem)) from None
+                cause = cause_of(problem)
+                raise NotYet(f"{problem} ({cause})" if cause else str(problem)) from None
 
         return self._calls.until_through(once, self._pace, lambda: self._project.is_paused)
 

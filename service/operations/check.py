@@ -31,8 +31,22 @@ from service.config import (
     settings_from,
     value_of,
 )
-from service.operations import Exit, Output, Trouble, command_settings, plain, pubsub_clients, what_to_do
+from service.operations import (
+    UNREAD,
+    Environment,
+    Exit,
+    Output,
+    Trouble,
+    cause_of,
+    command_settings,
+    environment_of,
+    plain,
+    pubsub_clients,
+    what_to_do,
+    why_unreachable,
+)
 from service.operations.subscription import (
+    DEFAULT_KEY,
     PUBLISHER,
     NotAllowed,
     differences,
@@ -91,6 +105,19 @@ class Names:
     key: str
 
 
+def names_by(environment: Mapping[str, str], topic: str | None, subscription: str | None, key: str | None) -> Names:
+    """Return the names that options give, else those of the settings."""
+    of_topic, of_subscription, of_key = (
+        option or environment.get(name, "").strip()
+        for option, name in (
+            (topic, "PUBSUB_TOPIC"),
+            (subscription, "PUBSUB_SUBSCRIPTION"),
+            (key, "CTP_SUBSCRIPTION_KEY"),
+        )
+    )
+    return Names(of_topic or None, of_subscription or None, of_key or DEFAULT_KEY)
+
+
 def run(output: Output, environment: Mapping[str, str], names: Names, *, send_test_event: bool) -> Exit:
     """Check everything; a FAILED finding makes it ATTENTION. Raises ConfigError only for invalid names."""
     for what, name, form in (
@@ -104,7 +131,7 @@ def run(output: Output, environment: Mapping[str, str], names: Names, *, send_te
                 raise ConfigError(f"{what} must have the form projects/PROJECT/{kind}s/{kind.upper()}.")
     look_at_key(names.key)
     findings = []
-    for finding in _all(environment, names, send_test_event=send_test_event):
+    for finding in _all(environment_of(environment), names, send_test_event=send_test_event):
         findings.append(finding)
         if not output.as_json:
             _print(finding, output)
@@ -134,29 +161,37 @@ def _print(finding: Finding, output: Output) -> None:
     output.results.print(line)
 
 
-def _all(environment: Mapping[str, str], names: Names, *, send_test_event: bool) -> Findings:
-    without_file = {**environment, "MAPPING_FILE": ""}
+def _all(given: Environment, names: Names, *, send_test_event: bool) -> Findings:
+    own = given.of_service()  # an operator's API client is for what the service does not look at
+    yield from _of_secrets(own, [*(["SEGMENT_WRITE_KEY"] if send_test_event else []), "CTP_CLIENT_SECRET"])
+    environment = _without_unread(own)
+    without_file = environment.but(MAPPING_FILE="")
     yield from _of_the_environment(without_file)
     try:
         settings = settings_from(without_file)
     except ConfigError:
         try:
             # Invalid settings of the push do not prevent the other checks.
-            settings = command_settings({**without_file, "PUSH_AUTH": ""})
+            settings = command_settings(without_file.but(PUSH_AUTH=""))
         except ConfigError:
             return
-    yield from _of_the_settings(settings)
+    yield from _of_the_settings(settings, is_deployed=bool(given.origin))
     mapping, finding = _of_the_mapping(environment, settings)
     yield from finding
-    project = CommercetoolsProject(settings.commercetools) if settings.commercetools else None
-    if project is not None and settings.commercetools is not None:
-        yield from _of_commercetools(project, settings.commercetools, settings.orders)
+    client = settings.commercetools if not own.is_unread("CTP_CLIENT_SECRET") else None
+    project = CommercetoolsProject(client) if client else None
+    if project is not None and client is not None:
+        yield from _of_commercetools(project, client, settings.orders)
+    operators = project
+    if given.client is not None:
+        managing = command_settings(_without_unread(given.of_command()).but(PUSH_AUTH="", MAPPING_FILE=""))
+        operators = CommercetoolsProject(managing.commercetools) if managing.commercetools else None
     if mapping is not None:
-        yield _of_types(project, mapping, settings)
-    yield from _of_segment(settings, send_test_event=send_test_event)
+        yield _of_types(operators, mapping, settings)
+    yield from _of_segment(settings, send_test_event=send_test_event and not own.is_unread("SEGMENT_WRITE_KEY"))
     topic = names.topic
-    if project is not None:
-        found, finding = _found(project, names.key)
+    if operators is not None:
+        found, finding = _found(operators, names.key)
         topic = topic or _usable_topic_of(found)
         yield from finding
         if found is not None:
@@ -164,23 +199,49 @@ def _all(environment: Mapping[str, str], names: Names, *, send_test_event: bool)
     yield from _Google(settings, topic, names.subscription).findings()
 
 
+def _of_secrets(own: Environment, needed: Sequence[str]) -> Findings:
+    """Fetch the service's secrets that the checks use. The others are not looked at."""
+    for name in needed:
+        if own.is_unread(name):
+            try:
+                own[name]
+            except Trouble as trouble:
+                yield Finding(name, Status.UNKNOWN, str(trouble))
+
+
+def _without_unread(given: Environment) -> Environment:
+    """Return it with something in place of each secret that was not fetched."""
+    return given.but(**{name: UNREAD for name in given if given.is_unread(name)})
+
+
 # Settings
 
 
-def _of_the_environment(environment: Mapping[str, str]) -> Findings:
+def _of_the_environment(environment: Environment) -> Findings:
+    judged, is_shell = environment, not environment.origin
+    if is_shell and "PUSH_AUTH" not in environment:
+        judged = environment.but(PUSH_AUTH=PushAuth.NONE)
     try:
-        settings = settings_from(environment)
+        settings = settings_from(judged)
     except ConfigError as error:
         yield Finding("settings", Status.FAILED, str(error), "The service does not start until that is corrected.")
         return
-    yield Finding("settings", Status.OK, "complete")
+    if judged is not environment:
+        yield Finding(
+            "settings", Status.UNKNOWN, "this shell has no PUSH_AUTH, so it has not all of the service's", _NAME_IT
+        )
+        return
+    yield Finding("settings", Status.OK, f"complete{f', of {environment.origin}' if environment.origin else ''}")
     if settings.push_auth is PushAuth.NONE:
         yield Finding(
             "PUSH_AUTH", Status.WARNING, "none: whoever finds the address can push", "Set PUSH_AUTH to iam or oidc."
         )
 
 
-def _of_the_settings(settings: Settings) -> Findings:
+_NAME_IT = "check --service NAME looks at the deployed service's settings."
+
+
+def _of_the_settings(settings: Settings, *, is_deployed: bool) -> Findings:
     if settings.commercetools is None:
         yield Finding(
             "CTP_ settings",
@@ -202,7 +263,9 @@ def _of_the_settings(settings: Settings) -> Findings:
             f"{settings.erasure}, without CTP_ settings: a notification alone erases, also a mistaken or forged one",
             "Set the CTP_ settings: commercetools is then asked first whether the customer is gone.",
         )
-    if settings.dead_letter_topic is None:
+    if settings.dead_letter_topic is None and not is_deployed:
+        yield Finding("DEAD_LETTER_TOPIC", Status.UNKNOWN, "not set in this shell", _NAME_IT)
+    elif settings.dead_letter_topic is None:
         yield Finding(
             "DEAD_LETTER_TOPIC",
             Status.WARNING,
@@ -245,13 +308,13 @@ def _of_addresses_as_user_ids() -> Finding:
 # The mapping file
 
 
-def _of_the_mapping(environment: Mapping[str, str], settings: Settings) -> tuple[ShopMapping | None, Sequence[Finding]]:
+def _of_the_mapping(environment: Environment, settings: Settings) -> tuple[ShopMapping | None, Sequence[Finding]]:
     """Return the mapping file's rules, None if there are none, and a line for the file if there is one."""
     what = "mapping"
     if not environment.get("MAPPING_FILE", "").strip():
         return None, []
     try:
-        file = command_settings({**environment, "PUSH_AUTH": ""}).mapping_file
+        file = command_settings(environment.but(PUSH_AUTH="")).mapping_file
         rules = identify_rules_by(replace(settings, mapping_file=file))
     except ConfigError as error:
         return None, [Finding(what, Status.FAILED, str(error), "The service does not start until that is corrected.")]
@@ -482,9 +545,9 @@ def _of_segment(settings: Settings, *, send_test_event: bool) -> Findings:
     error = client.post([])
     what = f"Segment ({settings.segment.region})"
     if error is not None and not error.refused:
-        yield Finding(
-            what, Status.FAILED, error.message, "Look at SEGMENT_REGION and SEGMENT_HOST, and at the network."
-        )
+        cause = why_unreachable(settings.segment.host)
+        text = f"{error.message} ({cause})" if cause else error.message
+        yield Finding(what, Status.FAILED, text, "Look at SEGMENT_REGION and SEGMENT_HOST, and at the network.")
         return
     yield Finding(what, Status.OK, f"{settings.segment.host} answers")
     if not send_test_event:
@@ -695,7 +758,8 @@ def _of_strangers(endpoint: str, push_auth: PushAuth) -> Finding:
         with session() as http:
             answer = http.get(address, timeout=timeout(_CALL_SECONDS))
     except (requests.RequestException, ValueError) as error:  # ValueError: urllib3's, for an address that is none
-        return Finding(what, Status.UNKNOWN, f"{endpoint} was not reached: {type(error).__name__}", _LOOK_AT_THE_GRANTS)
+        why = cause_of(error) or type(error).__name__
+        return Finding(what, Status.UNKNOWN, f"{endpoint} was not reached: {why}", _LOOK_AT_THE_GRANTS)
     if answer.status_code == HTTPStatus.OK and answer.content.strip() == b'{"status": "ok"}':
         text = f"{address} answers without a token"
         if push_auth is PushAuth.OIDC:

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from service.commercetools.notification import Notification, read_notification
 from service.config import ConfigError, value_of
-from service.operations import Exit, Output, Trouble, plain, pubsub_clients
+from service.operations import Exit, Output, Trouble, environment_of, plain, pubsub_clients
 from service.pubsub.dead_letter import is_given_up, is_publishable, is_set_aside, original_attributes
 from service.serving.decoding import Malformed
 from service.serving.publisher import publish_rpc_of
@@ -318,8 +318,12 @@ def _explained(name: str) -> Iterator[None]:
         kind, seconds = type(error).__name__, time.monotonic() - began
         if kind == "ServiceUnavailable" and seconds >= _ANSWER_SECONDS:  # gRPC tries to connect for 20 s
             kind = "DeadlineExceeded"
-        raise Trouble(f"{name}: {_TODO.get(kind, kind).format(seconds=seconds)}.") from None
+        said = f": {plain(str(error.message))[:300].rstrip('.')}" if kind in _SAID or kind not in _TODO else ""
+        raise Trouble(f"{name}: {_TODO.get(kind, kind).format(seconds=seconds)}{said}.") from None
 
+
+_SAID = {"InvalidArgument", "FailedPrecondition"}
+"""Errors of which Pub/Sub's own sentence says more than their kind: it names a resource, and quotes no message."""
 
 _TODO = {
     "NotFound": "there is no such thing in Pub/Sub",
@@ -349,6 +353,39 @@ def _parts(items: Sequence[str], size: int) -> Iterator[list[str]]:
 
 
 # The commands
+
+
+def subscription_by(environment: Mapping[str, str], option: str | None, missing: Sequence[str] = ()) -> str:
+    """Return the dead-letter subscription: of the option, of the settings, or the one of a service's dead-letter topic.
+
+    Raises ConfigError, which also names what else is missing, and Trouble if Pub/Sub cannot tell.
+    """
+    given = environment_of(environment)
+    named = option or given.get("DEAD_LETTER_SUBSCRIPTION", "").strip()
+    topic = given.get("DEAD_LETTER_TOPIC", "").strip() if given.origin else ""
+    if not (named or topic):
+        missing = ["DEAD_LETTER_SUBSCRIPTION (or --subscription)", *missing]
+    if missing:
+        raise ConfigError(f"{' and '.join(missing)} must be set.")
+    if named:
+        return named
+    with _explained(topic):
+        publisher, subscriber = pubsub_clients()
+        try:
+            found = list(publisher.list_topic_subscriptions(topic=topic, retry=None, timeout=_CALL_SECONDS))
+        finally:
+            publisher.stop()
+            publisher.transport.close()
+            subscriber.close()
+    if len(found) != 1:
+        raise ConfigError(f"{topic} has {len(found)} subscriptions: name one with --subscription.")
+    return str(found[0])
+
+
+def places_by(environment: Mapping[str, str], subscription: str | None, topic: str | None) -> tuple[str, str]:
+    """Return the dead-letter subscription and the topic to publish to. Raises ConfigError and Trouble, as above."""
+    topic = topic or environment.get("PUBSUB_TOPIC", "").strip()
+    return subscription_by(environment, subscription, () if topic else ["PUBSUB_TOPIC (or --topic)"]), topic
 
 
 def run_list(output: Output, subscription: str, choice: Choice, *, wait: float, show_data: bool) -> Exit:

@@ -4,9 +4,9 @@ It runs the service's own code (service.integration), with functions that record
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from service.commercetools.resource import AnyResource, ResourceType
 from service.config import ClearTraits, Orders, Settings, UserIdField
 from service.integration import integration_by
 from service.kinds import Now, Reads, included, without_an_api_client
-from service.operations import Exit, Output, command_settings, commercetools_of, plain
+from service.operations import CLIENT, Exit, Output, Trouble, command_settings, environment_of, plain, why_unreachable
 from service.operations.explain_orders import Sold, document_of, sold, tables_of
 from service.operations.given import Given, as_notification, given_in
 from service.operations.origins import Origin, consents, origins
@@ -77,19 +77,27 @@ class Explanation:
         return Exit.DONE if self.ending in {Ending.DELIVERED, Ending.IGNORED} else Exit.ATTENTION
 
 
-def run(body: bytes, output: Output, *, read: bool, given: str = "") -> Exit:
+def run(body: bytes, output: Output, environment: Mapping[str, str], *, read: bool, given: str = "") -> Exit:
     """Explain `body`; with `read`, read the customer, order or payment from commercetools as the service does.
 
     `given` says what it is, where more is known than the body shows.
     Raises ConfigError if the settings contradict themselves, or lack what `read` needs.
     """
-    write_key_is_set = bool(os.environ.get("SEGMENT_WRITE_KEY", "").strip())
-    settings = command_settings(SEGMENT_WRITE_KEY=_NO_KEY)
-    if read:
-        commercetools_of(settings)
+    found = environment_of(environment)
+    if read and found.is_unread("SEGMENT_WRITE_KEY"):
+        with suppress(Trouble):  # without it, a note says that the messageId is another
+            found["SEGMENT_WRITE_KEY"]
+    write_key_is_set = "SEGMENT_WRITE_KEY" in found and not found.is_unread("SEGMENT_WRITE_KEY")
+    unread = ["SEGMENT_PUBLIC_API_TOKEN", *([] if read else ["CTP_CLIENT_SECRET"])]
+    settings = command_settings(found, needs=CLIENT if read else (), unread=unread, SEGMENT_WRITE_KEY=_NO_KEY)
     explanation = explained(body, settings, read=read, write_key_is_set=write_key_is_set)
     if given:
         explanation.what[0] = ("given", given)
+    if "SEGMENT_USER_ID" not in found:
+        explanation.notes.append(f"SEGMENT_USER_ID is not set: {settings.segment_user_id} is the service's default.")
+    if read and settings.commercetools is not None and "was not reached" in explanation.reason:
+        of_client = (settings.commercetools.auth_url, settings.commercetools.api_url)
+        explanation.notes.extend(cause for cause in map(why_unreachable, of_client) if cause)
     if output.as_json:
         output.document(_document(explanation))
     else:

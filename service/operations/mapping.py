@@ -12,7 +12,7 @@ from rich.text import Text
 
 from service.commercetools.customer import read_customer
 from service.config import ConfigError, Settings
-from service.operations import Exit, Trouble, command_settings, plain
+from service.operations import Exit, Trouble, command_settings, environment_of, plain
 from service.segment.client import create_segment_client
 from service.segment.types import NotDelivered
 from service.serving.decoding import Malformed, is_deep, json_object
@@ -74,8 +74,11 @@ def rules_by(environment: Mapping[str, str], path: Path | None = None, name: str
 
     `name` is what messages call the file. SEGMENT_WRITE_KEY need not be set.
     """
-    kept = environment if path is None else {**environment, "MAPPING_FILE": ""}
-    settings = command_settings(kept, SEGMENT_WRITE_KEY=_UNSET, SEGMENT_PUBLIC_API_TOKEN=_UNSET)
+    given = environment_of(environment)
+    kept = given if path is None else given.but(MAPPING_FILE="")
+    settings = command_settings(
+        kept, unread=["CTP_CLIENT_SECRET"], SEGMENT_WRITE_KEY=_UNSET, SEGMENT_PUBLIC_API_TOKEN=_UNSET
+    )
     if path is not None:
         try:
             file = read_toml(path)

@@ -1,6 +1,5 @@
 """mapping diff: what changes from one mapping file to another, in the rules or in what Segment gets of customers."""
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -29,12 +28,14 @@ from service.operations.mapping_show import Row, rows_of
 from service.serving.decoding import Malformed, json_object
 
 
-def run(output: Output, old: Path, new: Path, given: Sequence[str], standard_input: BinaryIO) -> Exit:
+def run(  # noqa: PLR0917  # what the command line has
+    output: Output, environment: Mapping[str, str], old: Path, new: Path, given: Sequence[str], standard_input: BinaryIO
+) -> Exit:
     """Show what changes between two files: in the rules, or for the customers in files, in what Segment gets.
 
     Raises ConfigError with the mistakes of both, and Trouble for a file without customers.
     """
-    before, after = _both(old, new)
+    before, after = _both(environment, old, new)
     if not given:
         return _diff_rules(output, before, after)
     try:
@@ -44,11 +45,11 @@ def run(output: Output, old: Path, new: Path, given: Sequence[str], standard_inp
         raise Trouble(f"{unreadable}.", Exit.UNUSABLE) from None
 
 
-def _both(old: Path, new: Path) -> tuple[Rules, Rules]:
+def _both(environment: Mapping[str, str], old: Path, new: Path) -> tuple[Rules, Rules]:
     read, mistakes = [], []
     for path in (old, new):
         try:
-            read.append(rules_by(os.environ, path, str(path) if old.name == new.name else None))
+            read.append(rules_by(environment, path, str(path) if old.name == new.name else None))
         except ConfigError as error:  # the mistakes of both files are told
             mistakes.append(str(error))
     if mistakes:

@@ -1,7 +1,6 @@
 """mapping show and mapping schema: every rule, which fields leave the shop by it, and two files of the package."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -20,9 +19,11 @@ from service.transformation.paths import Path as Field
 from service.transformation.rule import Rule
 
 
-def run(output: Output, path: Path | None, *, data: bool) -> Exit:
+def run(output: Output, environment: Mapping[str, str], path: Path | None, *, data: bool) -> Exit:
     """Show the rules, or with `data` which fields leave the shop. Raises ConfigError."""
-    rules = rules_by(os.environ, path)
+    if data:
+        environment.get("SEGMENT_WRITE_KEY")  # its fingerprint is shown, so it is fetched
+    rules = rules_by(environment, path)
     shown = _data(rules) if data else _rules(rules)
     if output.as_json:
         output.document({**rules.document, **shown.document})

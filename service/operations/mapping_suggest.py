@@ -11,7 +11,18 @@ from rich.text import Text
 from service.commercetools.client import CommercetoolsProject, RequestRefused
 from service.commercetools.resource import CannotRead
 from service.config import ConfigError
-from service.operations import Exit, Output, Trouble, can_show, cannot_read, command_settings, commercetools_of
+from service.operations import (
+    CLIENT,
+    UNREAD,
+    Exit,
+    Output,
+    Trouble,
+    can_show,
+    cannot_read,
+    command_settings,
+    commercetools_of,
+    environment_of,
+)
 from service.operations.types import (
     ENUMS,
     OBJECTS,
@@ -53,7 +64,12 @@ def run(output: Output, environment: Mapping[str, str], path: Path | None, *, fo
     if path is not None and path.exists() and (path.is_dir() or not force):
         raise ConfigError(f"{path.name} is there already: choose another --output, or add --force to replace it.")
     # A file that is to be replaced may be one that does not load.
-    settings = command_settings({**environment, "MAPPING_FILE": ""}, SEGMENT_WRITE_KEY="not-needed-here")
+    settings = command_settings(
+        environment_of(environment).but(MAPPING_FILE=""),
+        needs=CLIENT,
+        unread=["SEGMENT_PUBLIC_API_TOKEN"],
+        SEGMENT_WRITE_KEY=UNREAD,
+    )
     client = commercetools_of(settings)
     project = CommercetoolsProject(client)
     fields = _read(project, client.project_key)

@@ -45,12 +45,12 @@ _STYLES = {"ok": "green", "written": "green"}
 _EXPECTATION = ".identify.json"
 
 
-def run(output: Output, folder: Path, *, update: bool) -> Exit:
+def run(output: Output, environment: Mapping[str, str], folder: Path, *, update: bool) -> Exit:
     """Compare each customer in a folder with the expectation beside it, or with `update` write that.
 
     Raises ConfigError, and Trouble if there is nothing to test.
     """
-    rules = rules_by(os.environ)
+    rules = rules_by(environment)
     cases = list(_cases(folder, rules, update=update))
     counts = Counter(case.status for case in cases)
     if output.as_json:

@@ -4,7 +4,7 @@ https://docs.commercetools.com/api/projects/subscriptions
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -19,7 +19,18 @@ from service.commercetools.order import ORDER
 from service.commercetools.payment import PAYMENT
 from service.commercetools.resource import CannotRead
 from service.config import ConfigError, Erasure, Orders, Settings, UserIdField, value_of
-from service.operations import Exit, Output, Trouble, cannot_read, command_settings, commercetools_of, plain
+from service.operations import (
+    CLIENT,
+    DECIDING,
+    UNREAD,
+    Exit,
+    Output,
+    Trouble,
+    cannot_read,
+    command_settings,
+    commercetools_of,
+    plain,
+)
 from service.transformation.facts import ORDER_MESSAGES, PAYMENT_MESSAGES
 
 DEFAULT_KEY = "commercetools-segment"
@@ -174,9 +185,67 @@ def found_subscription(project: CommercetoolsProject, key: str) -> Document | No
     return document
 
 
-def run(output: Output, *, topic: str, key: str, format_: Format | None, dry_run: bool) -> Exit:
-    """Create or update the Subscription; with `dry_run` only show the changes. Raises ConfigError and Trouble."""
-    settings = command_settings(SEGMENT_WRITE_KEY="not-needed-here")
+def losses(found: Document, wanted: Document) -> list[str]:
+    """Return in words what no longer comes, or comes elsewhere, once the Subscription found is the wanted one."""
+    lost = []
+    here, there = _destination(found.get("destination")), _destination(wanted["destination"])
+    if here != there:
+        lost.append(f"It would publish to {there}, and nothing more to {here}.")
+    for of, types in _lost(found.get("messages"), wanted["messages"]):
+        erases = of != CUSTOMER.type_id or not types or "CustomerDeleted" in types
+        without = _WITHOUT.get(of, "") if erases and of not in _kept(wanted["messages"]) else ""
+        lost.append(f"{of}: {', '.join(types) or 'all other Messages'} would not come any more{without}.")
+    lost += [f"Changes of {of} would not come any more." for of, _ in _lost(found.get("changes"), wanted["changes"])]
+    return lost
+
+
+def _lost(found: object, wanted: Sequence[Document]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield each type of resource with the types of Messages that are lost; none means all, or all others."""
+    kept = _kept(wanted)
+    for each in _objects(found):
+        of, types = str(each.get("resourceTypeId")), [str(one) for one in each.get("types") or ()]
+        if of not in kept:
+            yield of, types
+        elif kept[of]:
+            gone = [one for one in types if one not in kept[of]]
+            if gone or not types:
+                yield of, gone
+
+
+def _kept(wanted: Sequence[Document]) -> dict[str, Sequence[str]]:
+    return {str(each["resourceTypeId"]): each.get("types", ()) for each in wanted}
+
+
+_WITHOUT: Mapping[str, str] = {
+    CUSTOMER.type_id: ": deleted customers would not be erased in Segment any more",
+    ORDER.type_id: ": Segment would not get orders any more",
+    PAYMENT.type_id: ": Segment would not get refunds any more",
+}
+
+
+def run(
+    output: Output,
+    environment: Mapping[str, str],
+    *,
+    topic: str | None,
+    key: str | None,
+    format_: Format | None,
+    agreed: Callable[[], bool] | None,
+    dry_run: bool,
+) -> Exit:
+    """Create or update the Subscription; with `dry_run` only show the changes. Raises ConfigError and Trouble.
+
+    `agreed` is asked before it loses Messages or changes its destination; None is nobody there to ask. If it is not
+    agreed, nothing is changed and the exit code is ATTENTION.
+    """
+    settings = command_settings(
+        environment,
+        needs=[*DECIDING, *CLIENT, *(() if topic else ("PUBSUB_TOPIC",))],
+        unread=["SEGMENT_PUBLIC_API_TOKEN"],
+        SEGMENT_WRITE_KEY=UNREAD,
+    )
+    topic = topic or environment["PUBSUB_TOPIC"]
+    key = key or environment.get("CTP_SUBSCRIPTION_KEY", "").strip() or DEFAULT_KEY
     wanted = wanted_subscription(settings, topic, key, format_)
     project = CommercetoolsProject(commercetools_of(settings))
     try:
@@ -188,12 +257,28 @@ def run(output: Output, *, topic: str, key: str, format_: Format | None, dry_run
                 "Delete it there first, or choose another --key (and delete the old one when the new one delivers).",
                 Exit.UNUSABLE,
             )
+        lost = [] if found is None else losses(found, wanted)
+        if lost and not dry_run and not _is_agreed(output, key, lost, agreed):
+            output.remark("Nothing was changed.")
+            return Exit.ATTENTION
         if changes and not dry_run:
             _apply(project, found, wanted, changes, topic)
     except CannotRead as problem:
         raise cannot_read(problem) from None
-    _report(output, key, found, changes, dry_run=dry_run)
+    _report(output, key, found, changes, lost, dry_run=dry_run)
     return Exit.ATTENTION if dry_run and changes else Exit.DONE
+
+
+def _is_agreed(output: Output, key: str, lost: Sequence[str], agreed: Callable[[], bool] | None) -> bool:
+    text = f"The Subscription {key} would lose something:\n" + "\n".join(f"  {each}" for each in lost)
+    if agreed is None:
+        raise Trouble(
+            f"{text}\nNothing was changed, since there is no terminal to ask at: add --yes if that is meant, or look "
+            "at SEGMENT_USER_ID, ERASURE, ORDERS and the topic.",
+            Exit.UNUSABLE,
+        )
+    output.remark(text, "yellow")
+    return agreed()
 
 
 def _drafted(wanted: Document) -> list[Difference]:
@@ -254,11 +339,25 @@ def _format(found: Document) -> str:
     return str(format_.get("type")) if isinstance(format_, dict) else Format.PLATFORM
 
 
-def _report(output: Output, key: str, found: Document | None, changes: Sequence[Difference], *, dry_run: bool) -> None:
+def _report(
+    output: Output,
+    key: str,
+    found: Document | None,
+    changes: Sequence[Difference],
+    lost: Sequence[str],
+    *,
+    dry_run: bool,
+) -> None:
     if output.as_json:
         rows = [{"what": change.what, "now": change.now, "wanted": change.wanted} for change in changes]
         output.document(
-            {"key": key, "existed": found is not None, "changes": rows, "applied": bool(changes) and not dry_run}
+            {
+                "key": key,
+                "existed": found is not None,
+                "changes": rows,
+                "lost": list(lost),
+                "applied": bool(changes) and not dry_run,
+            }
         )
         return
     would = "would be " if dry_run else "was "
@@ -272,6 +371,8 @@ def _report(output: Output, key: str, found: Document | None, changes: Sequence[
     for change in changes:
         table.add_row(*(Text(plain(text)) for text in (change.what, change.now, change.wanted)))
     output.results.print(table)
+    for each in lost if dry_run else ():
+        output.remark(each, "yellow")
     if dry_run:
         return
     output.remark("It takes up to a minute until notifications come.")
@@ -279,13 +380,18 @@ def _report(output: Output, key: str, found: Document | None, changes: Sequence[
         output.remark("What changed in the shop before that is missing in Segment: commercetools-segment backfill.")
 
 
-def run_unsubscribe(output: Output, *, key: str, dry_run: bool, agreed: Callable[[], bool]) -> Exit:
+def run_unsubscribe(
+    output: Output, environment: Mapping[str, str], *, key: str | None, dry_run: bool, agreed: Callable[[], bool]
+) -> Exit:
     """Delete the Subscription with this key; `agreed` is called before. Raises ConfigError and Trouble.
 
     https://docs.commercetools.com/api/projects/subscriptions#delete-subscription-by-key
     """
+    key = key or environment.get("CTP_SUBSCRIPTION_KEY", "").strip() or DEFAULT_KEY
     look_at_key(key)
-    project = CommercetoolsProject(commercetools_of(command_settings(SEGMENT_WRITE_KEY="not-needed-here")))
+    unread = ["SEGMENT_PUBLIC_API_TOKEN"]
+    settings = command_settings(environment, needs=CLIENT, unread=unread, SEGMENT_WRITE_KEY=UNREAD)
+    project = CommercetoolsProject(commercetools_of(settings))
     try:
         found = found_subscription(project, key)
         topic = _destination(found.get("destination")) if found else ""

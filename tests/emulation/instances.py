@@ -195,7 +195,7 @@ def _backfill(world: LocalWorld, day: Day, folder: Path) -> None:
             "4",
         ],
         cwd=day.service,
-        env={**world.services[0].environment, "PUSH_AUTH": "none"},
+        env={**world.services[0].environment, "PUSH_AUTH": "none", "SEGMENT_REGION": "us"},
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

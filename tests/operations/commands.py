@@ -199,7 +199,7 @@ def settings_for(
     segment: SegmentStandIn | None = None, commercetools: CommercetoolsStandIn | None = None, **more: str
 ) -> dict[str, str]:
     """Return the settings of a command that is to talk to these stand-ins."""
-    settings = {"SEGMENT_WRITE_KEY": "example-write-key", "SEGMENT_USER_ID": "id"}
+    settings = {"SEGMENT_WRITE_KEY": "example-write-key", "SEGMENT_USER_ID": "id", "SEGMENT_REGION": "us"}
     if segment is not None:
         settings |= {"SEGMENT_WRITE_KEY": segment.write_key, "SEGMENT_HOST": segment.url}
     if commercetools is not None:

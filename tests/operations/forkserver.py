@@ -27,11 +27,13 @@ def preload() -> None:
     # ruff: noqa: PLC0415  # here, so that a test that uses the client imports none of it
     import google.auth.transport.requests
     import google.cloud.pubsub_v1
+    import google.oauth2.service_account
 
     import service.operations.backfill
     import service.operations.check
     import service.operations.cloud_logging
     import service.operations.dead_letters
+    import service.operations.deployed
     import service.operations.explain
     import service.operations.history
     import service.operations.subscription

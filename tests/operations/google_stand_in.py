@@ -1,12 +1,14 @@
-"""Google's side for `check` and `history`: topics, subscriptions, grants, and Cloud Logging.
+"""Google's side of the commands: topics, subscriptions and grants; Cloud Run, Secret Manager and Cloud Logging.
 
 Answers are set by the test, and can be refused.
 """
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +20,92 @@ from google.iam.v1 import iam_policy_pb2, policy_pb2
 from google.pubsub_v1 import types
 
 from playground.stand_in import Answer, Call, StandIn, json_answer
+
+SERVICE = "projects/example-project/locations/europe-west1/services/commercetools-segment"
+
+
+@cache
+def _private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+class GoogleApis(StandIn):
+    """Cloud Run's and Secret Manager's REST APIs, and the token endpoint of an account, on one address.
+
+    `environment` has the values of the serving revision, `references` the secrets that it names, as secret and version.
+    `secrets` are values by full name; a path in `forbidden` is answered with 403.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.environment: dict[str, str] = {}
+        self.references: dict[str, tuple[str, str]] = {}
+        self.secrets: dict[str, str] = {}
+        self.forbidden: set[str] = set()
+        self.revision = "commercetools-segment-00007-abc"
+        self.traffic: list[dict[str, Any]] = [
+            {"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": self.revision, "percent": 100}
+        ]
+
+    def keep(self, name: str, secret: str, value: str, version: str = "1") -> None:
+        """Let the service have a setting from Secret Manager."""
+        self.references[name] = (secret, version)
+        self.secrets[f"projects/example-project/secrets/{secret}/versions/{version}"] = value
+
+    def shell(self, folder: Path) -> dict[str, str]:
+        """Return the variables of a shell that reaches it, with credentials in the folder."""
+        account = {
+            "type": "service_account",
+            "project_id": "example-project",
+            "private_key_id": "1",
+            "private_key": _private_key(),
+            "client_email": "operator@example-project.iam.gserviceaccount.com",
+            "client_id": "1",
+            "token_uri": f"{self.url}/token",
+        }
+        path = folder / "credentials.json"
+        path.write_text(json.dumps(account))
+        return {
+            "GOOGLE_APPLICATION_CREDENTIALS": str(path),
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": f"{self.url}/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"{self.url}/",
+            "CLOUDSDK_RUN_REGION": "europe-west1",
+        }
+
+    def respond(self, call: Call) -> Answer:
+        if call.path == "/token":
+            return json_answer(200, {"access_token": "example-token", "expires_in": 3600, "token_type": "Bearer"})
+        if call.headers.get("Authorization") != "Bearer example-token":
+            return json_answer(401, {"error": {"code": 401, "message": "no token", "status": "UNAUTHENTICATED"}})
+        if call.path in self.forbidden:
+            error = {"code": 403, "message": "Permission denied on the resource.", "status": "PERMISSION_DENIED"}
+            return json_answer(403, {"error": error})
+        found = self._found(call.path)
+        return json_answer(404, {"error": {"code": 404, "message": "Not found."}}) if found is None else found
+
+    def _found(self, path: str) -> Answer | None:
+        if path == f"/v2/{SERVICE}":
+            # The template is what was deployed last, which need not be what serves.
+            template = {"containers": [{"env": [{"name": "SEGMENT_USER_ID", "value": "key"}]}]}
+            latest = f"{SERVICE}/revisions/commercetools-segment-00008-bad"
+            return json_answer(
+                200, {"latestReadyRevision": latest, "trafficStatuses": self.traffic, "template": template}
+            )
+        if path == f"/v2/{SERVICE}/revisions/{self.revision}":
+            values = [{"name": name, "value": value} for name, value in self.environment.items()]
+            kept = [
+                {"name": name, "valueSource": {"secretKeyRef": {"secret": secret, "version": version}}}
+                for name, (secret, version) in self.references.items()
+            ]
+            sidecar = {"name": "sidecar", "env": [{"name": "SEGMENT_USER_ID", "value": "key"}]}
+            ours = {"ports": [{"containerPort": 8080}], "env": [*values, *kept]}
+            return json_answer(200, {"name": f"{SERVICE}/revisions/{self.revision}", "containers": [sidecar, ours]})
+        if path.startswith("/v1/") and path.endswith(":access"):
+            value = self.secrets.get(path.removeprefix("/v1/").removesuffix(":access"))
+            data = None if value is None else base64.b64encode(value.encode()).decode()
+            return None if data is None else json_answer(200, {"payload": {"data": data}})
+        return None
 
 
 class GoogleStandIn:

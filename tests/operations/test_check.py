@@ -199,7 +199,7 @@ def test_settings_that_will_not_do_are_named_and_the_rest_is_still_looked_at(wor
     ("settings", "what", "status"),
     [
         pytest.param({"PUSH_AUTH": "none"}, "PUSH_AUTH", "warning", id="nobody checks pushes"),
-        pytest.param({"DEAD_LETTER_TOPIC": ""}, "DEAD_LETTER_TOPIC", "warning", id="no dead letters"),
+        pytest.param({"DEAD_LETTER_TOPIC": ""}, "DEAD_LETTER_TOPIC", "cannot tell", id="no dead letters here"),
         pytest.param(
             {"ERASURE": "requested", "SEGMENT_USER_ID": "email", "SEGMENT_PUBLIC_API_TOKEN": "x"},
             "ERASURE",

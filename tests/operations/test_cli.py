@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+import typer
 
 from service import __version__
-from service.cli import main
+from service.cli import app, main
 from service.config import ConfigError
 from service.operations import Exit
 from tests.builders import a_customer
@@ -151,3 +152,19 @@ def test_a_shell_completes_its_commands_and_options() -> None:
     )
 
     assert (ended.returncode, ended.stdout.split()) == (Exit.DONE, ["replay"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("explain", "check", "subscribe", "backfill"),
+        *("dead-letters list", "dead-letters show", "dead-letters replay", "dead-letters drop"),
+        *("mapping show", "mapping suggest", "mapping test", "mapping diff"),
+    ],
+)
+def test_every_command_that_reads_settings_can_take_those_of_a_service_or_a_file(name: str) -> None:
+    found = typer.main.get_command(app)
+    for part in name.split():
+        found = found.commands[part]  # type: ignore[attr-defined]  # typer's own click comes without it
+
+    assert {"service", "region", "project", "env_file"} <= {each.name for each in found.params}

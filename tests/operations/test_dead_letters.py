@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -570,3 +571,28 @@ def test_a_subscription_that_is_not_there_is_a_sentence(
     assert ended.code == code
     assert words in ended.said
     assert "Traceback" not in ended.said
+
+
+def test_pubsubs_own_sentence_is_shown_where_it_refuses_a_name() -> None:
+    with our_emulator() as pubsub:
+        ended = run(
+            *("dead-letters", "list", "--subscription", "projects/demo/subscriptions/-"),
+            settings={"PUBSUB_EMULATOR_HOST": pubsub.host},
+        )
+
+    assert ended.code == Exit.STOPPED
+    assert "Pub/Sub does not take it: Invalid" in ended.said
+
+
+def test_a_services_dead_letters_are_found_by_its_topic(pubsub: Service, tmp_path: Path) -> None:
+    letters = Letters(pubsub)
+    letters.put(b"no JSON", **SET_ASIDE)
+    file = tmp_path / ".env.operator"
+    file.write_text(f"SEGMENT_USER_ID=id\nDEAD_LETTER_TOPIC={letters.dead}\n")
+
+    ended = run(
+        *("dead-letters", "list", "--json", "--env-file", str(file)), settings={"PUBSUB_EMULATOR_HOST": pubsub.host}
+    )
+
+    assert ended.code == Exit.DONE, ended.err
+    assert [letter["reason"] for letter in ended.document] == [SET_ASIDE["reason"]]

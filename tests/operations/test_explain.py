@@ -323,3 +323,10 @@ def test_the_page_shows_what_it_really_says(tmp_path: Path) -> None:
 
     said = "\n".join(line.rstrip() for line in ended.out.splitlines())
     assert said.partition("What Segment gets")[0] == shown.partition("What Segment gets")[0]
+
+
+def test_a_user_id_that_nobody_chose_is_said_to_be_the_services_default() -> None:
+    body = json.dumps(a_customer())
+
+    assert "SEGMENT_USER_ID is not set: email is the service's default." in run("explain", given=body).said
+    assert "service's default" not in run("explain", given=body, settings={"SEGMENT_USER_ID": "id"}).said

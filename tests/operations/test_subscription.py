@@ -69,7 +69,7 @@ def test_a_second_time_there_is_nothing_to_do(commercetools: CommercetoolsStandI
     ended = subscribe(commercetools, "--json")
 
     assert ended.code == Exit.DONE
-    assert ended.document == {"key": KEY, "existed": True, "changes": [], "applied": False}
+    assert ended.document == {"key": KEY, "existed": True, "changes": [], "lost": [], "applied": False}
     assert only(commercetools)["version"] == 1
 
 
@@ -120,7 +120,7 @@ def test_messages_of_orders_are_added_and_taken_away_and_a_dry_run_shows_them(
     subscribe(commercetools, ORDERS="on")
     assert only(commercetools)["messages"] == OF_ORDERS
 
-    subscribe(commercetools, ORDERS="off")
+    subscribe(commercetools, "--yes", ORDERS="off")
     assert only(commercetools)["messages"] == []
 
 
@@ -157,7 +157,7 @@ def test_dry_run_shows_the_difference_and_makes_none(commercetools: Commercetool
     assert ended.document["changes"] == [{"what": "changes", "now": "order", "wanted": "customer"}]
     assert ended.document["applied"] is False
     assert only(commercetools)["changes"] == [{"resourceTypeId": "order"}]
-    assert subscribe(commercetools).code == Exit.DONE
+    assert subscribe(commercetools, "--yes").code == Exit.DONE
     assert only(commercetools)["changes"] == [{"resourceTypeId": "customer"}]
 
 
@@ -207,7 +207,7 @@ def test_somebody_elses_change_in_between_is_not_overwritten(commercetools: Comm
     made["changes"] = [{"resourceTypeId": "order"}]
     commercetools.fail_next(answer(409), on=f"/demo-shop/subscriptions/{made['id']}")
 
-    ended = subscribe(commercetools)
+    ended = subscribe(commercetools, "--yes")
 
     assert ended.code == Exit.STOPPED
     assert "Somebody else changed the Subscription" in ended.said
@@ -372,3 +372,79 @@ def test_unsubscribe_needs_the_scope_and_a_key(commercetools: CommercetoolsStand
     assert "manage_subscriptions" in refused.said
     assert unusable.code == Exit.UNUSABLE
     assert only(commercetools)["key"] == KEY
+
+
+# Before something is lost
+
+ERASING = {"SEGMENT_USER_ID": "email", "ERASURE": "every", "SEGMENT_PUBLIC_API_TOKEN": "canary-token"}
+
+
+def test_without_a_terminal_it_loses_no_message_unless_that_is_said(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools, ORDERS="on", **ERASING)
+    before = only(commercetools)["messages"]
+
+    ended = subscribe(commercetools, SEGMENT_USER_ID="email")
+
+    assert ended.code == Exit.UNUSABLE
+    assert "CustomerDeleted would not come any more: deleted customers would not be erased in Segment" in ended.said
+    assert "Segment would not get orders any more" in ended.said
+    assert "Segment would not get refunds any more" in ended.said
+    assert "add --yes if that is meant" in ended.said
+    assert only(commercetools)["messages"] == before
+    assert subscribe(commercetools, "--yes", SEGMENT_USER_ID="email").code == Exit.DONE
+    assert only(commercetools)["messages"] == []
+
+
+def test_it_asks_before_the_destination_changes(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+    elsewhere = ["--topic", "projects/example-project/topics/others"]
+
+    ended = subscribe(commercetools, *elsewhere)
+
+    assert ended.code == Exit.UNUSABLE
+    assert f"It would publish to {elsewhere[1]}, and nothing more to {TOPIC}." in ended.said
+    assert only(commercetools)["destination"]["topic"] == "customers"
+
+
+@pytest.mark.parametrize(("typed", "code"), [(b"y\n", Exit.DONE), (b"n\n", Exit.ATTENTION)], ids=["yes", "no"])
+def test_at_a_terminal_it_asks_first_and_does_as_it_is_told(
+    commercetools: CommercetoolsStandIn, typed: bytes, code: Exit
+) -> None:
+    subscribe(commercetools, ORDERS="on")
+    ours, its = pty.openpty()
+    try:
+        os.write(ours, typed)
+        settings = settings_for(None, commercetools, ORDERS="off")
+        ended = run("subscribe", "--topic", TOPIC, settings=settings, terminal=its)
+    finally:
+        os.close(ours)
+        os.close(its)
+
+    assert ended.code == code
+    assert "Change it?" in ended.said
+    assert (only(commercetools)["messages"] == []) is (code is Exit.DONE)
+
+
+def test_a_dry_run_shows_in_words_what_would_be_lost_and_asks_nothing(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools, **ERASING)
+
+    ended = subscribe(commercetools, "--dry-run", "--json")
+
+    assert ended.code == Exit.ATTENTION
+    [lost] = ended.document["lost"]
+    assert lost.startswith("customer: CustomerDeleted would not come any more: deleted customers would not be erased")
+
+
+def test_messages_without_types_are_all_and_some_of_them_are_fewer(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+    only(commercetools)["messages"] = [{"resourceTypeId": "order"}]
+
+    ended = subscribe(commercetools, "--dry-run", "--json", ORDERS="on")
+
+    assert ended.document["lost"] == ["order: all other Messages would not come any more."]
+
+
+def test_what_is_added_is_no_loss(commercetools: CommercetoolsStandIn) -> None:
+    subscribe(commercetools)
+
+    assert subscribe(commercetools, ORDERS="on", **ERASING).code == Exit.DONE
