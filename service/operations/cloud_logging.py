@@ -89,7 +89,12 @@ def _why(status: int, document: Mapping[str, Any]) -> str:
     details = error.get("details", ()) if isinstance(error, dict) else ()
     reasons = {detail.get("reason") for detail in details if isinstance(detail, dict)}
     if "SERVICE_DISABLED" in reasons:
-        return "its Cloud Logging API is off; run: gcloud services enable logging.googleapis.com"
+        return (
+            "its Cloud Logging API is off (gcloud services enable logging.googleapis.com), or the credentials have no "
+            "quota project (gcloud auth application-default set-quota-project PROJECT)"
+        )
+    if "USER_PROJECT_DENIED" in reasons:
+        return "not allowed; it takes roles/serviceusage.serviceUsageConsumer on the quota project of the credentials"
     return _TODO.get(status, f"Cloud Logging answered {status}")
 
 

@@ -343,6 +343,10 @@ def test_one_that_is_gone_is_an_answer(world: World) -> None:
             stand_in.answer(403, body=json.dumps({"error": {"details": [{"reason": "SERVICE_DISABLED"}]}}).encode()),
             "gcloud services enable logging.googleapis.com",
         ),
+        (
+            stand_in.answer(403, body=json.dumps({"error": {"details": [{"reason": "USER_PROJECT_DENIED"}]}}).encode()),
+            "roles/serviceusage.serviceUsageConsumer",
+        ),
     ],
 )
 def test_a_log_that_cannot_be_read_is_named_and_the_rest_is_shown(
