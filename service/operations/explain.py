@@ -90,6 +90,7 @@ def run(body: bytes, output: Output, environment: Mapping[str, str], *, read: bo
     unread = ["SEGMENT_PUBLIC_API_TOKEN", *([] if read else ["CTP_CLIENT_SECRET"])]
     settings = command_settings(given, needs=CLIENT if read else (), unread=unread, SEGMENT_WRITE_KEY=_NO_KEY)
     explanation = explained(body, settings, read=read, write_key_is_set=write_key_is_set)
+    explanation.notes.extend(_why_no_json(body))
     if "SEGMENT_USER_ID" not in given:
         explanation.notes.append(f"SEGMENT_USER_ID is not set: {settings.segment_user_id} is the service's default.")
     if read and settings.commercetools is not None and "was not reached" in explanation.reason:
@@ -100,6 +101,19 @@ def run(body: bytes, output: Output, environment: Mapping[str, str], *, read: bo
     else:
         _print(explanation, output)
     return explanation.exit_code
+
+
+def _why_no_json(body: bytes) -> list[str]:
+    """Return where a body stops being JSON, without a word of it."""
+    if not body.strip():
+        return ["Nothing was given: name a FILE, or pipe JSON in."]
+    try:
+        json.loads(body)
+    except json.JSONDecodeError as error:
+        return [f"It is no JSON from line {error.lineno}, column {error.colno} on."]
+    except (ValueError, RecursionError):
+        return ["It is no JSON."]
+    return []
 
 
 def _document(explanation: Explanation) -> dict[str, Any]:
