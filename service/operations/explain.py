@@ -93,6 +93,7 @@ def run(body: bytes, output: Output, environment: Mapping[str, str], *, read: bo
     explanation = explained(body, settings, read=read, write_key_is_set=write_key_is_set)
     if given:
         explanation.what[0] = ("given", given)
+    explanation.notes.extend(_why_no_json(body))
     if "SEGMENT_USER_ID" not in found:
         explanation.notes.append(f"SEGMENT_USER_ID is not set: {settings.segment_user_id} is the service's default.")
     if read and settings.commercetools is not None and "was not reached" in explanation.reason:
@@ -103,6 +104,19 @@ def run(body: bytes, output: Output, environment: Mapping[str, str], *, read: bo
     else:
         _print(explanation, output)
     return explanation.exit_code
+
+
+def _why_no_json(body: bytes) -> list[str]:
+    """Return where a body stops being JSON, without a word of it."""
+    if not body.strip():
+        return ["Nothing was given: name a FILE, or pipe JSON in."]
+    try:
+        json.loads(body)
+    except json.JSONDecodeError as error:
+        return [f"It is no JSON from line {error.lineno}, column {error.colno} on."]
+    except (ValueError, RecursionError):
+        return ["It is no JSON."]
+    return []
 
 
 def _document(explanation: Explanation) -> dict[str, Any]:

@@ -330,3 +330,19 @@ def test_a_user_id_that_nobody_chose_is_said_to_be_the_services_default() -> Non
 
     assert "SEGMENT_USER_ID is not set: email is the service's default." in run("explain", given=body).said
     assert "service's default" not in run("explain", given=body, settings={"SEGMENT_USER_ID": "id"}).said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (b"", "Nothing was given: name a FILE, or pipe JSON in."),
+        (b'{"email": "canary",\n "id" }', "It is no JSON from line 2, column 7 on."),
+    ],
+    ids=["nothing", "no JSON"],
+)
+def test_what_is_no_json_is_said_to_be_that_and_where(given: bytes, said: str) -> None:
+    ended = run("explain", given=given, settings={"SEGMENT_USER_ID": "id"})
+
+    assert ended.code == Exit.ATTENTION
+    assert said in ended.said
+    assert "canary" not in ended.said
