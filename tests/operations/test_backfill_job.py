@@ -146,7 +146,7 @@ def test_tasks_that_are_killed_at_will_miss_nobody_and_repeat_at_most_what_was_i
 
 
 def test_a_task_that_is_started_twice_goes_on_once(tmp_path: Path) -> None:
-    with a_job(tmp_path, 1_500, tasks=1) as job:
+    with a_job(tmp_path, 600, tasks=1) as job:
         with job.segment.hold(is_a_batch) as held, job.begun("--lanes", str(LANES)) as first:
             assert held.wait_for(LANES, LONG)
             first.send_signal(signal.SIGSTOP)
