@@ -9,7 +9,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -183,11 +183,14 @@ def _measures(counts: Counts, read_before: int, seconds: float, share_done: floa
 class Progress:
     """The progress and the remarks of a run: a bar on a terminal, elsewhere a line every few seconds."""
 
-    def __init__(self, output: Output, lines: Lines, *, dry_run: bool) -> None:
+    def __init__(
+        self, output: Output, lines: Lines, *, dry_run: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._output = output
         self._lines = lines
         self._sent = "to send" if dry_run else "sent"
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
         self._read_before = 0
         self._lock = threading.Lock()
         self._noted: dict[str, float] = {}
@@ -215,13 +218,14 @@ class Progress:
 
     def update(self, counts: Counts, share_done: float) -> None:
         """Show how far it is; `share_done` is from 0 to 1."""
-        seconds = time.monotonic() - self._began
+        now = self._clock()
+        seconds = now - self._began
         rate = _rate(counts.read - self._read_before, seconds)
         text = f"{counts.read:,} read, {counts.sent:,} {self._sent}, {rate:,.0f}/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=share_done, counts=text)
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + _LINE_SECONDS
+        elif now >= self._next_line:
+            self._next_line = now + _LINE_SECONDS
             measures = _measures(counts, self._read_before, seconds, share_done)
             self._lines.write("INFO", f"Backfilling: {share_done:.0%}, {text}", **measures)
 

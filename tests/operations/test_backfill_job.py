@@ -1,7 +1,10 @@
 """backfill as a job: several tasks, each with its part of the ids, killed at will and started again."""
 
+import contextlib
 import itertools
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -10,21 +13,23 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from playground.commercetools import CommercetoolsStandIn
 from playground.segment import SegmentStandIn
 from playground.shop import Shop
 from playground.stand_in import RESET_AFTER_READ, Call, answer
 from playground.storage import StorageStandIn
-from service.operations import Exit
+from service.operations import Exit, Output
 from service.operations.backfill_files import lanes_for
-from service.operations.backfill_report import LINE_FIELDS
+from service.operations.backfill_report import LINE_FIELDS, Counts, Lines, Progress
 from service.operations.backfill_task import Task
-from tests.operations.commands import Ended, run
+from tests.operations.commands import ROOT, Ended, command, environment_of, run
 from tests.operations.test_backfill import LONG, World, a_world, rest_of
 from tests.operations.test_backfill_orders import START, Sold
 
@@ -362,3 +367,70 @@ def test_the_checkpoint_in_a_bucket_needs_no_job(tmp_path: Path) -> None:
 
         assert (ended.code, ended.document["sent"]) == (Exit.DONE, 50)
         assert job.shared()["finished"] is True
+
+
+# A run by hand: the lines, the bill, one of those that would be sent
+
+
+def a_console(*, terminal: bool) -> tuple[Console, StringIO]:
+    text = StringIO()
+    return Console(file=text, force_terminal=terminal, width=400, color_system=None), text
+
+
+def test_a_dry_run_explains_one_of_those_that_would_be_sent_on_a_terminal_alone(tmp_path: Path) -> None:
+    with a_world(tmp_path, 5) as world:
+        piped = run("backfill", "--dry-run", settings=world.settings(), cwd=tmp_path)
+        screen, end = pty.openpty()
+        with subprocess.Popen(  # noqa: S603  # our own command
+            command("backfill", "--dry-run"),
+            env=environment_of(world.settings()),
+            cwd=tmp_path,
+            stdout=end,
+            stderr=subprocess.PIPE,
+        ) as process:
+            os.close(end)
+            shown = bytearray()
+            with contextlib.suppress(OSError):  # the terminal ends with the process
+                while read := os.read(screen, 65_536):
+                    shown += read
+            _, said = process.communicate(timeout=LONG)
+        os.close(screen)
+
+        assert "Segment bills by tracked users" in piped.err
+        assert "@" not in piped.said
+        assert b"Segment bills by tracked users" in said
+        assert b"One of the customers as it would be sent" in shown
+        assert b"@" in shown
+
+
+def test_a_run_says_what_is_billed_before_it_sends(tmp_path: Path) -> None:
+    with a_world(tmp_path, 5) as world:
+        assert "Segment bills by tracked users" in world.run().err
+
+
+def test_progress_without_a_terminal_is_a_line_of_json_every_ten_seconds() -> None:
+    remarks, text = a_console(terminal=False)
+    output = Output(remarks, remarks)
+    now = iter([100.0, 105.0, 110.0])
+    progress = Progress(output, Lines(output, Task(2, 5)), dry_run=False, clock=lambda: next(now))
+
+    progress.update(Counts(read=10, sent=10), 0.1)
+    progress.update(Counts(read=60, sent=50), 0.25)
+
+    line = json.loads(text.getvalue())
+    assert line == {
+        "severity": "INFO",
+        "message": "Backfilling: 25%, 60 read, 50 sent, 6/s",
+        "task": 3,
+        "tasks": 5,
+        "done": 60,
+        "about": 240,
+        "share": 25.0,
+        "rate": 6.0,
+    }
+
+
+def test_what_a_run_leaves_behind_is_not_committed() -> None:
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+
+    assert {"*.checkpoint.json", "*.rejects.jsonl", "/infra/*.tfvars", "/build/"} <= set(ignored)
