@@ -23,6 +23,7 @@ locals {
     failed         = "Failed messages"
     push_refused   = "Pushes answered 4xx"
     push_failed    = "Pushes answered 5xx or too late"
+    check_failed   = "The check failed"
   }
   dashboard = "[Dashboard](https://console.cloud.google.com/monitoring/dashboards/builder/${basename(google_monitoring_dashboard.dashboard.id)}?project=${var.project})"
   links = {
@@ -37,6 +38,7 @@ locals {
   of_dead_letters = "resource.type=\"pubsub_subscription\" resource.label.subscription_id=\"${google_pubsub_subscription.dead_letters.name}\""
   of_service      = "resource.type=\"cloud_run_revision\" resource.label.service_name=\"${local.name}\""
   messages        = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.messages.name}\" ${local.of_service}"
+  of_check        = "metric.type=\"run.googleapis.com/job/completed_execution_count\" resource.type=\"cloud_run_job\" resource.label.job_name=\"${local.job_names["check"]}\""
   pushes          = "metric.type=\"pubsub.googleapis.com/subscription/push_request_count\" ${local.of_push}"
 }
 
@@ -182,5 +184,49 @@ resource "google_monitoring_alert_policy" "push_failed" {
   documentation {
     subject = "commercetools-segment: pushes fail"
     content = "Pub/Sub measures this, so the alert opens even if the service cannot start or log.\n\n${local.links.push_failed}"
+  }
+}
+
+# The jobs.
+
+resource "google_monitoring_alert_policy" "check_failed" {
+  display_name          = "commercetools-segment: the check failed"
+  combiner              = "OR"
+  severity              = "ERROR"
+  notification_channels = local.tickets
+
+  conditions {
+    display_name = "An execution of the check failed"
+    condition_threshold {
+      filter          = "${local.of_check} metric.label.result=\"failed\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+
+  # 23.5 hours is the longest that Cloud Monitoring takes, so the check runs twice a day, and may fail to start once.
+  # https://cloud.google.com/monitoring/alerts/metric-absence
+  conditions {
+    display_name = "The check has not run for 23.5 hours"
+    condition_absent {
+      filter   = local.of_check
+      duration = "84600s"
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+
+  documentation {
+    subject = "commercetools-segment: the check failed, or did not run"
+    content = "Something in the configuration of commercetools, Segment or Google is wrong, or the check cannot be started.\n\n${local.links.check_failed}"
   }
 }

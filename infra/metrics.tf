@@ -46,3 +46,35 @@ resource "google_logging_metric" "segment_calls" {
 
   depends_on = [google_project_service.api]
 }
+
+# How far a backfill is: each task logs a line every ten seconds, and one at its end.
+resource "google_logging_metric" "backfill" {
+  for_each = {
+    share = "How far a task of a backfill is, in percent"
+    rate  = "Customers or orders that a task of a backfill reads in a second"
+  }
+
+  name        = "commercetools-segment/backfill-${each.key}"
+  description = each.value
+
+  filter = <<-EOT
+    resource.type="cloud_run_job"
+    resource.labels.job_name="${local.job_names["backfill"]}"
+    jsonPayload.message=~"^Backfill(ing|ed): "
+  EOT
+
+  value_extractor  = "EXTRACT(jsonPayload.${each.key})"
+  label_extractors = { task = "EXTRACT(jsonPayload.task)" }
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "DISTRIBUTION"
+    labels {
+      key         = "task"
+      value_type  = "STRING"
+      description = "The number of the task, from 1 on"
+    }
+  }
+
+  depends_on = [google_project_service.api]
+}

@@ -26,3 +26,13 @@ resource "google_secret_manager_secret_iam_member" "run_reads" {
   role      = "roles/secretmanager.secretAccessor"
   member    = google_service_account.run.member
 }
+
+locals {
+  # What the service and the jobs read, by the name of the setting.
+  pinned = {
+    for name, secret in google_secret_manager_secret.secret : name => {
+      secret  = secret.secret_id
+      version = tostring(lookup(var.secret_versions, name, 1))
+    }
+  }
+}

@@ -131,13 +131,13 @@ resource "google_cloud_run_v2_service" "service" {
 
       # Read when an instance starts. A fixed version, so that two instances never use different keys.
       dynamic "env" {
-        for_each = google_secret_manager_secret.secret
+        for_each = local.pinned
         content {
           name = env.key
           value_source {
             secret_key_ref {
-              secret  = env.value.secret_id
-              version = tostring(lookup(var.secret_versions, env.key, 1))
+              secret  = env.value.secret
+              version = env.value.version
             }
           }
         }

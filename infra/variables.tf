@@ -275,3 +275,35 @@ variable "runbook_url" {
     error_message = "runbook_url must begin with https://, and have no # and no brackets: each alert adds its section."
   }
 }
+
+variable "backfill_tasks" {
+  description = <<-TEXT
+    The number of tasks of the backfill, each with its part of the ids. One sends as much as Segment asks for (1,000
+    events a second) if both sides answer quickly. A backfill that has begun keeps its number.
+  TEXT
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.backfill_tasks >= 1 && var.backfill_tasks <= 100 && floor(var.backfill_tasks) == var.backfill_tasks
+    error_message = "backfill_tasks must be a whole number from 1 to 100."
+  }
+}
+
+variable "backfill_parallelism" {
+  description = "How many tasks of the backfill run at the same time. 0 means all of them."
+  type        = number
+  default     = 0
+}
+
+variable "check_schedule" {
+  description = "When the check runs, in UTC, as in cron. At least twice a day, or the alert opens that it does not run."
+  type        = string
+  default     = "17 5,17 * * *"
+}
+
+variable "scheduler_region" {
+  description = "The region of Cloud Scheduler, if there is none in the service's."
+  type        = string
+  default     = null
+}

@@ -367,12 +367,19 @@ def backfill(
         str | None,
         typer.Option(help="Only those that fulfil this predicate, such as 'customerGroup(id=\"…\")'."),
     ] = None,
-    checkpoint: Annotated[Path, typer.Option(help="The file with its progress; removed when all is done.")] = Path(
-        "backfill.checkpoint.json"
-    ),
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            envvar="BACKFILL_CHECKPOINT",
+            metavar="FILE|gs://BUCKET/NAME",
+            help="The file with its progress, removed when all is done; or objects in Cloud Storage, for a job.",
+        ),
+    ] = "backfill.checkpoint.json",
     rejects: Annotated[
         Path | None,
-        typer.Option(help="The file for what cannot be sent; by default NAME.rejects.jsonl beside the checkpoint."),
+        typer.Option(
+            help="The file for what cannot be sent; by default NAME.rejects.jsonl beside the checkpoint file."
+        ),
     ] = None,
     rejects_with_data: Annotated[
         bool,
@@ -419,7 +426,12 @@ def backfill(
 
     --dry-run reads the same and counts what would be sent, suppressed, skipped or rejected, and why; and for each trait
     how many customers would have a value, how many a null, and how many have another kind of value than the mapping
-    file says. It shows nothing of a customer or an order. It has no checkpoint, so it always begins anew.
+    file says. On a terminal, without --json, it also explains one of those that would be sent: personal data. It has no
+    checkpoint, so it always begins anew.
+
+    As a job of Cloud Run (docs/operations.md, "Backfill as a job") it sends the ids of its task alone, by
+    CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT, and needs --checkpoint gs://BUCKET/NAME. Then the rejects are lines
+    in the log, without the resource, and so is the report at the end.
 
     Needs SEGMENT_WRITE_KEY and the CTP_ settings, and the service's own settings that decide who a customer is and what
     is sent: SEGMENT_USER_ID, SEGMENT_CLEAR_TRAITS, MAPPING_FILE, ORDERS, ORDER_IMPORTS (and SEGMENT_PUBLIC_API_TOKEN,
@@ -427,6 +439,7 @@ def backfill(
     rejects, or traits left out because of another kind of value, or if the answer was no.
     """
     from service.operations import backfill as operation
+    from service.operations.backfill_task import task_of
 
     if kind is Backfilled.ORDERS and not (yes or dry_run or sys.stdin.isatty()):
         raise ConfigError(
@@ -441,7 +454,8 @@ def backfill(
         plan = operation.Plan(
             kind=kind,
             checkpoint=checkpoint,
-            rejects=rejects or operation.rejects_beside(checkpoint),
+            rejects=rejects,
+            task=task_of(os.environ),
             interval=operation.interval_of(kind, since or None, until or None, where),
             rate=rate,
             lanes=lanes,

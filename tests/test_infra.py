@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from service.app import REQUEST_SECONDS
+from service.cli import app
 from service.config import ClearTraits, OrderImports, Orders, UserIdField, settings_from
 from service.logs import FIELDS
+from service.operations.backfill_report import LINE_FIELDS
 from service.operations.deployed import NAMES, SECRETS, SETTINGS
 from service.operations.subscription import DEFAULT_KEY, wanted_subscription
 from service.outcome import Ending
@@ -189,7 +192,8 @@ def test_the_public_is_never_a_member() -> None:
     assert "allUsers" not in ALL
     assert "allAuthenticatedUsers" not in ALL
     assert re.search(r'invoker_iam_disabled\s+= var\.push_auth == "oidc"', TERRAFORM["service.tf"])
-    assert len(re.findall(r'"roles/run\.invoker"', ALL)) == 1
+    assert len(re.findall(r'"roles/run\.invoker"', TERRAFORM["service.tf"])) == 1
+    assert len(re.findall(r'"roles/run\.invoker"', ALL)) == 2, "the other one is the schedule's, for the check"
 
 
 @pytest.mark.parametrize("ending", Ending)
@@ -227,6 +231,8 @@ def test_tiles_of_the_dashboard_do_not_overlap() -> None:
         "pubsub.googleapis.com/subscription/oldest_unacked_message_age",
         "pubsub.googleapis.com/subscription/num_undelivered_messages",
         "run.googleapis.com/container/instance_count",
+        "logging.googleapis.com/user/commercetools-segment/backfill-share",
+        "logging.googleapis.com/user/commercetools-segment/backfill-rate",
     ],
 )
 def test_the_dashboard_shows(metric: str) -> None:
@@ -271,7 +277,32 @@ def test_the_operators_page_says_which_alert_can_wait_and_terraform_agrees() -> 
 def test_queries_ask_for_fields_that_lines_have() -> None:
     text = ALL + "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
 
-    assert set(re.findall(r"jsonPayload\.([a-z_]+)", text)) <= {"message", *FIELDS}
+    assert set(re.findall(r"jsonPayload\.([a-z_]+)", text)) <= {"message", *FIELDS, *LINE_FIELDS}
+
+
+def test_the_metrics_of_a_backfill_are_fields_of_its_lines() -> None:
+    [metrics] = re.findall(
+        r'"google_logging_metric" "backfill" \{\s+for_each = \{(.*?)\}', TERRAFORM["metrics.tf"], re.DOTALL
+    )
+
+    assert set(re.findall(r"^\s+([a-z]+) =", metrics, re.MULTILINE)) <= set(LINE_FIELDS)
+
+
+def test_the_jobs_that_the_operators_page_executes_are_those_of_terraform() -> None:
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    executed = set(re.findall(r"(?:jobs execute |--job=|job_name=\")([a-z-]+)", operations))
+
+    assert executed == {"commercetools-segment-backfill", "commercetools-segment-check"}
+    assert 'for job in ["backfill", "check"] : job => "${local.name}-${job}"' in TERRAFORM["jobs.tf"]
+
+
+@pytest.mark.parametrize("job", ["backfill", "check"])
+def test_a_job_runs_a_command_that_there_is(job: str) -> None:
+    [arguments] = re.findall(rf'args\s+= (\["{job}".*?\])', TERRAFORM["jobs.tf"])
+    [command, *options] = json.loads(arguments)
+    found = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]  # typer's own click
+
+    found.make_context(command, options)
 
 
 @pytest.mark.parametrize("dockerfile", [ROOT / "Dockerfile", OF_THE_SHOP / "Dockerfile"], ids=["service", "shop"])
@@ -438,8 +469,8 @@ FAULTS = [
     ),
     pytest.param(
         "service.tf", "          name = env.key\n          value_source {\n            secret_key_ref {\n"
-        "              secret  = env.value.secret_id\n"
-        "              version = tostring(lookup(var.secret_versions, env.key, 1))\n            }\n          }\n",
+        "              secret  = env.value.secret\n              version = env.value.version\n"
+        "            }\n          }\n",
         '          name = env.key\n          value = "a-secret"\n',
         "secrets", "a secret's value is in an attribute", id="a secret's value",
     ),
@@ -488,6 +519,34 @@ FAULTS = [
         "outputs.tf", "PUBSUB_TOPIC             = google_pubsub_topic.customers.id",
         "PUBSUB_TOPIC = google_pubsub_topic.dead_letters.id",
         "operator", "a command would look at another topic or subscription", id="an operator's other topic",
+    ),
+    pytest.param(
+        "jobs.tf", "merge(local.settings, each.value.settings)", "each.value.settings",
+        "jobs", "a job follows other settings than the service", id="a job without the settings",
+    ),
+    pytest.param(
+        "jobs.tf", "google_cloud_run_v2_service.service.template[0].containers[0].image", '"another"',
+        "jobs", "a job runs another image than the service", id="a job of another image",
+    ),
+    pytest.param(
+        "jobs.tf", ', "--dry-run"]', "]",
+        "jobs", "a click on Execute sends every customer", id="a backfill that sends without being told to",
+    ),
+    pytest.param(
+        "jobs.tf", 'public_access_prevention    = "enforced"', 'public_access_prevention = "inherited"',
+        "jobs", "the bucket can be made public", id="a public bucket",
+    ),
+    pytest.param(
+        "jobs.tf", '"pubsub.topics.get",', '"pubsub.topics.get", "pubsub.topics.publish",',
+        "jobs", "the check may do more than look", id="a check that may publish",
+    ),
+    pytest.param(
+        "variables.tf", '"17 5,17 * * *"', '"17 5 * * *"',
+        "jobs", "the alert would open each day", id="a check once a day",
+    ),
+    pytest.param(
+        "alerts.tf", '${local.job_names["check"]}', "check",
+        "jobs", "the alert looks at another job", id="an alert of another job",
     ),
 ]  # fmt: skip
 

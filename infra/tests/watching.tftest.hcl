@@ -8,7 +8,7 @@ run "alerts_and_dashboard_look_at_what_is_there" {
     condition = alltrue([
       for tile in jsondecode(google_monitoring_dashboard.dashboard.dashboard_json).mosaicLayout.tiles : alltrue([
         for set in tile.widget.xyChart.dataSets : anytrue([
-          for name in [google_pubsub_subscription.push.name, google_pubsub_subscription.dead_letters.name, google_cloud_run_v2_service.service.name] :
+          for name in [google_pubsub_subscription.push.name, google_pubsub_subscription.dead_letters.name, google_cloud_run_v2_service.service.name, google_cloud_run_v2_job.job["backfill"].name] :
           strcontains(set.timeSeriesQuery.timeSeriesFilter.filter, "\"${name}\"")
         ])
       ])
@@ -22,6 +22,10 @@ run "alerts_and_dashboard_look_at_what_is_there" {
   assert {
     condition     = strcontains(google_monitoring_dashboard.dashboard.dashboard_json, "logging.googleapis.com/user/${google_logging_metric.segment_calls.name}")
     error_message = "the dashboard does not show how calls are shared"
+  }
+  assert {
+    condition     = alltrue([for metric in google_logging_metric.backfill : strcontains(google_monitoring_dashboard.dashboard.dashboard_json, "logging.googleapis.com/user/${metric.name}")])
+    error_message = "the dashboard does not show how far a backfill is"
   }
 }
 

@@ -11,6 +11,7 @@ A dry run takes the same pages and makes the same events, but only counts.
 """
 
 import contextlib
+import json
 import threading
 import time
 import uuid
@@ -32,22 +33,36 @@ from service.operations import (
     command_settings,
     commercetools_of,
     environment_of,
+    explain,
 )
 from service.operations.backfill_batches import Batch, Segment, version_of
 from service.operations.backfill_calls import Calls, Reader, Stop
 from service.operations.backfill_files import (
     RULES,
-    Checkpoint,
+    Files,
+    Form,
     Lane,
-    Rejects,
+    Place,
+    Saving,
     State,
     cannot_write,
     fingerprint_of,
     lanes_for,
-    lock_of,
 )
 from service.operations.backfill_kinds import KINDS, Document, Interval, Kind, Tell, moment
-from service.operations.backfill_report import Counts, Forecast, Progress, Result, show_forecast, show_summary
+from service.operations.backfill_objects import LOG, Objects
+from service.operations.backfill_report import (
+    Counts,
+    Forecast,
+    Lines,
+    Progress,
+    Result,
+    log_report,
+    show_forecast,
+    show_summary,
+)
+from service.operations.backfill_task import Task
+from service.operations.checkpoint_storage import Bucket, place_of
 from service.transformation.consent import Withdrawn
 from service.transformation.rules import identify_rules_by
 
@@ -60,8 +75,12 @@ class Plan:
 
     kind: str
     """A name in KINDS."""
-    checkpoint: Path
-    rejects: Path
+    checkpoint: str
+    """A file, or gs://BUCKET/NAME."""
+    rejects: Path | None
+    """None is the file beside the checkpoint."""
+    task: Task | None
+    """Which part of the ids is sent, in a job of Cloud Run; None is all of them, by hand."""
     interval: Interval
     rate: float | None
     """Calls a second, to commercetools and to Segment each; None is no limit."""
@@ -80,18 +99,22 @@ class Plan:
 class Backfill:
     """One run. `note` gets what an operator should see while it runs. Raises ConfigError."""
 
-    def __init__(self, settings: Settings, plan: Plan, note: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, plan: Plan, place: Place, note: Callable[[str], None]) -> None:
         commercetools = commercetools_of(settings)
         self._plan = plan
+        self._place = place
         self._note = note
         self.kind: Kind = KINDS[plan.kind](settings)
         self._calls = Calls(plan.patience, note, "" if plan.dry_run else _KEPT)
         project = CommercetoolsProject(commercetools)
         self._reader = Reader(project, self._calls, plan.rate, plan.interval.where, self._adjust_clock)
         self._segment = Segment(settings, self._calls, plan.rate, self.kind.words.several)
-        self._checkpoint = Checkpoint(
-            plan.checkpoint, fingerprint_of(_deciding(settings, plan, self.kind), settings.segment.write_key), plan.kind
+        self._form = Form(
+            fingerprint_of(_deciding(settings, plan, place, self.kind), settings.segment.write_key), plan.kind
         )
+        self._task = plan.task or Task()
+        [self._range] = lanes_for(1, self._task)
+        self._saving = Saving(self._save, place.gap, self._calls.stopped.wait)
         self._lock = threading.Lock()
         self._trouble: BaseException | None = None
         self._left_out: set[str] = set()  # the traits that were remarked on
@@ -105,6 +128,8 @@ class Backfill:
         self.swept = Counts()
         """Of resources that changed while it ran, and were read and sent once more."""
         traits = self.kind.words.traits
+        self.example: Document | None = None
+        """One of those that a dry run would send."""
         self.forecast = Forecast(values=dict.fromkeys(traits, 0), nulls=dict.fromkeys(traits, 0))
 
     @property
@@ -120,7 +145,7 @@ class Backfill:
     def share_done(self) -> float:
         """The share that is done, from 0 to 1, estimated from the ids."""
         with self._lock:
-            return 1.0 - sum(lane.share_left for lane in self._state.lanes)
+            return 1.0 - self._task.count * sum(lane.share_left for lane in self._state.lanes)
 
     @property
     def interval(self) -> Interval:
@@ -131,7 +156,11 @@ class Backfill:
 
     def total(self) -> int | None:
         """Return how many resources are to be read, by commercetools' count; None if that takes too long."""
-        return self._reader.total(self.kind.of, self._predicates)
+        within = [
+            *([f'id > "{self._range.after}"'] if self._range.after else []),
+            *([f'id <= "{self._range.upto}"'] if self._range.upto else []),
+        ]
+        return self._reader.total(self.kind.of, [*self._predicates, *within])
 
     @property
     def _predicates(self) -> list[str]:
@@ -139,16 +168,18 @@ class Backfill:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Open the files, and read the checkpoint. Raises Trouble before anything is sent. A dry run has no files."""
+        """Open the place, and read the checkpoint. Raises Trouble before anything is sent. A dry run has none."""
         if self._plan.dry_run:
-            self._state = State(lanes_for(self._plan.lanes), 0, _now())
+            self._state = State(lanes_for(self._plan.lanes, self._task), 0, _now())
             yield
             return
-        with lock_of(self._plan.checkpoint), contextlib.closing(Rejects(self._plan.rejects)) as self._rejects:
-            found = self._checkpoint.load()
+        with self._place.opened(self._form) as self._kept:
+            found = self._kept.load()
             self.resumed = found is not None
             salt = uuid.uuid4().hex if self._plan.again else ""
-            self._state = found or State(lanes_for(self._plan.lanes), self._rejects.size, _now(), salt)
+            began = min(_now(), self._kept.began or _now())
+            lanes = lanes_for(self._plan.lanes, self._task)
+            self._state = found or State(lanes, self._kept.rejects.size, began, salt)
             yield
 
     def begin(self) -> None:
@@ -156,10 +187,10 @@ class Backfill:
         if self._plan.dry_run:
             return
         try:
-            self._rejects.cut(self._state.rejects_bytes)
-            self._save()
+            self._kept.rejects.cut(self._state.rejects_bytes)
+            self._saving.through()
         except OSError as error:
-            raise cannot_write(self._plan.checkpoint, error, Exit.UNUSABLE) from None
+            raise cannot_write(self._place.name, error, Exit.UNUSABLE) from None
 
     def run(self, tick: Callable[[], None]) -> None:
         """Run until all is done, and call `tick` several times a second.
@@ -171,9 +202,11 @@ class Backfill:
         if self._plan.dry_run:
             return
         counts = self.counts
-        if not self.kind.are_facts and (counts.sent or counts.suppressed or counts.unsuppressed):
+        swept = self.kind.are_facts or self._state.done
+        if not swept and (counts.sent or counts.suppressed or counts.unsuppressed):
             self._run([self._sweep], tick)
-        self._checkpoint.remove()
+        self._state.done = True
+        self._kept.end(self._document())
 
     def _run(self, jobs: Sequence[Callable[[], None]], tick: Callable[[], None]) -> None:
         ended = [threading.Event() for _ in jobs]
@@ -216,7 +249,7 @@ class Backfill:
         predicates = self._predicates
         while True:
             page, is_last = self._page_after(batch.after, predicates)
-            here = [document for document in page if not lane.upto or document["id"] <= lane.upto]
+            here = lane.within(page)
             is_last = is_last or len(here) < len(page)
             tell = self.kind.tell(here, self._reader, self._state.salt)
             for document in here:
@@ -255,10 +288,12 @@ class Backfill:
             salt = uuid.uuid4().hex
             changed = f'lastModifiedAt >= "{moment(self._state.began)}"'
             since = replace(self._plan.interval, where=None).predicates(self.kind.dated)
-            batch, is_last = self._batch(""), False
+            batch, is_last = self._batch(self._range.after), False
             while not is_last:
                 page, is_last = self._page_after(batch.after, [*since, changed])
-                for document in page:
+                here = self._range.within(page)
+                is_last = is_last or len(here) < len(page)
+                for document in here:
                     batch.after = document["id"]
                     if not self._is_overtaken(document):
                         continue
@@ -287,7 +322,7 @@ class Backfill:
             try:
                 self._write_rejects(batch)
             except OSError as error:
-                raise cannot_write(self._plan.rejects, error) from None
+                raise cannot_write(self._place.rejects, error) from None
             self.swept.add(batch.counts)
 
     # Batches, of lanes and sweeps
@@ -304,6 +339,8 @@ class Backfill:
             settle(batch)
             batch = self._batch(batch.after)
         batch.take(prepared)
+        if self._plan.dry_run and prepared.events and self.example is None:
+            self.example = document
         return batch
 
     def _remark_on(self, unreadable: Sequence[str]) -> None:
@@ -319,29 +356,33 @@ class Backfill:
             batch.count_due()
         else:
             self._segment.deliver(batch)
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 if not self._plan.dry_run:
                     self._write_rejects(batch)
                 lane.after, lane.finished = batch.after, finished
                 lane.counts.add(batch.counts)
                 if batch.forecast is not None:
                     self.forecast.add(batch.forecast)
-                else:
-                    self._save()
-            except OSError as error:
-                raise cannot_write(self._plan.checkpoint, error) from None
+            if not self._plan.dry_run:
+                self._saving.through()
+        except OSError as error:
+            raise cannot_write(self._place.name, error) from None
 
     def _write_rejects(self, batch: Batch) -> None:
         rejects = []
         for each in batch.rejects:
             about = {"id": each.id, "version": each.version, "reason": each.reason}
             rejects.append({**about, self.kind.of.type_id: each.document} if self._plan.rejects_with_data else about)
-        self._rejects.write(rejects)
+        self._kept.rejects.write(rejects)
 
     def _save(self) -> None:
-        self._state.rejects_bytes = self._rejects.size
-        self._checkpoint.save(self._state)
+        self._kept.save(self._document())
+
+    def _document(self) -> dict[str, object]:
+        with self._lock:
+            self._state.rejects_bytes = self._kept.rejects.size
+            return self._form.document(self._state)
 
     def _adjust_clock(self, asked: datetime, date: datetime | None) -> None:
         """At the first answer, note by commercetools' clock when the run began; its date has whole seconds."""
@@ -357,7 +398,7 @@ class Backfill:
 _KEPT = " What Segment confirmed is noted; the same command continues from there."
 
 
-def _deciding(settings: Settings, plan: Plan, kind: Kind) -> dict[str, str]:
+def _deciding(settings: Settings, plan: Plan, place: Place, kind: Kind) -> dict[str, str]:
     """Return each setting that decides which resources are sent, as whom and to which source."""
     commercetools, interval = commercetools_of(settings), plan.interval
     return {
@@ -368,7 +409,7 @@ def _deciding(settings: Settings, plan: Plan, kind: Kind) -> dict[str, str]:
         "--since": moment(interval.since) if interval.since else "",
         **({"--until": moment(interval.until) if interval.until else ""} if kind.are_facts else {}),
         "--where": interval.where or "",
-        "--rejects": str(plan.rejects.absolute()),
+        "--rejects": place.rejects if place.rejects == LOG else str(Path(place.rejects).absolute()),
         "--again": str(plan.again),
         RULES: kind.rules,
     }
@@ -398,6 +439,23 @@ def _time(text: object, otherwise: datetime) -> datetime:
 def rejects_beside(checkpoint: Path) -> Path:
     """Return the default path of the rejects: backfill.rejects.jsonl beside backfill.checkpoint.json."""
     return checkpoint.with_name(f"{checkpoint.name.removesuffix('.json').removesuffix('.checkpoint')}.rejects.jsonl")
+
+
+def place_for(plan: Plan, note: Callable[[str], None], lines: Lines) -> Place:
+    """Return where the progress and the rejects of a run are kept. Raises ConfigError."""
+    stored = place_of(plan.checkpoint)
+    if stored is None:
+        if plan.task is not None and not plan.dry_run:
+            raise ConfigError("A job needs --checkpoint gs://BUCKET/NAME: a file in its container does not last.")
+        checkpoint = Path(plan.checkpoint)
+        return Files(checkpoint, plan.rejects or rejects_beside(checkpoint))
+    if plan.rejects is not None or plan.rejects_with_data:
+        raise ConfigError(
+            "With --checkpoint gs://BUCKET/NAME the rejects are lines in the log: leave out --rejects and "
+            "--rejects-with-data."
+        )
+    bucket, name = stored
+    return Objects(Bucket(bucket, plan.patience, note), name, plan.task or Task(), lines.reject)
 
 
 def interval_of(kind: str, since: str | None, until: str | None, where: str | None) -> Interval:
@@ -438,19 +496,23 @@ def run(plan: Plan, output: Output, environment: Mapping[str, str], agreed: Call
     if plan.dry_run and plan.rejects_with_data:
         raise ConfigError("--rejects-with-data cannot be used with --dry-run, which writes no file.")
     settings = settings_by(environment, dry_run=plan.dry_run)
-    progress = Progress(output, dry_run=plan.dry_run)
-    backfill = Backfill(settings, plan, progress.note)
+    lines = Lines(output, plan.task)
+    progress = Progress(output, lines, dry_run=plan.dry_run)
+    place = place_for(plan, progress.note, lines)
+    backfill = Backfill(settings, plan, place, progress.note)
     several = backfill.kind.words.several
     with backfill.opened():
         read_before, finished = backfill.counts.read, False
         if backfill.resumed:
-            output.remark(f"Going on from {plan.checkpoint}: {read_before:,} {several} are done.")
+            output.remark(f"Going on from {place.name}: {read_before:,} {several} are done.")
         total = backfill.total()  # also before a dry run: a wrong secret or predicate ends it here
         number = "an unknown number of" if total is None else f"about {total:,}"
         output.remark(
             f"userId = {settings.segment_user_id}, region = {settings.segment.region}, "
             f"project {commercetools_of(settings).project_key}, {number} {several}"
         )
+        if not plan.dry_run and not backfill.resumed:
+            output.remark(_BILL)
         if backfill.kind.are_facts and not plan.dry_run:
             output.remark(_warning(number, several, backfill.interval), "yellow")
             if not agreed():
@@ -469,11 +531,31 @@ def run(plan: Plan, output: Output, environment: Mapping[str, str], agreed: Call
         finally:
             seconds = time.monotonic() - began
             result = Result(backfill.kind.words, backfill.counts, backfill.swept, read_before, seconds, finished)
-            if plan.dry_run:
+            if plan.task is not None:
+                forecast = backfill.forecast if plan.dry_run else None
+                log_report(result, forecast, lines, share_done=backfill.share_done)
+            elif plan.dry_run:
                 show_forecast(result, backfill.forecast, output)
+                _preview(backfill, output, environment)
             else:
-                show_summary(result, output, checkpoint=plan.checkpoint, rejects=plan.rejects, again=plan.again)
+                show_summary(result, output, checkpoint=place.name, rejects=place.rejects, again=plan.again)
     return Exit.ATTENTION if result.rejected or result.unreadable else Exit.DONE
+
+
+def _preview(backfill: Backfill, output: Output, environment: Mapping[str, str]) -> None:
+    """Say what Segment would bill, and on a terminal explain one of those that would be sent: personal data."""
+    if output.as_json:
+        return
+    output.remark(_BILL)
+    if backfill.example is None or not output.results.is_terminal:
+        return
+    output.results.print(
+        f"\nOne of the {backfill.kind.words.several} as it would be sent, by explain:", highlight=False
+    )
+    explain.run(json.dumps(backfill.example).encode(), output, environment, read=False)
+
+
+_BILL = "Segment bills by tracked users: each person that is sent counts in this month, however long inactive."
 
 
 def _warning(number: str, several: str, interval: Interval) -> str:

@@ -1,6 +1,7 @@
-"""backfill: its files: the checkpoint, which keeps the progress of a run, and the rejects.
+"""backfill: the progress of a run, and its files: the checkpoint, which keeps it, and the rejects.
 
-Only their owner can read them, and only one run at a time can write them.
+Only their owner can read the files, and only one run at a time can write them. backfill_objects has the same for Cloud
+Storage.
 """
 
 import contextlib
@@ -12,15 +13,18 @@ import io
 import itertools
 import json
 import os
+import threading
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from service.operations import Exit, Trouble
 from service.operations.backfill_report import Counts
+from service.operations.backfill_task import Task
 
 RULES = "MAPPING_FILE"
 """The setting that stands for the transformation's rules in a fingerprint."""
@@ -43,6 +47,10 @@ class Lane:
         """The share of all possible ids that is left here, from 0 to 1. Ids are random, so also of the resources."""
         return 0.0 if self.finished else max(0.0, _place(self.upto, 1.0) - _place(self.after, 0.0))
 
+    def within(self, page: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Return the resources of a page that are in this range."""
+        return [document for document in page if not self.upto or document["id"] <= self.upto]
+
 
 def _place(resource_id: str, otherwise: float) -> float:
     try:
@@ -51,10 +59,15 @@ def _place(resource_id: str, otherwise: float) -> float:
         return otherwise
 
 
-def lanes_for(number: int) -> list[Lane]:
-    """Split all possible ids into ranges of the same size."""
-    bounds = ["", *(str(uuid.UUID(int=(place << 128) // number)) for place in range(1, number)), ""]
+def lanes_for(number: int, task: Task = Task()) -> list[Lane]:  # noqa: B008  # it is frozen
+    """Split all possible ids of a task into ranges of the same size."""
+    first, parts = task.index * number, task.count * number
+    bounds = [_bound(place, parts) for place in range(first, first + number + 1)]
     return [Lane(after, upto) for after, upto in itertools.pairwise(bounds)]
+
+
+def _bound(place: int, parts: int) -> str:
+    return str(uuid.UUID(int=(place << 128) // parts)) if 0 < place < parts else ""
 
 
 @dataclass(slots=True)
@@ -62,85 +75,179 @@ class State:
     """How far a run is.
 
     `rejects_bytes` is the size of the rejects; `began` is by commercetools' clock or earlier; `salt` is that of the
-    messageIds.
+    messageIds. `done` is set where the progress is kept after the end.
     """
 
     lanes: list[Lane]
     rejects_bytes: int
     began: datetime
     salt: str = ""
+    done: bool = False
 
 
-class Checkpoint:
-    """The progress of a run, in a file: ids, counts, and a fingerprint of each setting that decides what is sent.
+class Rejected(Protocol):
+    """Where rejects are written."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    def cut(self, size: int) -> None:
+        """Remove what was written after the checkpoint: it will be found again. Raises OSError."""
+        ...
+
+    def write(self, rejects: Sequence[Mapping[str, Any]]) -> None:
+        """Append them. Raises OSError."""
+        ...
+
+
+class Kept(Protocol):
+    """The progress of a run and its rejects, opened for this run."""
+
+    rejects: Rejected
+    began: datetime | None
+    """When the first task of this run began, if that is known."""
+
+    def load(self) -> State | None:
+        """Return the progress, or None if there is none. Raises Trouble."""
+        ...
+
+    def save(self, document: Mapping[str, object]) -> None:
+        """Keep the progress. Raises OSError or Trouble."""
+        ...
+
+    def end(self, document: Mapping[str, object]) -> None:
+        """Note that all is done. Raises OSError or Trouble."""
+        ...
+
+
+class Place(Protocol):
+    """Where a run keeps its progress and its rejects; the names are for the operator."""
+
+    name: str
+    rejects: str
+    gap: float
+    """Seconds between two saves."""
+
+    def opened(self, form: "Form") -> contextlib.AbstractContextManager[Kept]:
+        """Keep other runs away, or stop them at their next save. Raises Trouble before anything is sent."""
+        ...
+
+
+class Form:
+    """The progress of a run as JSON: ids, counts, and a fingerprint of each setting that decides what is sent.
 
     `kind` names what is sent, such as "customers".
     """
 
-    def __init__(self, path: Path, fingerprint: Mapping[str, str], kind: str) -> None:
+    def __init__(self, fingerprint: Mapping[str, str], kind: str) -> None:
+        self.fingerprint = dict(fingerprint)
+        self.kind = kind
+
+    def document(self, state: State) -> dict[str, object]:
+        """Return the progress as JSON."""
+        return {
+            "format": _FORMAT,
+            "kind": self.kind,
+            "settings": self.fingerprint,
+            "lanes": [asdict(lane) for lane in state.lanes],
+            "rejects_bytes": state.rejects_bytes,
+            "began": state.began.isoformat(),
+            "salt": state.salt,
+            "done": state.done,
+        }
+
+    def state(self, text: str, name: str, anew: str) -> State | None:
+        """Return the progress in a text, or None if there is none.
+
+        Raises Trouble if it is not a checkpoint, or belongs to a run with other settings. `anew` says what to do to
+        begin anew.
+        """
+        try:
+            document = json.loads(text)
+            if document["format"] != _FORMAT:
+                raise unusable(name, "was written by another version of this command", anew)
+            kind, fingerprint = str(document.get("kind", _FIRST_KIND)), dict(document["settings"])
+            lanes = [Lane(**{**lane, "counts": Counts(**lane["counts"])}) for lane in document["lanes"]]
+            rejects_bytes = int(document["rejects_bytes"])
+            began, salt = datetime.fromisoformat(document["began"]), str(document["salt"])
+            done = bool(document.get("done", False))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise unusable(name, "is not a checkpoint of a backfill", anew) from None
+        if not any(lane.counts.read for lane in lanes) and not done:
+            return None  # whatever its settings were: they may have been wrong
+        if kind != self.kind:
+            raise Trouble(
+                f"The checkpoint {name} belongs to a backfill of {kind}: name another with --checkpoint, or "
+                f"finish that backfill first.",
+                Exit.UNUSABLE,
+            )
+        self.compare(fingerprint, name, anew)
+        return State(lanes, rejects_bytes, began, salt, done)
+
+    def compare(self, noted: Mapping[str, str], name: str, anew: str) -> None:
+        """Raise Trouble if a checkpoint notes other settings than those of this run."""
+        fingerprint = dict(noted)
+        rules = fingerprint.pop(RULES, self.fingerprint[RULES])  # older releases noted none
+        settings = {name: said for name, said in self.fingerprint.items() if name != RULES}
+        if fingerprint != settings:
+            others = [name for name in settings if fingerprint.get(name) != settings[name]]
+            if len(others) == len(settings):  # the key of every fingerprint is another
+                others = ["SEGMENT_WRITE_KEY"]
+            raise unusable(name, f"belongs to a backfill with another {' and another '.join(others)}", anew)
+        if rules != self.fingerprint[RULES]:
+            raise Trouble(
+                f"The checkpoint {name} belongs to a backfill by other rules: finish it with the old {RULES} "
+                f"(or the old release of this command), or {anew} to begin anew.",
+                Exit.UNUSABLE,
+            )
+
+
+def unusable(name: str, why: str, anew: str) -> Trouble:
+    """Return the Trouble for a checkpoint that this run cannot use."""
+    todo = f"Run with the settings that it was begun with to go on, or {anew} to begin anew."
+    return Trouble(f"The checkpoint {name} {why}. {todo}", Exit.UNUSABLE)
+
+
+class Files:
+    """A checkpoint file, and the file of the rejects beside it."""
+
+    gap = 0.0
+
+    def __init__(self, checkpoint: Path, rejects: Path) -> None:
+        self.name, self.rejects = str(checkpoint), str(rejects)
+        self._checkpoint, self._rejects = checkpoint, rejects
+
+    @contextlib.contextmanager
+    def opened(self, form: Form) -> Iterator["KeptFiles"]:
+        """Lock both. Raises Trouble."""
+        with lock_of(self._checkpoint), contextlib.closing(Rejects(self._rejects)) as rejects:
+            yield KeptFiles(self._checkpoint, rejects, form)
+
+
+class KeptFiles:
+    """Both files, for one run."""
+
+    began: datetime | None = None
+
+    def __init__(self, path: Path, rejects: "Rejects", form: Form) -> None:
+        self.rejects: Rejected = rejects
         self._path = path
-        self._fingerprint = dict(fingerprint)
-        self._kind = kind
+        self._form = form
 
     def load(self) -> State | None:
-        """Return the progress, or None if there is none.
-
-        Raises Trouble if the file is not a checkpoint, or belongs to a run with other settings.
-        """
+        """Return the progress, or None if there is none. Raises Trouble."""
         try:
             text = self._path.read_text()
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise self._unusable(f"cannot be read ({type(error).__name__})") from None
-        try:
-            document = json.loads(text)
-            if document["format"] != _FORMAT:
-                raise self._unusable("was written by another version of this command")
-            kind, fingerprint = str(document.get("kind", _FIRST_KIND)), dict(document["settings"])
-            lanes = [Lane(**{**lane, "counts": Counts(**lane["counts"])}) for lane in document["lanes"]]
-            rejects_bytes = int(document["rejects_bytes"])
-            began, salt = datetime.fromisoformat(document["began"]), str(document["salt"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise self._unusable("is not a checkpoint of a backfill") from None
-        if not any(lane.counts.read for lane in lanes):
-            return None  # whatever its settings were: they may have been wrong
-        if kind != self._kind:
-            raise Trouble(
-                f"The checkpoint {self._path} belongs to a backfill of {kind}: name another with --checkpoint, or "
-                f"finish that backfill first.",
-                Exit.UNUSABLE,
-            )
-        rules = fingerprint.pop(RULES, self._fingerprint[RULES])  # older releases noted none
-        settings = {name: said for name, said in self._fingerprint.items() if name != RULES}
-        if fingerprint != settings:
-            others = [name for name in settings if fingerprint.get(name) != settings[name]]
-            if len(others) == len(settings):  # the key of every fingerprint is another
-                others = ["SEGMENT_WRITE_KEY"]
-            raise self._unusable(f"belongs to a backfill with another {' and another '.join(others)}")
-        if rules != self._fingerprint[RULES]:
-            raise Trouble(
-                f"The checkpoint {self._path} belongs to a backfill by other rules: finish it with the old {RULES} "
-                "(or the old release of this command), or remove the file to begin anew.",
-                Exit.UNUSABLE,
-            )
-        return State(lanes, rejects_bytes, began, salt)
+            raise unusable(str(self._path), f"cannot be read ({type(error).__name__})", _ANEW) from None
+        return self._form.state(text, str(self._path), _ANEW)
 
-    def _unusable(self, why: str) -> Trouble:
-        todo = "Run with the settings that it was begun with to go on, or remove the file to begin anew."
-        return Trouble(f"The checkpoint {self._path} {why}. {todo}", Exit.UNUSABLE)
-
-    def save(self, state: State) -> None:
+    def save(self, document: Mapping[str, object]) -> None:
         """Write it atomically, and to the disk. Raises OSError."""
-        document = {
-            "format": _FORMAT,
-            "kind": self._kind,
-            "settings": self._fingerprint,
-            "lanes": [asdict(lane) for lane in state.lanes],
-            "rejects_bytes": state.rejects_bytes,
-            "began": state.began.isoformat(),
-            "salt": state.salt,
-        }
         draft = self._path.with_name(f"{self._path.name}.tmp")
         with _private(draft, os.O_TRUNC) as file:
             json.dump(document, file)
@@ -148,8 +255,69 @@ class Checkpoint:
             os.fsync(file.fileno())
         draft.replace(self._path)
 
-    def remove(self) -> None:
+    def end(self, document: Mapping[str, object]) -> None:  # noqa: ARG002  # objects keep it
+        """Remove the checkpoint."""
         self._path.unlink(missing_ok=True)
+
+
+_ANEW = "remove the file"
+
+
+class Saving:
+    """Saves the newest progress for every lane that waits: one save at a time, with a gap between two.
+
+    A lane returns from `through` when a save has everything that the lane had noted before.
+    """
+
+    def __init__(
+        self,
+        save: Callable[[], None],
+        gap: float,
+        wait: Callable[[float], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._save = save
+        self._gap = gap
+        self._wait = wait
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._wanted = self._begun = self._saved = 0
+        self._is_saving = False
+        self._not_before = 0.0
+        self._error: BaseException | None = None
+
+    def wait_for_lanes(self, number: int, timeout: float) -> bool:
+        """Return whether within `timeout` seconds so many lanes wait for a save that has not begun."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._wanted - self._begun >= number, timeout)
+
+    def through(self) -> None:
+        """Wait until the progress is saved, or save it. Raises what the save raised, for every lane that waited."""
+        with self._changed:
+            self._wanted += 1
+            mine = self._wanted
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._is_saving or self._saved >= mine)
+            if self._saved >= mine:
+                return
+            if self._error is not None:
+                raise self._error
+            self._is_saving = True
+        error: BaseException | None = None
+        try:
+            self._wait(max(0.0, self._not_before - self._clock()))
+            self._begun = self._wanted
+            self._save()
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            with self._changed:
+                self._is_saving = False
+                self._not_before = self._clock() + self._gap
+                self._error = error
+                self._saved = self._saved if error else self._begun
+                self._changed.notify_all()
 
 
 def fingerprint_of(settings: Mapping[str, str], write_key: str) -> dict[str, str]:
@@ -216,7 +384,7 @@ class Rejects:
             self._file.close()
 
 
-def cannot_write(path: Path, error: OSError, code: Exit = Exit.STOPPED) -> Trouble:
+def cannot_write(path: Path | str, error: OSError, code: Exit = Exit.STOPPED) -> Trouble:
     """Return the Trouble for a file that cannot be written; the code is UNUSABLE if nothing was done yet."""
     why = error.strerror or type(error).__name__
     kept = "" if code is Exit.UNUSABLE else " What it says so far is kept; the same command continues from there."

@@ -1,14 +1,16 @@
 """backfill: what it counts, and how it shows that: the progress, the summary at the end, and the forecast of a dry run.
 
+Without a terminal the progress is lines of JSON, and in a job of Cloud Run the report at the end is one.
+
 It knows nothing of how resources are read and sent.
 """
 
 import contextlib
+import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -16,7 +18,8 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from service.operations import Output
+from service.operations import Output, plain
+from service.operations.backfill_task import Task
 from service.segment.library import MAX_MSG_SIZE
 
 _LINE_SECONDS = 10.0  # between two lines of progress if there is no terminal
@@ -140,13 +143,54 @@ def _rate(number: int, seconds: float) -> float:
     return number / seconds if seconds else 0.0
 
 
+LINE_FIELDS = ("task", "tasks", "done", "about", "share", "rate", "resource_id", "version", "report")
+"""The fields of a line besides its severity and its message.
+
+`done` of `about` so many resources are read, by an estimate from the ids; `share` is that in percent, `rate` the number
+in a second, `task` the number of the task, from 1 on. A reject has `resource_id` and `version`.
+"""
+
+
+class Lines:
+    """One JSON object in each line, as Cloud Logging reads it: numbers and ids, no personal data.
+
+    https://cloud.google.com/logging/docs/structured-logging
+    """
+
+    def __init__(self, output: Output, task: Task | None) -> None:
+        self._output = output
+        self._lock = threading.Lock()
+        self._of_task = {} if task is None else {"task": task.index + 1, "tasks": task.count}
+
+    def write(self, severity: str, message: str, **fields: object) -> None:
+        """Write a line to stderr; `fields` are among LINE_FIELDS."""
+        line = json.dumps({"severity": severity, "message": plain(message), **self._of_task, **fields})
+        with self._lock:
+            self._output.remarks.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    def reject(self, reject: Mapping[str, Any]) -> None:
+        """Write a reject: its id, its version and the reason."""
+        message = f"Rejected: {reject['reason']}"
+        self.write("WARNING", message, resource_id=reject["id"], version=reject["version"])
+
+
+def _measures(counts: Counts, read_before: int, seconds: float, share_done: float) -> dict[str, object]:
+    about = round(counts.read / share_done) if share_done > 0 else None
+    rate = round(_rate(counts.read - read_before, seconds), 1)
+    return {"done": counts.read, "about": about, "share": round(share_done * 100, 1), "rate": rate}
+
+
 class Progress:
     """The progress and the remarks of a run: a bar on a terminal, elsewhere a line every few seconds."""
 
-    def __init__(self, output: Output, *, dry_run: bool) -> None:
+    def __init__(
+        self, output: Output, lines: Lines, *, dry_run: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._output = output
+        self._lines = lines
         self._sent = "to send" if dry_run else "sent"
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
         self._read_before = 0
         self._lock = threading.Lock()
         self._noted: dict[str, float] = {}
@@ -174,13 +218,16 @@ class Progress:
 
     def update(self, counts: Counts, share_done: float) -> None:
         """Show how far it is; `share_done` is from 0 to 1."""
-        rate = _rate(counts.read - self._read_before, time.monotonic() - self._began)
+        now = self._clock()
+        seconds = now - self._began
+        rate = _rate(counts.read - self._read_before, seconds)
         text = f"{counts.read:,} read, {counts.sent:,} {self._sent}, {rate:,.0f}/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=share_done, counts=text)
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + _LINE_SECONDS
-            self._output.remark(f"{share_done:.0%}: {text}")
+        elif now >= self._next_line:
+            self._next_line = now + _LINE_SECONDS
+            measures = _measures(counts, self._read_before, seconds, share_done)
+            self._lines.write("INFO", f"Backfilling: {share_done:.0%}, {text}", **measures)
 
     def note(self, text: str) -> None:
         """Show it, but the same text only every few seconds: each lane may report it at every attempt."""
@@ -198,22 +245,41 @@ _Row = tuple[str, int, str]
 """The name of a count, the count, and what it means."""
 
 
-def show_summary(result: Result, output: Output, *, checkpoint: Path, rejects: Path, again: bool) -> None:
+def log_report(result: Result, forecast: Forecast | None, lines: Lines, *, share_done: float) -> None:
+    """Write what a task of a job has done, or would do, as one line."""
+    counts = result.counts
+    measures = _measures(counts, result.read_before, result.seconds, share_done)
+    sent = "sent" if forecast is None else "to send"
+    what = f"{counts.read:,} read, {counts.sent:,} {sent}, {result.rejected:,} rejected"
+    if not result.finished:
+        lines.write("ERROR", f"Backfill stopped: {what}", **measures, report=_document(result, forecast))
+        return
+    severity = "WARNING" if result.rejected or result.unreadable else "INFO"
+    lines.write(severity, f"Backfilled: {what}", **measures, report=_document(result, forecast))
+
+
+def _document(result: Result, forecast: Forecast | None) -> dict[str, object]:
+    return _done(result) if forecast is None else _foreseen(result, forecast)
+
+
+def _done(result: Result) -> dict[str, object]:
+    return {
+        **asdict(result.counts),
+        "rejected": result.rejected,
+        "unreadable": result.unreadable,
+        "sent_again": result.swept.sent,
+        "finished": result.finished,
+        "seconds": round(result.seconds, 1),
+    }
+
+
+def show_summary(result: Result, output: Output, *, checkpoint: str, rejects: str, again: bool) -> None:
     """Print what was done, as a table or as JSON. With `again` Segment was told also what it had been told already."""
     counts = result.counts
-    see = str(rejects) if result.rejected else None
+    see = rejects if result.rejected else None
     if output.as_json:
         output.document(
-            {
-                **asdict(counts),
-                "rejected": result.rejected,
-                "unreadable": result.unreadable,
-                "sent_again": result.swept.sent,
-                "finished": result.finished,
-                "seconds": round(result.seconds, 1),
-                "rejects": see,
-                "checkpoint": None if result.finished else str(checkpoint),
-            }
+            {**_done(result), "rejects": see, "checkpoint": None if result.finished else checkpoint},
         )
         return
     rows: list[_Row] = [
@@ -233,34 +299,39 @@ def show_summary(result: Result, output: Output, *, checkpoint: Path, rejects: P
     output.results.print(f"{ended}. {result.pace}", highlight=False)
 
 
+def _foreseen(result: Result, forecast: Forecast) -> dict[str, object]:
+    counts = result.counts
+    return {
+        "read": counts.read,
+        "to_send": counts.sent,
+        "skipped": counts.skipped,
+        "reasons": counts.reasons,
+        "to_suppress": counts.suppressed,
+        "to_unsuppress": counts.unsuppressed,
+        "rejected": counts.rejected,
+        "rejections": forecast.rejections,
+        "too_large": forecast.too_large,
+        "largest_kib": _kib(forecast),
+        "unreadable": counts.unreadable,
+        "remarks": counts.remarks,
+        "events": counts.events,
+        "traits": {
+            name: {"value": forecast.values[name], "null": forecast.nulls.get(name, 0)} for name in forecast.values
+        },
+        "finished": result.finished,
+        "seconds": round(result.seconds, 1),
+    }
+
+
+def _kib(forecast: Forecast) -> float:
+    return round(forecast.largest / _KIB, 1)
+
+
 def show_forecast(result: Result, forecast: Forecast, output: Output) -> None:
     """Print what would be done, as two tables or as JSON."""
     counts = result.counts
-    kib = round(forecast.largest / _KIB, 1)
     if output.as_json:
-        output.document(
-            {
-                "read": counts.read,
-                "to_send": counts.sent,
-                "skipped": counts.skipped,
-                "reasons": counts.reasons,
-                "to_suppress": counts.suppressed,
-                "to_unsuppress": counts.unsuppressed,
-                "rejected": counts.rejected,
-                "rejections": forecast.rejections,
-                "too_large": forecast.too_large,
-                "largest_kib": kib,
-                "unreadable": counts.unreadable,
-                "remarks": counts.remarks,
-                "events": counts.events,
-                "traits": {
-                    name: {"value": forecast.values[name], "null": forecast.nulls.get(name, 0)}
-                    for name in forecast.values
-                },
-                "finished": result.finished,
-                "seconds": round(result.seconds, 1),
-            }
-        )
+        output.document(_foreseen(result, forecast))
         return
     rows: list[_Row] = [
         ("read", counts.read, ""),
@@ -277,7 +348,7 @@ def show_forecast(result: Result, forecast: Forecast, output: Output) -> None:
     if result.words.traits:
         output.results.print(_traits(forecast))
     if forecast.largest:
-        size = f"{kib} KiB, and Segment takes {MAX_MSG_SIZE // _KIB} KiB"
+        size = f"{_kib(forecast)} KiB, and Segment takes {MAX_MSG_SIZE // _KIB} KiB"
         output.results.print(f"The largest event has {size}.", highlight=False)
     ended = "Done" if result.finished else "Stopped, so these are not all"
     output.results.print(f"{ended}; nothing was sent. {result.pace}", highlight=False)

@@ -63,3 +63,15 @@ override_resource {
     member = "serviceAccount:deploy@shop.iam.gserviceaccount.com"
   }
 }
+
+override_resource {
+  target = google_service_account.check
+  values = {
+    email  = "check@shop.iam.gserviceaccount.com"
+    member = "serviceAccount:check@shop.iam.gserviceaccount.com"
+  }
+}
+
+mock_resource "google_cloud_run_v2_job" {
+  defaults = { id = "projects/shop/locations/europe-west1/jobs/commercetools-segment-check" }
+}
