@@ -552,6 +552,7 @@ FAULTS = [
 
 
 @needs_terraform
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("file", "right", "wrong", "tests", "said"), FAULTS)
 def test_a_fault_does_not_stay_unnoticed(  # noqa: PLR0917  # a row of the table
     tmp_path: Path, file: str, right: str, wrong: str, tests: str, said: str

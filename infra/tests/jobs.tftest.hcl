@@ -44,34 +44,15 @@ run "a_job_has_the_image_the_settings_and_the_secrets_of_the_service" {
   }
 }
 
-run "a_backfill_that_is_executed_without_arguments_sends_nothing" {
+# One run for all of these, because each run takes seconds.
+run "each_job_may_do_what_it_needs_and_nothing_else" {
+  # An execution without arguments.
   assert {
     condition     = contains(google_cloud_run_v2_job.job["backfill"].template[0].template[0].containers[0].args, "--dry-run")
     error_message = "a click on Execute sends every customer"
   }
-}
 
-run "a_backfill_is_split_and_goes_on_for_a_day" {
-  variables {
-    backfill_tasks       = 10
-    backfill_parallelism = 3
-  }
-
-  assert {
-    condition     = google_cloud_run_v2_job.job["backfill"].template[0].task_count == 10 && google_cloud_run_v2_job.job["backfill"].template[0].parallelism == 3
-    error_message = "the backfill has not the tasks that were asked for"
-  }
-  assert {
-    condition     = google_cloud_run_v2_job.job["backfill"].template[0].template[0].timeout == "86400s"
-    error_message = "a task of a backfill ends before a day is over"
-  }
-  assert {
-    condition     = google_cloud_run_v2_job.job["check"].template[0].task_count == 1
-    error_message = "the check runs several times at once"
-  }
-}
-
-run "the_backfill_keeps_its_progress_where_its_account_may_write" {
+  # The checkpoints.
   assert {
     condition = one([
       for e in google_cloud_run_v2_job.job["backfill"].template[0].template[0].containers[0].env : e.value if e.name == "BACKFILL_CHECKPOINT"
@@ -94,9 +75,8 @@ run "the_backfill_keeps_its_progress_where_its_account_may_write" {
     condition     = google_storage_bucket.checkpoints.soft_delete_policy[0].retention_duration_seconds == 0 && length(google_storage_bucket.checkpoints.lifecycle_rule) == 1
     error_message = "every version of a checkpoint is kept"
   }
-}
 
-run "the_check_looks_and_changes_nothing" {
+  # What the check may do.
   assert {
     condition     = alltrue([for permission in google_project_iam_custom_role.check.permissions : can(regex("\\.(get|getIamPolicy)$", permission))])
     error_message = "the check may do more than look"
@@ -118,9 +98,8 @@ run "the_check_looks_and_changes_nothing" {
     } == { PUBSUB_TOPIC = google_pubsub_topic.customers.id, PUBSUB_SUBSCRIPTION = google_pubsub_subscription.push.id }
     error_message = "the check looks at other resources"
   }
-}
 
-run "the_schedule_starts_the_check_and_nothing_else" {
+  # The schedule.
   assert {
     condition     = google_cloud_scheduler_job.check.http_target[0].uri == "https://run.googleapis.com/v2/projects/shop/locations/europe-west1/jobs/commercetools-segment-check:run"
     error_message = "the schedule starts another job"
@@ -133,9 +112,8 @@ run "the_schedule_starts_the_check_and_nothing_else" {
     condition     = google_cloud_run_v2_job_iam_member.schedule_starts_check.member == "serviceAccount:${google_cloud_scheduler_job.check.http_target[0].oauth_token[0].service_account_email}"
     error_message = "the schedule starts it as an account that may not"
   }
-}
 
-run "a_check_that_fails_or_does_not_run_opens_an_alert" {
+  # The alert.
   assert {
     condition     = length(google_monitoring_alert_policy.check_failed.notification_channels) == 1
     error_message = "nobody learns that the check failed"
@@ -148,12 +126,31 @@ run "a_check_that_fails_or_does_not_run_opens_an_alert" {
     condition     = length(split(",", split(" ", google_cloud_scheduler_job.check.schedule)[1])) >= 2 && one([for c in google_monitoring_alert_policy.check_failed.conditions : c.condition_absent[0].duration if length(c.condition_absent) > 0]) == "84600s"
     error_message = "the alert would open each day, before the check runs"
   }
-}
 
-run "the_build_may_update_the_jobs" {
+  # The build.
   assert {
     condition     = toset(values(google_cloud_run_v2_job_iam_member.build_deploys)[*].name) == toset(["commercetools-segment-backfill", "commercetools-segment-check"])
     error_message = "the build cannot give a job its image"
+  }
+}
+
+run "a_backfill_is_split_and_goes_on_for_a_day" {
+  variables {
+    backfill_tasks       = 10
+    backfill_parallelism = 3
+  }
+
+  assert {
+    condition     = google_cloud_run_v2_job.job["backfill"].template[0].task_count == 10 && google_cloud_run_v2_job.job["backfill"].template[0].parallelism == 3
+    error_message = "the backfill has not the tasks that were asked for"
+  }
+  assert {
+    condition     = google_cloud_run_v2_job.job["backfill"].template[0].template[0].timeout == "86400s"
+    error_message = "a task of a backfill ends before a day is over"
+  }
+  assert {
+    condition     = google_cloud_run_v2_job.job["check"].template[0].task_count == 1
+    error_message = "the check runs several times at once"
   }
 }
 
