@@ -66,6 +66,7 @@ run "with_a_runbook_every_alert_links_its_section" {
         failed-messages                 = google_monitoring_alert_policy.failed
         pushes-answered-4xx             = google_monitoring_alert_policy.push_refused
         pushes-answered-5xx-or-too-late = google_monitoring_alert_policy.push_failed
+        the-check-failed                = google_monitoring_alert_policy.check_failed
       } : strcontains(policy.documentation[0].content, "](https://docs.example.com/operations.md#${anchor})")
     ])
     error_message = "an alert does not link its section"

@@ -30,7 +30,7 @@ from service.operations.backfill_files import lanes_for
 from service.operations.backfill_report import LINE_FIELDS, Counts, Lines, Progress
 from service.operations.backfill_task import Task
 from tests.operations.commands import ROOT, Ended, Running, command, environment_of, run
-from tests.operations.test_backfill import LONG, World, a_world
+from tests.operations.test_backfill import LONG, World, a_world, is_a_page
 from tests.operations.test_backfill_orders import START, Sold
 
 LANES = 2
@@ -184,11 +184,11 @@ def test_a_storage_that_fails_and_loses_answers_loses_no_progress(tmp_path: Path
 def test_a_range_in_which_nothing_is_left_is_skipped_until_all_are_done(tmp_path: Path) -> None:
     with a_job(tmp_path, 300, tasks=2) as job:
         first = job.run_task(0)
-        read = len(job.commercetools.calls)
+        read = sum(map(is_a_page, job.commercetools.calls))
 
         again = job.run_task(0, CLOUD_RUN_EXECUTION="backfill-later")
 
-        assert len(job.commercetools.calls) == read, "nobody was read"
+        assert sum(map(is_a_page, job.commercetools.calls)) == read, "nobody was read"
         assert (again.code, report(again)["report"]["sent"]) == (Exit.DONE, report(first)["report"]["sent"])
         assert job.shared()["finished"] is False
         assert job.run_task(1).code == Exit.DONE
@@ -252,7 +252,7 @@ def test_orders_are_split_too_and_have_a_checkpoint_of_their_own(tmp_path: Path)
         assert [each.code for each in ended] == [Exit.DONE] * 2, [each.said for each in ended]
         assert world.told() == Counter({("Order Completed", order_id): 1 for order_id in sold})
         assert min(storage.objects) == "backfill.orders"
-        counted = [int(re.findall(r"the history of (\d+) orders", each.said)[0]) for each in ended]
+        counted = [int(re.findall(r"the history of about (\d+) orders", each.said)[0]) for each in ended]
         assert counted == [report(each)["done"] for each in ended]
         assert sum(counted) == 30
 
@@ -433,4 +433,4 @@ def test_progress_without_a_terminal_is_a_line_of_json_every_ten_seconds() -> No
 def test_what_a_run_leaves_behind_is_not_committed() -> None:
     ignored = (ROOT / ".gitignore").read_text().splitlines()
 
-    assert {"*.checkpoint.json", "*.rejects.jsonl", "/infra/*.tfvars", "/build/"} <= set(ignored)
+    assert {"*.checkpoint.json", "*.rejects.jsonl", "infra/*.tfvars", "/build/"} <= set(ignored)

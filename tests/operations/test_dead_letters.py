@@ -261,7 +261,7 @@ def test_explain_says_which_letter_is_not_there(letters: Letters) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--dead-letter", "1"], "DEAD_LETTER_SUBSCRIPTION, or --subscription, must be set"),
+        (["--dead-letter", "1"], "DEAD_LETTER_SUBSCRIPTION (or --subscription) must be set"),
         (["--dead-letter", "1", "-"], "give one of them"),
     ],
 )

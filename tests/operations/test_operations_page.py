@@ -94,6 +94,7 @@ class World:
     def run(self, line: str, given: bytes = b"") -> Ended:
         """Run what is typed, by somebody who answers yes to each question."""
         typed = Template(line.removeprefix("commercetools-segment ")).substitute(self._exported)
+        typed = typed.replace(" --service=commercetools-segment", "")  # here its settings are the shell's
         for old, new in zip(("11223344556677", "11223344556688"), self.letters, strict=False):
             typed = typed.replace(old, new)
         typed = typed.replace("11111111-2222-4333-8444-555555555555", self._customer["id"])
