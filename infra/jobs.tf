@@ -66,7 +66,7 @@ resource "google_cloud_run_v2_job" "job" {
       }
 
       containers {
-        # The image that the service has now. The build deploys an image to the service and to the jobs.
+        # The image that the service has now. A deployment gives an image to the service and to the jobs.
         image   = google_cloud_run_v2_service.service.template[0].containers[0].image
         command = ["commercetools-segment"]
         args    = each.value.args
@@ -122,20 +122,20 @@ resource "google_cloud_run_v2_job" "job" {
   ]
 }
 
-# The build gives the jobs the image that it gives the service.
-resource "google_cloud_run_v2_job_iam_member" "build_deploys" {
+# A deployment gives the jobs the image that it gives the service.
+resource "google_cloud_run_v2_job_iam_member" "deploy_updates" {
   for_each = google_cloud_run_v2_job.job
 
   name     = each.value.name
   location = each.value.location
   role     = "roles/run.developer"
-  member   = google_service_account.build.member
+  member   = google_service_account.deploy.member
 }
 
-resource "google_service_account_iam_member" "build_acts_as_check" {
+resource "google_service_account_iam_member" "deploy_acts_as_check" {
   service_account_id = google_service_account.check.name
   role               = "roles/iam.serviceAccountUser"
-  member             = google_service_account.build.member
+  member             = google_service_account.deploy.member
 }
 
 # The checkpoints of the backfill: ids, counts and fingerprints, no personal data.

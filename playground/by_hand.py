@@ -26,6 +26,7 @@ def exports(world: LocalWorld) -> Iterator[str]:
     """Yield the lines that make commercetools-segment, in another shell, work on this world."""
     settings = {
         **world.settings(),
+        "SEGMENT_REGION": "us",
         "CTP_SCOPES": " ".join(sorted(world.commercetools.scopes)),  # the command's need more than the service's
         "PUBSUB_TOPIC": TOPIC,
         "PUBSUB_SUBSCRIPTION": SUBSCRIPTION,

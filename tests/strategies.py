@@ -257,7 +257,15 @@ _finish: Mapping[str, st.SearchStrategy[Any]] = {
 }
 _from = paths | st.lists(paths, min_size=1, max_size=3)
 _value_rules = _optional({}, value=_scalars)
-_rules = st.one_of(paths, _optional(_finish, **{"from": _from}), _optional(_finish, expr=expressions), _value_rules)
+
+
+def _is_read_along(rule: Json) -> bool:
+    """Tell whether no reference inside a customer group is asked for its key."""
+    return rule.get("as") != As.KEY or "customerGroup.custom" not in str(rule["from"])
+
+
+_from_rules = _optional(_finish, **{"from": _from}).filter(_is_read_along)
+_rules = st.one_of(paths, _from_rules, _optional(_finish, expr=expressions), _value_rules)
 _TRAIT_NAMES = (
     "points",
     "tier",

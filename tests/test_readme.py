@@ -23,7 +23,9 @@ README = (ROOT / "README.md").read_text()
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 CLI = (ROOT / "docs" / "cli.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
-HERE = {name: value for name, value in os.environ.items() if not name.startswith(("SEGMENT_", "CTP_"))}
+HERE = {
+    name: value for name, value in os.environ.items() if not name.startswith(("SEGMENT_", "CTP_", "MAKE", "MFLAGS"))
+}
 NOT_IN_A_TARBALL = (".git", ".venv*", ".hypothesis", ".*_cache", "site", "*.egg-info", ".terraform")
 
 
@@ -61,7 +63,9 @@ def test_every_make_target_that_a_page_names_exists(folder: Path) -> None:
 def test_make_alone_lists_every_target(arguments: tuple[str, ...], folder: Path) -> None:
     targets = [name for line in re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE) for name in line.split()]
 
-    listed = subprocess.run(make(*arguments), check=True, cwd=folder, capture_output=True, text=True).stdout  # noqa: S603
+    listed = subprocess.run(  # noqa: S603
+        make(*arguments), check=True, cwd=folder, capture_output=True, text=True, env=HERE
+    ).stdout
 
     assert sorted(line.split()[0] for line in listed.splitlines()) == sorted(targets)
     assert all(len(line.split()) > 1 for line in listed.splitlines())

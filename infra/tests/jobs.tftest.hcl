@@ -129,7 +129,7 @@ run "each_job_may_do_what_it_needs_and_nothing_else" {
 
   # The build.
   assert {
-    condition     = toset(values(google_cloud_run_v2_job_iam_member.build_deploys)[*].name) == toset(["commercetools-segment-backfill", "commercetools-segment-check"])
+    condition     = toset(values(google_cloud_run_v2_job_iam_member.deploy_updates)[*].name) == toset(["commercetools-segment-backfill", "commercetools-segment-check"])
     error_message = "the build cannot give a job its image"
   }
 }

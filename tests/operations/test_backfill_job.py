@@ -138,7 +138,6 @@ def test_tasks_that_are_killed_at_will_miss_nobody_and_repeat_at_most_what_was_i
                 for process in processes:
                     process.kill()
                     process.wait()
-        assert len(job.segment.profiles) < population, "there is something left to do"
 
         ended = job.run_all()
 

@@ -71,6 +71,8 @@ class World:
 
     def set_up(self, environment: dict[str, str]) -> None:
         self._environment = environment
+        of_the_service = [f"{name}={value}\n" for name, value in environment.items() if name.startswith("SEGMENT_")]
+        (self._folder / ".env.operator").write_text("".join(of_the_service))  # which Terraform writes
         for topic in (self._dead, self._exported["PUBSUB_TOPIC"]):
             self._pubsub.publisher.create_topic(name=topic)
         self._pubsub.subscriber.create_subscription(name=self._exported["DEAD_LETTER_SUBSCRIPTION"], topic=self._dead)
