@@ -237,6 +237,7 @@ def test_a_port_in_use_is_told_in_one_sentence(folder: Path) -> None:
             capture_output=True,
             text=True,
             timeout=60,
+            env=HERE,
         )
 
     assert tried.returncode != 0

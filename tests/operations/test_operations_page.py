@@ -33,6 +33,8 @@ LINES = [
 ]
 COMMANDS = [line for line in LINES if line.startswith("commercetools-segment ")]
 
+OF_THE_SERVICE = " --service=commercetools-segment"  # here its settings are the shell's; test_deployed.py tries it
+
 # What each command of the page ends with, in a shop with two dead letters: one unreadable, one that Pub/Sub gave up.
 SAYS = {
     "check": (Exit.ATTENTION, "no subscription of the topic pushes"),
@@ -96,7 +98,7 @@ class World:
     def run(self, line: str, given: bytes = b"") -> Ended:
         """Run what is typed, by somebody who answers yes to each question."""
         typed = Template(line.removeprefix("commercetools-segment ")).substitute(self._exported)
-        typed = typed.replace(" --service=commercetools-segment", "")  # here its settings are the shell's
+        typed = typed.replace(OF_THE_SERVICE, "")
         for old, new in zip(("11223344556677", "11223344556688"), self.letters, strict=False):
             typed = typed.replace(old, new)
         typed = typed.replace("11111111-2222-4333-8444-555555555555", self._customer["id"])
@@ -145,7 +147,8 @@ def test_every_command_of_the_page_that_is_ours_does_what_the_page_says(world: W
         if second:
             ended = world.run(second, ended.out.encode())
 
-        said = [says for beginning, says in SAYS.items() if first.startswith(f"commercetools-segment {beginning}")]
+        typed = first.replace(OF_THE_SERVICE, "").removeprefix("commercetools-segment ")
+        said = [says for beginning, says in SAYS.items() if typed.startswith(beginning)]
         assert said, line
         assert ended.code == said[0][0], f"{line}\n{ended.said}"
         assert said[0][1] in ended.said, f"{line}\n{ended.said}"
