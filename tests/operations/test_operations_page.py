@@ -128,6 +128,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             commercetools,
             PUBSUB_EMULATOR_HOST=pubsub.host,
             PUSH_AUTH="iam",
+            ORDERS="on",
             CTP_SCOPES=" ".join(commercetools.scopes),
             **log.settings(folder),
         )
