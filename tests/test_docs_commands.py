@@ -70,6 +70,8 @@ def _type_out_in(folder: Path, page: str) -> list[list[str]]:
     shutil.copytree(
         ROOT / "infra", folder / "infra", ignore=shutil.ignore_patterns(".terraform*", "tests", "terraform.tfvars")
     )
+    if page == "operations":  # whose first step is done by then
+        shutil.copy(ROOT / "infra" / "example.tfvars", folder / "infra" / "terraform.tfvars")
     shutil.copytree(ROOT / "scripts", folder / "scripts")
     for name in ("Dockerfile", "cloudbuild.yaml"):
         shutil.copy(ROOT / name, folder)
