@@ -67,6 +67,8 @@ class World:
             if line.startswith("export "):
                 for word in shlex.split(line)[1:]:
                     name, _, value = word.partition("=")
+                    if "$(" in value:
+                        continue  # a secret, which is typed
                     self._exported[name] = Template(value).substitute(self._exported)
         self._dead = self._exported["DEAD_LETTER_SUBSCRIPTION"].replace("/subscriptions/", "/topics/")
         self.letters: list[str] = []
