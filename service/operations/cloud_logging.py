@@ -59,7 +59,6 @@ class CloudLogging:
 
     def _headers(self) -> dict[str, str]:
         import google.auth  # noqa: PLC0415  # 0.2 s, for this command alone
-        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415  # as above
         from google.auth.transport.requests import Request  # noqa: PLC0415  # as above
 
         headers: dict[str, str] = {}
@@ -68,8 +67,6 @@ class CloudLogging:
             if self._credentials is None:
                 self._credentials, _ = google.auth.default(scopes=[_SCOPE])
             self._credentials.before_request(request, "POST", self._url, headers)
-        except GoogleAuthError:
-            raise Trouble(_NO_CREDENTIALS) from None
         except Exception:  # noqa: BLE001  # the file that GOOGLE_APPLICATION_CREDENTIALS names may hold anything
             raise Trouble(_NO_CREDENTIALS) from None
         return headers
