@@ -24,8 +24,11 @@ CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 CLI = (ROOT / "docs" / "cli.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 HERE = {
-    name: value for name, value in os.environ.items() if not name.startswith(("SEGMENT_", "CTP_", "MAKE", "MFLAGS"))
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("SEGMENT_", "CTP_", "MAKE", "MFLAGS")) and name not in ("VENV", "PYTHON", "BIN")
 }
+"""This environment without settings and without what a make around this run was told."""
 NOT_IN_A_TARBALL = (".git", ".venv*", ".hypothesis", ".*_cache", "site", "*.egg-info", ".terraform")
 
 
@@ -53,7 +56,9 @@ def test_every_make_target_that_a_page_names_exists(folder: Path) -> None:
     pages = README + (ROOT / "CONTRIBUTING.md").read_text() + CONFIGURATION + CLI
     targets = set(re.findall(r"(?:^|`|=none )make ([a-z-]+)", pages, re.MULTILINE))
 
-    made = subprocess.run(make("--dry-run", *sorted(targets)), check=False, cwd=folder, capture_output=True, text=True)  # noqa: S603
+    made = subprocess.run(  # noqa: S603
+        make("--dry-run", *sorted(targets)), check=False, cwd=folder, capture_output=True, text=True, env=HERE
+    )
 
     assert {"demo", "test", "try", "serve", "lint", "setup", "lock", "docs"} <= targets
     assert made.returncode == 0, made.stderr
@@ -72,7 +77,9 @@ def test_make_alone_lists_every_target(arguments: tuple[str, ...], folder: Path)
 
 
 def test_a_virtual_environment_in_a_path_with_blanks_is_refused_in_one_sentence(folder: Path) -> None:
-    made = subprocess.run(make("VENV=a b"), check=False, cwd=folder, capture_output=True, text=True)  # noqa: S603
+    made = subprocess.run(  # noqa: S603
+        make("VENV=a b"), check=False, cwd=folder, capture_output=True, text=True, env=HERE
+    )
 
     assert made.returncode != 0
     assert "VENV must be a path without blanks" in made.stderr
