@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PACKAGES := $(VENV)/.packages
 INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 # Else each of the many processes of the tests compiles every module anew.
@@ -18,10 +19,15 @@ help:  ## show this list
 
 setup: $(READY)  ## create .venv, everything pinned by hash; does nothing if it is up to date
 
-$(INSTALLED): requirements-dev.txt pyproject.toml
+$(PACKAGES): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11")'
 	@echo "Installing the pinned packages into $(VENV), once: about half a minute ..."
 	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.txt
+	@touch $@
+
+$(INSTALLED): requirements-dev.txt pyproject.toml | $(PACKAGES)
+	@echo "Installing the tools for development into $(VENV), once ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -30,7 +36,7 @@ $(READY): $(INSTALLED)
 	@$(BIN)/python -m pytest --collect-only --quiet > $@.log || { cat $@.log; exit 1; }  # compiles them once, for all processes
 	@mv $@.log $@
 
-demo: $(INSTALLED)  ## run a shop's day on this machine; OPTIONS=--to-segment sends to a real source
+demo: $(PACKAGES)  ## run a shop's day on this machine; OPTIONS=--to-segment sends to a real source
 	@$(BIN)/python -m playground.demo $(OPTIONS)
 
 try: $(INSTALLED)  ## all parties on this machine until Ctrl-C, to try curl and the command; OPTIONS=--port=9000
@@ -76,7 +82,7 @@ check-infra: setup  ## check image, build, Terraform and documented commands, wi
 check-image: setup  ## build, run and stop the image; CONTAINER_ENGINE selects the tool
 	@$(BIN)/python scripts/check-image
 
-serve: $(INSTALLED)  ## run the service in the foreground, configured by the environment
+serve: $(PACKAGES)  ## run the service in the foreground, configured by the environment
 	@exec $(BIN)/gunicorn --config python:service.serving.gunicorn_conf
 
 .PHONY: docs

@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(*arguments: str) -> list[str]:
     """Return a command of make for which this run's packages are installed."""
-    return ["make", *(f"--assume-old=.venv/.{done}" for done in ("installed", "ready")), *arguments]
+    return ["make", *(f"--assume-old=.venv/.{done}" for done in ("packages", "installed", "ready")), *arguments]
 
 
 def test_every_make_target_that_a_page_names_exists(folder: Path) -> None:
