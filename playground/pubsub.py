@@ -40,7 +40,7 @@ from playground.pubsub_rules import (
 )
 from playground.pubsub_subscription import Push, Stream, Subscription, World
 
-__all__ = ["PubSubEmulator", "Push"]
+__all__ = ["Message", "PubSubEmulator", "Push"]
 
 _LOOPBACK = "127.0.0.1"
 _LARGEST_REQUEST = 12 * 1024 * 1024  # bytes; a message of 10 MB and what is around it, above gRPC's default of 4 MB
@@ -58,7 +58,8 @@ class PubSubEmulator:
     makes both the same for the same messages in the same order. A pull that finds nothing returns nothing after
     `pull_seconds`.
 
-    `on_push` is called after each push, in the emulator's thread: it must be quick and must not call the emulator.
+    `on_message` is called with a topic and each message that it takes, before any push, and `on_push` after each push,
+    both in the emulator's thread: they must be quick and must not call the emulator.
     """
 
     host: str
@@ -75,9 +76,11 @@ class PubSubEmulator:
         reorder: float = 0.0,
         seed: int | None = None,
         pull_seconds: float = 20.0,
+        on_message: Callable[[str, Message], None] | None = None,
         on_push: Callable[[Push], None] | None = None,
     ) -> None:
         self._port = port
+        self._on_message = on_message
         self._pull_seconds = pull_seconds
         self._world = World(
             speed=speed,
@@ -132,6 +135,10 @@ class PubSubEmulator:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
         self._thread = None
+
+    def disturb(self, *, duplicate: float, reorder: float) -> None:
+        """Change both probabilities for the messages that are published from now on."""
+        self._world.duplicate, self._world.reorder = duplicate, reorder
 
     def backlog(self, subscription: str) -> int:
         """Return how many messages of `projects/P/subscriptions/S` are unacknowledged, in flight or not."""
@@ -381,6 +388,8 @@ class PubSubEmulator:
 
     def _put(self, topic: str, data: bytes, attributes: Mapping[str, str], ordering_key: str) -> str:
         message = Message(str(next(self._message_ids)), datetime.now(UTC), data, attributes, ordering_key)
+        if self._on_message is not None:
+            self._on_message(topic, message)
         for subscription in self._subscriptions.values():
             if subscription.config.topic == topic:
                 subscription.put(message)

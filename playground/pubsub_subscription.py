@@ -47,9 +47,9 @@ class Push:
     """From connecting to the whole answer, real time"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class World:
-    """What the subscriptions of one emulator share."""
+    """What the subscriptions of one emulator share. `duplicate` and `reorder` may change while it runs."""
 
     speed: float
     duplicate: float

@@ -13,7 +13,7 @@ import json
 import time
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any
@@ -34,6 +34,7 @@ MAX_BATCH_EVENTS = 2_500
 MAX_MESSAGE_ID = 100
 MAX_TRAITS = 300
 TYPES = frozenset({"identify", "group", "track", "page", "screen", "alias"})
+DUPLICATE = "duplicate"
 _SHORTEST_KEY = 4  # "very short" keys get 400, every other one 200; how short is not documented
 
 
@@ -60,6 +61,10 @@ class SegmentStandIn(StandIn):
         self.dropped: Counter[str] = Counter()
         self.message_ids: Counter[str] = Counter()  # how often each was sent
         self.accepted = 0
+        self.on_event: Callable[[Event, str], None] | None = None
+        """Is told of each event in the order of arrival, and why it was dropped: a reason of `dropped`, `duplicate`."""
+        self.on_delete: Callable[[Collection[str]], None] | None = None
+        """Is told of the user ids whose profiles were deleted."""
         self._received: deque[Event] = deque(maxlen=remember)
         self._events: deque[tuple[int, datetime, Event]] = deque(maxlen=remember)  # with the arrival's number and time
         self._suppressed: set[str] = set()
@@ -130,9 +135,12 @@ class SegmentStandIn(StandIn):
 
     def delete(self, user_ids: Iterable[str]) -> None:
         """Remove the profiles; a later identify makes a new one, unless the user id is suppressed as well."""
+        deleted = frozenset(user_ids)
         with self._changed:
-            self._deleted.update(dict.fromkeys(user_ids, self.accepted))
+            self._deleted.update(dict.fromkeys(deleted, self.accepted))
             self._profiles.clear()
+            if self.on_delete is not None:
+                self.on_delete(deleted)
 
     # Taking events
 
@@ -179,15 +187,19 @@ class SegmentStandIn(StandIn):
             or "long_message_id" * (len(message_id) > MAX_MESSAGE_ID)
             or "too_many_traits" * (event["type"] == "identify" and len(event.get("traits") or ()) >= MAX_TRAITS)
         )
-        if reason:
-            self.dropped[reason] += 1
-        elif message_id and self.message_ids[message_id] > 1:
+        if not reason and message_id and self.message_ids[message_id] > 1:
+            reason = DUPLICATE
+        elif not reason and _id(event, "userId") in self._suppressed:
+            reason = "suppressed"
+        if reason == DUPLICATE:
             self.duplicates += 1
-        elif _id(event, "userId") in self._suppressed:
-            self.dropped["suppressed"] += 1
+        elif reason:
+            self.dropped[reason] += 1
         else:
             self._events.append((self.accepted, moment, event))
             self.accepted += 1
+        if self.on_event is not None:
+            self.on_event(event, reason)
 
     def _folded(self, *, by_timestamp: bool) -> Mapping[str, Traits]:
         with self._changed:

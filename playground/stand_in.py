@@ -215,6 +215,8 @@ class StandIn:
         self.port = port
         self.latency = latency
         self.late: Callable[[], float] = lambda: 0.0
+        self.on_call: Callable[[Call, Answer, Fault | None], None] | None = None
+        """Is told of each request that was read, before it is answered: its answer, and the fault that it meets."""
         self.connections = 0  # accepted since the first start
         self.call_count = 0
         self._calls: deque[Call] = deque(maxlen=remember)
@@ -409,10 +411,7 @@ class StandIn:
             self._stopped.wait(late)
         due = time.monotonic() + self.latency
         reply = self.respond(call) if fault is None or fault.processed else Answer(200, b"{}")
-        with self._changed:
-            self._calls.append(call)
-            self.call_count += 1
-            self._changed.notify_all()
+        self._note(call, reply, fault)
         for hold in held:
             if not hold.before_effect:
                 hold.keep(self._stopped.is_set)
@@ -423,6 +422,14 @@ class StandIn:
         sent = self._instead(fault) if fault else reply
         connection.sendall(sent.on_the_wire(without_body=call.method == "HEAD"))
         return call.headers.get("Connection", "").lower() != "close"
+
+    def _note(self, call: Call, reply: Answer, fault: Fault | None) -> None:
+        if self.on_call is not None:
+            self.on_call(call, self._instead(fault) if fault and fault.kind is _Kind.ANSWER else reply, fault)
+        with self._changed:
+            self._calls.append(call)
+            self.call_count += 1
+            self._changed.notify_all()
 
     def _fail(self, fault: Fault, reply: Answer, connection: socket.socket, reader: BufferedReader) -> bool:
         match fault.kind:

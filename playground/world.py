@@ -23,7 +23,7 @@ from playground.oracle import Profile, differences, profile_of_customer, profile
 from playground.oracle_orders import Verdict, money_in_segment, money_in_the_books, order_rules_of, verdict_on
 from playground.ports import ReservedPort
 from playground.processes import children, kill_and_wait
-from playground.pubsub import PubSubEmulator, Push
+from playground.pubsub import Message, PubSubEmulator, Push
 from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
 from playground.shop import Shop
 
@@ -61,7 +61,8 @@ class Service:
     """The service in a separate process, started as in the image. `lines` are its parsed log lines.
 
     With a shared `port`, it is one of several instances behind one address. `folder` has the code that runs. `number`
-    is the port that it listens on; 0: any free one.
+    is the port that it listens on; 0: any free one. `remember` is the least number of newest lines that are kept
+    (None: all).
     """
 
     def __init__(
@@ -72,17 +73,28 @@ class Service:
         port: ReservedPort | None = None,
         folder: Path | None = None,
         number: int = 0,
+        remember: int | None = None,
     ) -> None:
+        self._remember = remember
         self._reserved = port or ReservedPort(number)
         self.port = self._reserved.number
         self.url = f"http://127.0.0.1:{self.port}"
         self.lines: list[Line] = []
-        self.environment = {**_inherited(), **environment, "PORT": str(self.port)}
+        self.configure(environment)
         self._options = ["--reuse-port"] if port else []
         self._folder = folder
         self._on_line = on_line
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
+
+    def configure(self, environment: Mapping[str, str]) -> None:
+        """Give it this environment from its next start on."""
+        self.environment = {**_inherited(), **environment, "PORT": str(self.port)}
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed."""
+        return self._process is not None
 
     @property
     def pid(self) -> int:
@@ -172,6 +184,7 @@ class Service:
             if not isinstance(line, dict):
                 line = {"severity": "DEFAULT", "message": text.rstrip("\n")}
             self.lines.append(line)
+            _forget(self.lines, self._remember)
             if self._on_line:
                 self._on_line(line)
 
@@ -201,8 +214,9 @@ class LocalWorld:
     `environment` adds to or replaces the service's settings. `speed` divides Pub/Sub's waits. The push subscription
     has the retry and dead-letter policy of infra/, and push tokens that the service verifies. With `in_batches` the
     shop does not wait until each message is published; `settle` does for all of them. `service` is the first of the
-    `services`, of which there are so many `instances`. `port` is the service's; those of the Segment stand-in,
-    commercetools, Segment's Public API and Pub/Sub are the next four. 0: any free ones.
+    `services`, of which there are so many `instances`, and later more if `may_grow`. `port` is the service's; those of
+    the Segment stand-in, commercetools, Segment's Public API and Pub/Sub are the next four. 0: any free ones.
+    `remember` is how many of the newest calls, events and lines are kept (None: all), for long runs.
     """
 
     def __init__(
@@ -217,29 +231,43 @@ class LocalWorld:
         shop_options: Mapping[str, Any] | None = None,
         in_batches: bool = False,
         instances: int = 1,
+        may_grow: bool = False,
         port: int = 0,
         folder: Path | None = None,
+        remember: int | None = None,
+        on_message: Callable[[str, Message], None] | None = None,
         on_push: Callable[[Push], None] | None = None,
         on_line: Callable[[Line], None] | None = None,
     ) -> None:
         self.port = port
         segment, commercetools, public_api, pubsub = (port + place if port else 0 for place in range(1, 5))
         self.pubsub = PubSubEmulator(
-            port=pubsub, speed=speed, duplicate=duplicate, reorder=reorder, seed=seed, on_push=on_push
+            port=pubsub,
+            speed=speed,
+            duplicate=duplicate,
+            reorder=reorder,
+            seed=seed,
+            on_message=on_message,
+            on_push=on_push,
         )
-        self.segment = SegmentStandIn(latency=latency, port=segment)
+        self.segment = SegmentStandIn(latency=latency, port=segment, remember=remember)
         self.public_api = SegmentPublicApiStandIn(segment=self.segment, latency=latency, port=public_api)
         subscribed = {"messages": _MESSAGES, "changes": [{"resourceTypeId": "customer"}]}
         options = {"keep": 1000, **subscribed, **(shop_options or {})}
         self.shop = Shop(publish=self._publish, seed=seed, **options)
-        self.commercetools = CommercetoolsStandIn(self.shop, latency=latency, port=commercetools, orders=True)
+        self.commercetools = CommercetoolsStandIn(
+            self.shop, latency=latency, port=commercetools, orders=True, remember=remember
+        )
         self.published: list[str] = []
-        """The id of each published message, in order."""
+        """The id of each published message, in order; with `remember`, of the newest."""
         self.said = 0
         """How many messages the shop has said, published or about to be."""
         self._in_batches = in_batches
         self._instances = instances
+        self._may_grow = may_grow
         self._folder = folder
+        self._remember = remember
+        self._shared: ReservedPort | None = None
         self._being_published: deque[Future[str]] = deque()
         self._environment = dict(environment or {})
         self._on_line = on_line
@@ -254,13 +282,9 @@ class LocalWorld:
                 self.subscriber = pubsub_v1.SubscriberClient()
             stack.callback(self.publisher.stop)
             stack.callback(self.subscriber.close)
-            port = stack.enter_context(ReservedPort(shared=True)) if self._instances > 1 else None
-            self.services = [
-                stack.enter_context(
-                    Service(self.settings(), on_line=self._on_line, port=port, folder=self._folder, number=self.port)
-                )
-                for _ in range(self._instances)
-            ]
+            if self._instances > 1 or self._may_grow:
+                self._shared = stack.enter_context(ReservedPort(self.port, shared=True))
+            self.services = [stack.enter_context(self._a_service()) for _ in range(self._instances)]
             self.service = self.services[0]
             self._set_up_topics()
             self._stack = stack.pop_all()
@@ -268,6 +292,30 @@ class LocalWorld:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def add_instance(self) -> Service:
+        """Start one more instance behind the same address. Raises RuntimeError if it does not start."""
+        if self._shared is None:
+            raise RuntimeError("this world was not made to grow")
+        service = self._stack.enter_context(self._a_service())
+        self.services.append(service)
+        return service
+
+    def configure(self, environment: Mapping[str, str]) -> None:
+        """Replace what was given as `environment`; each instance has it from its next start on."""
+        self._environment = dict(environment)
+        for service in self.services:
+            service.configure(self.settings())
+
+    def _a_service(self) -> Service:
+        return Service(
+            self.settings(),
+            on_line=self._on_line,
+            port=self._shared,
+            folder=self._folder,
+            number=self.port,
+            remember=self._remember,
+        )
 
     def settings(self) -> dict[str, str]:
         """The service's environment, with all features on."""
@@ -295,13 +343,17 @@ class LocalWorld:
         """Publish with the real client; return the message's id when Pub/Sub has confirmed it."""
         self.said += 1
         message_id = str(self.publisher.publish(TOPIC, data, **attributes).result(timeout=30))
-        self.published.append(message_id)
+        self._note_published(message_id)
         return message_id
 
     def settle(self) -> None:
         """Return when all of the shop's notifications so far are published, and in `published`."""
         while self._being_published:
-            self.published.append(str(self._being_published.popleft().result(timeout=30)))
+            self._note_published(str(self._being_published.popleft().result(timeout=30)))
+
+    def _note_published(self, message_id: str) -> None:
+        self.published.append(message_id)
+        _forget(self.published, self._remember)
 
     def _publish(self, data: bytes, attributes: Mapping[str, str]) -> None:
         if self._in_batches:
@@ -381,6 +433,12 @@ class LocalWorld:
                 "dead_letter_policy": {"dead_letter_topic": DEAD_LETTERS, "max_delivery_attempts": 100},
             }
         )
+
+
+def _forget(items: list[Any], remember: int | None) -> None:
+    """Drop the oldest, so that at least `remember` are left, and not much more than twice as many."""
+    if remember is not None and len(items) > 2 * remember:
+        del items[:-remember]
 
 
 def _state(traits: Mapping[str, Any]) -> str:
