@@ -12,7 +12,7 @@ ifneq ($(words $(VENV)),1)
 $(error VENV must be a path without blanks, such as .venv, which is in this folder)
 endif
 
-.PHONY: help setup demo try test test-long lint serve lock clean
+.PHONY: help setup demo playground try test test-long lint serve lock clean
 
 help:  ## show this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "%-12s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ $(READY): $(INSTALLED)
 
 demo: $(PACKAGES)  ## run a shop's day on this machine; OPTIONS=--to-segment sends to a real source
 	@$(BIN)/python -m playground.demo $(OPTIONS)
+
+playground: $(PACKAGES)  ## the whole path, alive, on one page in a browser; OPTIONS=--port=9000
+	@exec $(BIN)/python -m playground.page $(OPTIONS)
 
 try: $(INSTALLED)  ## all parties on this machine until Ctrl-C, to try curl and the command; OPTIONS=--port=9000
 	@exec $(BIN)/python -m playground.by_hand $(OPTIONS)

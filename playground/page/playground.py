@@ -1,0 +1,69 @@
+"""All that the page shows and does, around one world."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from playground.page.judge import Judge
+from playground.page.mapping import MappingEditor
+from playground.page.messages import Messages
+from playground.page.pace import Pace
+from playground.page.profiles import Profiles
+from playground.page.trouble import Trouble
+from playground.world import SUBSCRIPTION, LocalWorld
+
+SPEED = 20.0
+"""Pub/Sub's waits of 10 s and more are that many times shorter."""
+_CUSTOMERS = 200
+_REMEMBERED = 20_000
+
+
+class Playground:
+    """A running world with what watches and moves it; a context manager. `folder` is for the mapping file."""
+
+    def __init__(self, folder: Path, *, customers: int = _CUSTOMERS, speed: float = SPEED) -> None:
+        self.messages = Messages(self._when_settled)
+        self.world = LocalWorld(
+            speed=speed,
+            shop_options={"population": customers, "keep": 20},
+            in_batches=True,
+            may_grow=True,
+            remember=_REMEMBERED,
+            on_message=self.messages.on_message,
+            on_push=self.messages.on_push,
+            on_line=self.messages.on_line,
+        )
+        self.profiles = Profiles(self.world)
+        self.judge = Judge(self.world, self.messages, self.profiles)
+        self.pace = Pace(self.world)
+        self.trouble = Trouble(self.world, self.messages)
+        self.mapping = MappingEditor(self.world, self.judge, folder)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self.world)
+            for part in (self.profiles, self.judge, self.pace, self.trouble):
+                part.start()
+                stack.callback(part.stop)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def frame(self) -> Mapping[str, Any]:
+        """Return what is the same for all pages at this moment, but for the rows of messages."""
+        return {
+            "counts": self.messages.tally(),
+            "backlog": self.world.pubsub.backlog(SUBSCRIPTION),
+            "pace": self.pace.state(),
+            "judge": self.judge.state(),
+            "segment": self.profiles.state(),
+            "trouble": self.trouble.state(),
+            "mapping": self.mapping.state(),
+        }
+
+    def _when_settled(self, resource_type: str, resource_id: str) -> None:
+        self.judge.look_at(resource_type, resource_id)

@@ -1,0 +1,12 @@
+"""The shop's customers and orders."""
+
+from typing import TYPE_CHECKING
+
+from flask import Blueprint
+
+if TYPE_CHECKING:
+    from playground.page.playground import Playground
+
+
+def routes(_playground: "Playground") -> Blueprint:
+    return Blueprint("shop", __name__)
