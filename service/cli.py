@@ -512,7 +512,7 @@ def history(
     Exits with 0 if it was delivered, ignored or deleted, and with 3 if a source could not be read.
     """
     from service.operations import history as operation
-    from service.operations.cloud_logging import ENDPOINT, CloudLogging
+    from service.operations.cloud_logging import CloudLogging
 
     with _output(as_json=as_json) as output:
         asked = operation.question(
@@ -523,9 +523,7 @@ def history(
             limit=limit,
             environment=os.environ,
         )
-        # gcloud's own variable for another address: https://cloud.google.com/sdk/docs/properties
-        endpoint = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING") or ENDPOINT
-        log = CloudLogging(asked.project, endpoint)
+        log = CloudLogging(asked.project, os.environ)
         raise typer.Exit(operation.run(output, asked, log, show_data=show_data))
 
 

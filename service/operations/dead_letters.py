@@ -21,6 +21,7 @@ from rich.text import Text
 from service.commercetools.notification import Notification, read_notification
 from service.config import ConfigError, value_of
 from service.operations import Exit, Output, Trouble, environment_of, plain, pubsub_clients
+from service.operations.google_api import NoCredentials
 from service.pubsub.dead_letter import is_given_up, is_publishable, is_set_aside, original_attributes
 from service.serving.decoding import Malformed
 from service.serving.publisher import publish_rpc_of
@@ -310,10 +311,7 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except GoogleAuthError:
-        raise Trouble(
-            "There are no usable Google credentials here. Run: gcloud auth application-default login "
-            "(or set PUBSUB_EMULATOR_HOST for an emulator)."
-        ) from None
+        raise NoCredentials(" (or set PUBSUB_EMULATOR_HOST for an emulator)") from None
     except GoogleAPICallError as error:
         kind, seconds = type(error).__name__, time.monotonic() - began
         if kind == "ServiceUnavailable" and seconds >= _ANSWER_SECONDS:  # gRPC tries to connect for 20 s

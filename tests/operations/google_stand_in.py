@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from google.iam.v1 import iam_policy_pb2, policy_pb2
 from google.pubsub_v1 import types
 
-from playground.stand_in import Answer, Call, StandIn, json_answer
+from playground.stand_in import Answer, Call, Fault, StandIn, answer, json_answer
 
 SERVICE = "projects/example-project/locations/europe-west1/services/commercetools-segment"
 
@@ -28,6 +28,12 @@ SERVICE = "projects/example-project/locations/europe-west1/services/commercetool
 def _private_key() -> str:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def a_refusal(**info: object) -> Fault:
+    """Answer 403 with an ErrorInfo: https://cloud.google.com/apis/design/errors#error_info."""
+    error = {"code": 403, "message": "canary", "status": "PERMISSION_DENIED", "details": [info]}
+    return answer(403, body=json.dumps({"error": error}).encode())
 
 
 class GoogleApis(StandIn):

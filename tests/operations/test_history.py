@@ -22,7 +22,7 @@ from service.operations.history import Answer, Known, Line, Question, Verdict, a
 from service.segment.types import SegmentIntegrationResult
 from tests.builders import CUSTOMER_ID, a_message, a_push, an_integration, settings
 from tests.operations.commands import Ended, run, settings_for
-from tests.operations.google_stand_in import CloudLoggingStandIn
+from tests.operations.google_stand_in import CloudLoggingStandIn, a_refusal
 from tests.operations.test_dead_letters import SET_ASIDE, Letters, our_emulator
 from tests.playground.pubsub_services import Service
 
@@ -338,13 +338,13 @@ def test_one_that_is_gone_is_an_answer(world: World) -> None:
         (stand_in.answer(429), "60 times a minute"),
         (stand_in.answer(503), "Cloud Logging answered 503"),
         (stand_in.FOREIGN, "what answered 200 is not Cloud Logging"),
-        (stand_in.CLOSE_AFTER_READ, "Cloud Logging was not reached: ConnectionError"),
+        (stand_in.CLOSE_AFTER_READ, ": the connection was closed"),
         (
-            stand_in.answer(403, body=json.dumps({"error": {"details": [{"reason": "SERVICE_DISABLED"}]}}).encode()),
+            a_refusal(reason="SERVICE_DISABLED", metadata={"service": "logging.googleapis.com"}),
             "gcloud services enable logging.googleapis.com",
         ),
         (
-            stand_in.answer(403, body=json.dumps({"error": {"details": [{"reason": "USER_PROJECT_DENIED"}]}}).encode()),
+            a_refusal(reason="USER_PROJECT_DENIED"),
             "roles/serviceusage.serviceUsageConsumer",
         ),
     ],
