@@ -20,7 +20,7 @@ from rich.text import Text
 
 from service.commercetools.notification import Notification, read_notification
 from service.config import ConfigError, value_of
-from service.operations import Exit, Output, Trouble, environment_of, plain, pubsub_clients
+from service.operations import Environment, Exit, Output, Trouble, environment_of, plain, pubsub_clients
 from service.operations.google_api import NoCredentials
 from service.pubsub.dead_letter import is_given_up, is_publishable, is_set_aside, original_attributes
 from service.serving.decoding import Malformed
@@ -353,6 +353,12 @@ def _parts(items: Sequence[str], size: int) -> Iterator[list[str]]:
 # The commands
 
 
+def has_dead_letters(environment: Environment) -> bool:
+    """Tell whether the settings name a dead-letter subscription, or are those of a service with a dead-letter topic."""
+    names = ["DEAD_LETTER_SUBSCRIPTION", *(["DEAD_LETTER_TOPIC"] if environment.origin else [])]
+    return any(name in environment for name in names)
+
+
 def subscription_by(environment: Mapping[str, str], option: str | None, missing: Sequence[str] = ()) -> str:
     """Return the dead-letter subscription: of the option, of the settings, or the one of a service's dead-letter topic.
 
@@ -360,8 +366,8 @@ def subscription_by(environment: Mapping[str, str], option: str | None, missing:
     """
     given = environment_of(environment)
     named = option or given.get("DEAD_LETTER_SUBSCRIPTION", "").strip()
-    topic = given.get("DEAD_LETTER_TOPIC", "").strip() if given.origin else ""
-    if not (named or topic):
+    topic = given.get("DEAD_LETTER_TOPIC", "").strip()
+    if not (option or has_dead_letters(given)):
         missing = ["DEAD_LETTER_SUBSCRIPTION (or --subscription)", *missing]
     if missing:
         raise ConfigError(f"{' and '.join(missing)} must be set.")

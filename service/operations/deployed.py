@@ -32,6 +32,8 @@ SETTINGS = (
 SECRETS = ("SEGMENT_WRITE_KEY", "CTP_CLIENT_SECRET", "SEGMENT_PUBLIC_API_TOKEN")
 NAMES = ("PUBSUB_TOPIC", "PUBSUB_SUBSCRIPTION", "DEAD_LETTER_SUBSCRIPTION", "CTP_SUBSCRIPTION_KEY")
 """What a command needs besides: the service does not have it, an env file may."""
+PROJECT = "GOOGLE_CLOUD_PROJECT"
+"""The name under which a service's settings have its project; Google's libraries read it too."""
 DEFAULTS: Mapping[str, str] = {
     "SEGMENT_USER_ID": UserIdField.EMAIL,
     "SEGMENT_REGION": Region.US,
@@ -121,7 +123,7 @@ def of_file(path: Path, shell: Shell, ask: Ask | None) -> Environment:
 def of_service(name: str, region: str | None, project: str | None, shell: Shell, remark: Remark) -> Environment:
     """Read the environment of the revision that serves, from Cloud Run. Raises ConfigError and Trouble."""
     google = Google(shell)
-    project = project or _first(shell, "CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_PROJECT") or google.project
+    project = project or _first(shell, "CLOUDSDK_CORE_PROJECT", PROJECT) or google.project
     region = region or _first(shell, "CLOUDSDK_RUN_REGION") or _of_gcloud("run/region")
     for option, value in (("--service", name), ("--region", region), ("--project", project)):
         if not value:
@@ -129,7 +131,7 @@ def of_service(name: str, region: str | None, project: str | None, shell: Shell,
         if not _NAME.fullmatch(value):
             raise ConfigError(f"{option} must be a name such as gcloud shows it.")
     revision = google.revision(f"projects/{project}/locations/{region}/services/{name}", remark)
-    values, references = dict(DEFAULTS), {}
+    values, references = {**DEFAULTS, PROJECT: str(project)}, {}
     for each in _serving_container(revision).get("env", ()):
         reference = (each.get("valueSource") or {}).get("secretKeyRef")
         if reference:

@@ -21,17 +21,28 @@ from service.commercetools.order import ORDER
 from service.commercetools.payment import PAYMENT
 from service.commercetools.resource import CannotRead, ResourceType
 from service.config import ConfigError
-from service.operations import Exit, Output, Trouble, cannot_read, command_settings, plain
-from service.operations.dead_letters import Choice, DeadLetter, open_mailbox
+from service.operations import (
+    CLIENT,
+    UNREAD,
+    Environment,
+    Exit,
+    Output,
+    Trouble,
+    cannot_read,
+    command_settings,
+    commercetools_of,
+    plain,
+)
+from service.operations.dead_letters import Choice, DeadLetter, has_dead_letters, open_mailbox, subscription_by
+from service.operations.deployed import PROJECT
 from service.outcome import Ending
 
 TYPES: Mapping[str, ResourceType[Any]] = {of.type_id: of for of in (CUSTOMER, ORDER, PAYMENT)}
 SERVICE = "commercetools-segment"
-"""The name of the service in infra/service.tf."""
+"""The name of the service in infra/service.tf, where no other is given."""
 _READ_SECONDS = 10.0
 _LETTERS = 10_000
 _SKEW = timedelta(seconds=5)  # between the clocks of commercetools and Google
-_NO_KEY = "history-without-a-write-key"
 _PROJECT = re.compile(r"projects/([^/\s]+)/")
 _AGE = re.compile(r"(\d{1,5})(m|h|d)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -41,7 +52,8 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 class Question:
     """Selects what is shown: a resource by its type and id, the lines since a time, and where to look.
 
-    `service` is the name of the Cloud Run service. Without `subscription` the dead letters are not looked at.
+    `service` is the name of the Cloud Run service. `subscription` has the dead letters, if it is not that of the
+    settings.
     """
 
     of: ResourceType[Any]
@@ -59,20 +71,23 @@ def question(
     resource_id: str,
     since: str,
     *,
+    service: str | None,
     project: str | None,
     subscription: str | None,
     wait: float,
     limit: int,
-    environment: Mapping[str, str],
+    environment: Environment,
+    shell: Mapping[str, str],
 ) -> Question:
-    """Read the command's options. Raises ConfigError."""
+    """Read the command's options. `environment` is that of `service`, if one is given. Raises ConfigError."""
     if not is_id(resource_id):
         raise ConfigError(f"{type_id} must be given by its id in commercetools, as the log has it.")
-    in_name = _PROJECT.match(subscription or "")
-    project = project or (in_name[1] if in_name else environment.get("GOOGLE_CLOUD_PROJECT"))
+    in_name = _PROJECT.match(subscription or environment.get("DEAD_LETTER_SUBSCRIPTION", ""))
+    of_name, of_service = in_name[1] if in_name else None, environment.get(PROJECT) if service else None
+    project = project or of_service or of_name or shell.get(PROJECT)
     if not project:
         raise ConfigError("--project must name the Google Cloud project, if DEAD_LETTER_SUBSCRIPTION does not.")
-    return Question(TYPES[type_id], resource_id, _since(since), project, SERVICE, subscription, wait, limit)
+    return Question(TYPES[type_id], resource_id, _since(since), project, service or SERVICE, subscription, wait, limit)
 
 
 def _since(text: str) -> datetime:
@@ -164,25 +179,23 @@ class _Sources:
             return None
 
 
-def known(asked: Question, log: Log) -> Known:
+def known(asked: Question, log: Log, environment: Environment) -> Known:
     """Ask the three sources. Raises ConfigError if the settings contradict themselves."""
     sources = _Sources()
     found = sources.ask(lambda: log.entries(_query(asked, asked.since), asked.limit + 1))
     lines = None if found is None else sorted(map(_line, found), key=lambda line: line.at)[-asked.limit :]
     document: Mapping[str, Any] | None = None
     is_gone = False
-    settings = command_settings(SEGMENT_WRITE_KEY=_NO_KEY)
-    if settings.commercetools is None:
+    if not any(name in environment for name in CLIENT):
         sources.skipped.append("commercetools was not asked, since the CTP_ settings are not set.")
     else:
-        client = CommercetoolsClient(settings.commercetools)
-        read = sources.ask(lambda: _read(client, asked))
+        read = sources.ask(lambda: _read(asked, environment))
         document, is_gone = read if read is not None else (None, False)
     letters = None
-    if asked.subscription is None:
+    if not (asked.subscription or has_dead_letters(environment)):
         sources.skipped.append("The dead letters were not looked at, since DEAD_LETTER_SUBSCRIPTION is not set.")
     else:
-        letters = sources.ask(lambda: _letters(asked))
+        letters = sources.ask(lambda: _letters(asked, environment))
     is_cut = len(found or ()) > asked.limit
     told = Known(asked, lines, is_cut, document, is_gone, letters, None, sources.problems, sources.skipped)
     if lines is None or not _is_unaccounted(told):
@@ -220,7 +233,11 @@ def _line(entry: Mapping[str, Any]) -> Line:
     )
 
 
-def _read(client: CommercetoolsClient, asked: Question) -> tuple[Mapping[str, Any] | None, bool]:
+def _read(asked: Question, environment: Environment) -> tuple[Mapping[str, Any] | None, bool]:
+    # No rule is applied, and the service's mapping file is not here.
+    unread = ["SEGMENT_PUBLIC_API_TOKEN"]
+    settings = command_settings(environment.but(MAPPING_FILE=""), unread=unread, SEGMENT_WRITE_KEY=UNREAD)
+    client = CommercetoolsClient(commercetools_of(settings))
     try:
         document = client.resources(asked.of).document_by_id(asked.resource_id, time.monotonic() + _READ_SECONDS)
     except CannotRead as problem:
@@ -228,8 +245,8 @@ def _read(client: CommercetoolsClient, asked: Question) -> tuple[Mapping[str, An
     return document, document is None
 
 
-def _letters(asked: Question) -> list[DeadLetter]:
-    with open_mailbox(asked.subscription or "") as mailbox:
+def _letters(asked: Question, environment: Environment) -> list[DeadLetter]:
+    with open_mailbox(subscription_by(environment, asked.subscription)) as mailbox:
         letters = mailbox.take(Choice(_LETTERS), asked.wait)
     about = (asked.of.type_id, asked.resource_id)
     return [
@@ -419,9 +436,9 @@ def _count(items: Sequence[object], name: str) -> str:
 # The command
 
 
-def run(output: Output, asked: Question, log: Log, *, show_data: bool) -> Exit:
+def run(output: Output, asked: Question, log: Log, environment: Environment, *, show_data: bool) -> Exit:
     """Show the timeline and the answer. STOPPED if a source could not be read, ATTENTION if something is to be done."""
-    found = known(asked, log)
+    found = known(asked, log, environment)
     answered = answer(found)
     if output.as_json:
         output.document(_document(found, answered, show_data=show_data))
