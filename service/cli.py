@@ -847,7 +847,8 @@ def _end(error: Exception) -> NoReturn:
         except OSError:  # Python would try again at its exit, and end with a code of its own
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if problem:
-        _console(stderr=True).print(Text(plain(f"Error: {problem}"), "red"), soft_wrap=True)
+        between = "\n" if "\n" in problem else " "  # several settings, or mistakes of a mapping file, have a line each
+        _console(stderr=True).print(Text(plain(f"Error:{between}{problem}"), "red"), soft_wrap=True)
     raise SystemExit(code)
 
 

@@ -23,7 +23,7 @@ from rich.text import Text
 from service.commercetools.client import RequestRefused, ScopesRefused, TokenRefused
 from service.commercetools.customer import CUSTOMER
 from service.commercetools.resource import CannotRead, ResourceType
-from service.config import CommercetoolsSettings, ConfigError, Settings, settings_from
+from service.config import CommercetoolsSettings, ConfigError, Settings, UnusableSettings, settings_from
 from service.serving.upstream import NoCertificates, session, timeout
 
 
@@ -177,18 +177,21 @@ def command_settings(
     """
     given = environment_of(os.environ if environment is None else environment).of_command()
     missing = [name for name in dict.fromkeys(needs) if name not in given and name not in instead]
+    not_read = {name: UNREAD for name in given if given.is_unread(name) and (missing or name in {*unread, *instead})}
+    present = {name: given[name] for name in given if name not in not_read}
+    problems: dict[str, str] = {}
+    try:
+        settings = settings_from({"PUSH_AUTH": "none", **not_read, **instead, **present})
+    except UnusableSettings as unusable:
+        problems = {name: said for name, said in unusable.problems.items() if name not in missing}
     if missing:
         *most, last = missing
         names = f"{', '.join(most)} and {last}" if most else last
         source = f", and {given.origin} does not have it" if given.origin else f": {_FROM_THE_SERVICE}"
-        raise ConfigError(f"{names} must be set{source}.")
-    not_needed = {name: UNREAD for name in unread if given.is_unread(name)}
-    present = {
-        name: given[name]
-        for name in given
-        if name not in not_needed and not (name in instead and given.is_unread(name))
-    }
-    return settings_from({"PUSH_AUTH": "none", **instead, **not_needed, **present})
+        problems = {last: f"{names} must be set{source}.", **problems}
+    if problems:
+        raise UnusableSettings(problems)
+    return settings
 
 
 _FROM_THE_SERVICE = (

@@ -343,6 +343,33 @@ def test_all_settings_that_are_missing_are_named_in_one_sentence(command: list[s
     assert ended.said.startswith(f"Error: {names}")
 
 
+def test_what_is_missing_and_what_is_unusable_is_named_at_once(world: World) -> None:
+    settings = settings_for(None, world.commercetools, SEGMENT_WRITE_KEY="", ORDERS="canary", CTP_API_URL="canary")
+
+    backfill = run("backfill", settings=settings, cwd=world.folder)
+    check = run("check", "--json", settings=settings | {"PUSH_AUTH": "iam"})
+
+    said, *others = backfill.err.splitlines()[1:]
+    assert backfill.code == Exit.UNUSABLE
+    assert backfill.err.startswith("Error:\nSEGMENT_WRITE_KEY must be set: no command guesses them.")
+    assert [line.partition(" must ")[0] for line in others] == ["CTP_API_URL", "ORDERS"]
+    assert "CTP_" not in said
+    [line] = [line["text"] for line in check.document if line["what"] == "settings"]
+    assert [each.partition(" must ")[0] for each in line.splitlines()] == [
+        *("SEGMENT_WRITE_KEY", "CTP_API_URL", "ORDERS"),
+    ]
+
+
+def test_no_secret_is_fetched_for_a_command_that_cannot_run(world: World) -> None:
+    world.google.environment["CTP_API_URL"] = ""
+
+    ended = world.run("backfill")
+
+    assert ended.code == Exit.UNUSABLE
+    assert "CTP_API_URL must be set, and the service commercetools-segment, revision" in ended.said
+    assert not [call for call in world.google.calls if "/secrets/" in call.path]
+
+
 @pytest.mark.parametrize("command", ["backfill", "subscribe"])
 @pytest.mark.parametrize("name", ["SEGMENT_USER_ID", "SEGMENT_REGION"])
 def test_neither_user_id_nor_region_has_a_default_in_a_command(world: World, command: str, name: str) -> None:
