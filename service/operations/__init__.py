@@ -6,8 +6,6 @@ They use the modules of the service, and nothing in the service imports them.
 import json
 import os
 import re
-import socket
-import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -24,6 +22,7 @@ from service.commercetools.client import RequestRefused, ScopesRefused, TokenRef
 from service.commercetools.customer import CUSTOMER
 from service.commercetools.resource import CannotRead, ResourceType
 from service.config import CommercetoolsSettings, ConfigError, Settings, UnusableSettings, settings_from
+from service.serving.causes import why
 from service.serving.upstream import NoCertificates, session, timeout
 
 
@@ -222,48 +221,23 @@ def cannot_read(problem: CannotRead, *, predicate: bool = False, of: ResourceTyp
 
 def cause_of(problem: BaseException) -> str:
     """Return which host was not reached and why, in words: DNS, refused, TLS, time. "" if that is not the problem."""
+    error, host = _request_error(problem), host_of(problem)
+    if error is None or not (host or isinstance(error, NoCertificates)):
+        return ""
+    return f"{host}: {why(error)}" if host else why(error)
+
+
+def host_of(problem: BaseException) -> str:
+    """Return which host was not reached, "" if that is not the problem."""
+    error = _request_error(problem)
+    return "" if error is None or error.request is None else urlsplit(str(error.request.url)).netloc.rpartition("@")[2]
+
+
+def _request_error(problem: BaseException) -> requests.RequestException | None:
     error: BaseException | None = problem
     while error is not None and not isinstance(error, requests.RequestException):
         error = error.__context__
-    if error is None:
-        return ""
-    if error.request is None:
-        return _why(error) if isinstance(error, NoCertificates) else ""
-    parts = urlsplit(str(error.request.url))
-    host = parts.netloc.rpartition("@")[2]
-    return f"{host}: {_why(error)}"
-
-
-def _why(error: BaseException) -> str:
-    seen = list(_within(error))
-    for kinds, words in _CAUSES:
-        if any(isinstance(each, kinds) for each in seen):
-            return words
-    return f"the connection failed ({type(error).__name__})"
-
-
-def _within(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those that it was made from; urllib3 keeps some in `reason`, requests in `args`."""
-    pending, seen = [error], set[int]()
-    while pending:
-        each = pending.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        inner = (each.__cause__, each.__context__, getattr(each, "reason", None), *each.args)
-        pending += [one for one in inner if isinstance(one, BaseException)]
-
-
-_CAUSES: Sequence[tuple[tuple[type[BaseException], ...], str]] = (
-    ((socket.gaierror,), "DNS does not know this host"),
-    ((requests.exceptions.ProxyError,), "the proxy that HTTPS_PROXY or HTTP_PROXY names was not reached"),
-    ((NoCertificates,), "TLS: the file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names cannot be read"),
-    ((requests.exceptions.SSLError, ssl.SSLError), "TLS: its certificate is not trusted, or it does not speak TLS"),
-    ((ConnectionRefusedError,), "the connection was refused"),
-    ((requests.Timeout, TimeoutError), "no answer in time"),
-    ((ConnectionResetError, BrokenPipeError), "the connection was closed"),
-)
+    return error
 
 
 def why_unreachable(address: str) -> str:
@@ -289,8 +263,8 @@ def what_to_do(problem: CannotRead, *, predicate: bool = False, of: ResourceType
     if isinstance(problem, TokenRefused):
         return _OF_A_TOKEN.get(problem.status, _CREDENTIALS)
     if not isinstance(problem, RequestRefused):
-        cause = cause_of(problem)
-        return f"{cause}. {_OF_AN_ADDRESS}" if cause else "The same command may go through later."
+        host = host_of(problem)
+        return f"{host} was asked. {_OF_AN_ADDRESS}" if host else "The same command may go through later."
     status = next((_BY_CODE[code] for code in problem.codes if code in _BY_CODE), problem.status)
     if status == HTTPStatus.FORBIDDEN:
         return f"CTP_SCOPES must have view_{of.path.replace('-', '_')}:PROJECT_KEY."

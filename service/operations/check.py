@@ -43,7 +43,6 @@ from service.operations import (
     plain,
     pubsub_clients,
     what_to_do,
-    why_unreachable,
 )
 from service.operations.subscription import (
     DEFAULT_KEY,
@@ -545,8 +544,7 @@ def _of_segment(settings: Settings, *, send_test_event: bool) -> Findings:
     error = client.post([])
     what = f"Segment ({settings.segment.region})"
     if error is not None and not error.refused:
-        cause = why_unreachable(settings.segment.host)
-        text = f"{error.message} ({cause})" if cause else error.message
+        text = f"{error.message} ({settings.segment.host})"
         yield Finding(what, Status.FAILED, text, "Look at SEGMENT_REGION and SEGMENT_HOST, and at the network.")
         return
     yield Finding(what, Status.OK, f"{settings.segment.host} answers")
