@@ -79,12 +79,13 @@ _TRACKING_API = {Region.US: "https://api.segment.io", Region.EU: "https://events
 _PUBLIC_API = {Region.US: "https://api.segmentapis.com", Region.EU: "https://eu1.api.segmentapis.com"}
 _GOOGLE_CERTS = "https://www.googleapis.com/oauth2/v1/certs"
 
-_COMMERCETOOLS = ("CTP_PROJECT_KEY", "CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_AUTH_URL", "CTP_API_URL", "CTP_SCOPES")
+CLIENT = ("CTP_PROJECT_KEY", "CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_AUTH_URL", "CTP_API_URL", "CTP_SCOPES")
+"""The settings of an API client."""
 _SEVERAL_WORDS = frozenset({"CTP_SCOPES"})  # which blanks separate: https://docs.commercetools.com/api/scopes
 _QUOTES = frozenset("\"'`\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb")  # and a word processor's
 _LONGEST = 4096  # characters, far more than any key, address or list of scopes has
 _PROJECT_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_TOPIC = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
+TOPIC_NAME = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HIGHEST_PORT = 65535
 
@@ -239,8 +240,8 @@ def _flaw(character: str) -> str:
 
 
 def _commercetools(env: "_Environment") -> CommercetoolsSettings | None:
-    missing = [name for name in _COMMERCETOOLS if env.is_unset(name)]
-    if len(missing) == len(_COMMERCETOOLS):
+    missing = [name for name in CLIENT if env.is_unset(name)]
+    if len(missing) == len(CLIENT):
         return None
     for name in missing:
         env.note(name, f"{', '.join(missing)} must be set too: the CTP_ settings go together, all or none.")
@@ -334,6 +335,6 @@ class _Environment:
 
     def topic(self, name: str) -> str | None:
         value = self.get(name)
-        if value is not None and not _TOPIC.fullmatch(value):
+        if value is not None and not TOPIC_NAME.fullmatch(value):
             self.note(name, f"{name} must have the form projects/PROJECT/topics/TOPIC.")
         return value

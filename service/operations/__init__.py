@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import IntEnum
 from functools import partial
 from http import HTTPStatus
@@ -21,9 +22,9 @@ from rich.text import Text
 from service.commercetools.client import RequestRefused, ScopesRefused, TokenRefused
 from service.commercetools.customer import CUSTOMER
 from service.commercetools.resource import CannotRead, ResourceType
-from service.config import CommercetoolsSettings, ConfigError, Settings, UnusableSettings, settings_from
+from service.config import CLIENT, CommercetoolsSettings, ConfigError, Settings, UnusableSettings, settings_from
 from service.serving.causes import why
-from service.serving.upstream import NoCertificates, session, timeout
+from service.serving.upstream import session, timeout
 
 
 class Exit(IntEnum):
@@ -157,8 +158,6 @@ UNREAD = "not-read"
 
 DECIDING = ("SEGMENT_USER_ID", "SEGMENT_REGION")
 """What a command that decides who a customer is must be told: a guess would be for good, or drop everything."""
-CLIENT = ("CTP_PROJECT_KEY", "CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_AUTH_URL", "CTP_API_URL", "CTP_SCOPES")
-"""The settings of an API client."""
 
 
 def command_settings(
@@ -198,6 +197,19 @@ _FROM_THE_SERVICE = (
 )
 
 
+SUBSCRIPTION_NAME = re.compile(r"projects/[^/\s]+/subscriptions/[^/\s]+")
+
+
+def moment(time: datetime) -> str:
+    """Return a time as commercetools writes it, and Cloud Logging reads it."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def why_not_read(error: OSError | UnicodeDecodeError) -> str:
+    """Return why a file cannot be read as text."""
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is not UTF-8"
+
+
 def environment_of(settings: Mapping[str, str]) -> Environment:
     return settings if isinstance(settings, Environment) else Environment(settings)
 
@@ -222,7 +234,7 @@ def cannot_read(problem: CannotRead, *, predicate: bool = False, of: ResourceTyp
 def cause_of(problem: BaseException) -> str:
     """Return which host was not reached and why, in words: DNS, refused, TLS, time. "" if that is not the problem."""
     error, host = _request_error(problem), host_of(problem)
-    if error is None or not (host or isinstance(error, NoCertificates)):
+    if error is None:
         return ""
     return f"{host}: {why(error)}" if host else why(error)
 
@@ -293,7 +305,5 @@ _BY_CODE: Mapping[str, int] = {
 def commercetools_of(settings: Settings) -> CommercetoolsSettings:
     """Return the settings of the commercetools API client, or raise ConfigError if they are missing."""
     if settings.commercetools is None:
-        raise ConfigError(
-            "CTP_PROJECT_KEY, CTP_CLIENT_ID, CTP_CLIENT_SECRET, CTP_AUTH_URL, CTP_API_URL and CTP_SCOPES must be set."
-        )
+        raise ConfigError(f"{', '.join(CLIENT)} must be set.")
     return settings.commercetools

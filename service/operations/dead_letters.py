@@ -19,8 +19,17 @@ from rich.table import Table
 from rich.text import Text
 
 from service.commercetools.notification import Notification, read_notification
-from service.config import ConfigError, value_of
-from service.operations import Environment, Exit, Output, Trouble, environment_of, plain, pubsub_clients
+from service.config import TOPIC_NAME, ConfigError, value_of
+from service.operations import (
+    SUBSCRIPTION_NAME,
+    Environment,
+    Exit,
+    Output,
+    Trouble,
+    environment_of,
+    plain,
+    pubsub_clients,
+)
 from service.operations.google_api import NoCredentials
 from service.pubsub.dead_letter import is_given_up, is_publishable, is_set_aside, original_attributes
 from service.serving.decoding import Malformed
@@ -39,8 +48,6 @@ _PUBLISHED_AT_ONCE = 100
 _PUBLISHED_BYTES = 5_000_000  # of the 10 MB of a publish request
 _LONGEST_REASON = 80
 
-_SUBSCRIPTION = re.compile(r"projects/[^/\s]+/subscriptions/[^/\s]+")
-_TOPIC = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
 
@@ -164,7 +171,7 @@ class Mailbox:
 
     def __init__(self, subscription: str) -> None:
         value_of("The subscription", subscription)
-        if not _SUBSCRIPTION.fullmatch(subscription):
+        if not SUBSCRIPTION_NAME.fullmatch(subscription):
             raise ConfigError("The subscription must have the form projects/PROJECT/subscriptions/SUBSCRIPTION.")
         self._subscription = subscription
         with _explained("Pub/Sub"):
@@ -451,7 +458,7 @@ def found(subscription: str, message_id: str, *, wait: float) -> DeadLetter:
 def run_replay(output: Output, subscription: str, choice: Choice, *, topic: str, wait: float, dry_run: bool) -> Exit:
     """Publish to `topic` again, and acknowledge what Pub/Sub has confirmed. Raises ConfigError and Trouble."""
     value_of("The topic", topic)
-    if not _TOPIC.fullmatch(topic):
+    if not TOPIC_NAME.fullmatch(topic):
         raise ConfigError("The topic must have the form projects/PROJECT/topics/TOPIC.")
     with open_mailbox(subscription) as mailbox:
         letters = mailbox.take(choice, wait)

@@ -18,7 +18,7 @@ from pathlib import Path
 import requests
 
 from service.config import ClearTraits, ConfigError, Erasure, OrderImports, Orders, Region, UserIdField
-from service.operations import Environment, Exit, Trouble
+from service.operations import Environment, Exit, Trouble, why_not_read
 from service.operations.google_api import Document, GoogleApi, address_of, document_of, said_by, what_to_do_about
 
 SETTINGS = (
@@ -95,8 +95,7 @@ def of_file(path: Path, shell: Shell, ask: Ask | None) -> Environment:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"--env-file {path.name} cannot be read: {reason}.") from None
+        raise ConfigError(f"--env-file {path.name} cannot be read: {why_not_read(error)}.") from None
     values: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):

@@ -64,7 +64,7 @@ class GoogleApi:
         try:
             return self._session.request(method, url, headers=headers, timeout=timeout(seconds), **request)
         except requests.RequestException as error:
-            raise NotReached(f"{self._name} was not reached: {cause_of(error) or type(error).__name__}.") from None
+            raise NotReached(f"{self._name} was not reached: {cause_of(error)}.") from None
 
     def _headers(self, method: str, url: str) -> dict[str, str]:
         from google.auth.exceptions import TransportError  # noqa: PLC0415  # 0.2 s, for some commands alone

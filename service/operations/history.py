@@ -20,9 +20,8 @@ from service.commercetools.customer import CUSTOMER
 from service.commercetools.order import ORDER
 from service.commercetools.payment import PAYMENT
 from service.commercetools.resource import CannotRead, ResourceType
-from service.config import ConfigError
+from service.config import CLIENT, ConfigError
 from service.operations import (
-    CLIENT,
     UNREAD,
     Environment,
     Exit,
@@ -31,6 +30,7 @@ from service.operations import (
     cannot_read,
     command_settings,
     commercetools_of,
+    moment,
     plain,
 )
 from service.operations.dead_letters import Choice, DeadLetter, has_dead_letters, open_mailbox, subscription_by
@@ -95,10 +95,10 @@ def _since(text: str) -> datetime:
     if age:
         return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError("--since must be an age (90m, 12h, 7d), a date or a time in ISO 8601.") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 class Log(Protocol):
@@ -215,7 +215,7 @@ def _query(asked: Question, since: datetime, *, of_all: bool = False) -> str:
         'resource.type="cloud_run_revision"\n'
         f'resource.labels.service_name="{asked.service}"\n'
         f"{of}\n"
-        f'timestamp>="{_shown(since)}"'
+        f'timestamp>="{moment(since)}"'
     )
 
 
@@ -267,10 +267,6 @@ def _whole(number: object) -> int | None:
     return int(number) if isinstance(number, int | float) else None  # a number of a jsonPayload may have a point
 
 
-def _shown(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 # Why is she not in Segment?
 
 
@@ -298,7 +294,7 @@ def answer(found: Known) -> Answer:
 
 
 def _by_the_lines(found: Known, line: Line) -> Answer:
-    when, reason = _shown(line.at), line.reason
+    when, reason = moment(line.at), line.reason
     match line.outcome:
         case Ending.FAILED:
             attempt = f" (attempt {line.attempt})" if line.attempt else ""
@@ -318,7 +314,7 @@ def _by_the_lines(found: Known, line: Line) -> Answer:
             return Answer(Verdict.DELETED, f"It was deleted: at {when} the service ignored its message: {reason}.")
         case Ending.IGNORED if not _is_delivered(line):
             before = next((one for one in reversed(found.lines or ()) if one.outcome == Ending.DELIVERED), None)
-            earlier = f" An earlier state was delivered at {_shown(before.at)}." if before else ""
+            earlier = f" An earlier state was delivered at {moment(before.at)}." if before else ""
             return Answer(Verdict.IGNORED, f"The service ignored it at {when}: {reason}.{_todo(reason)}{earlier}")
         case Ending.DELIVERED if "erased" in reason:
             return Answer(Verdict.DELETED, f"At {when} {reason}.")
@@ -347,16 +343,16 @@ def _todo(reason: str) -> str:
 def _unaccounted(found: Known) -> Answer:
     """Return the answer where no line tells of the newest change."""
     question, changed, name = found.question, found.changed, found.question.of.name
-    since = _shown(question.since)
+    since = moment(question.since)
     send = "" if question.of is PAYMENT else f" To send it now: {_backfill(question)}."
     if changed is not None and changed < question.since and not found.lines:
         return Answer(
             Verdict.UNKNOWN,
-            f"Nothing is logged about it since {since}, and it changed last before that, at {_shown(changed)}: look "
+            f"Nothing is logged about it since {since}, and it changed last before that, at {moment(changed)}: look "
             f"further back with --since. Cloud Logging keeps lines for 30 days by default, and a backfill logs none."
             f"{send}",
         )
-    when = f"it changed at {_shown(changed)}" if changed else f"nothing is logged about this {name} since {since}"
+    when = f"it changed at {moment(changed)}" if changed else f"nothing is logged about this {name} since {since}"
     if found.others_since:
         return Answer(
             Verdict.NEVER_PUBLISHED,
@@ -426,7 +422,7 @@ def _last(found: Known) -> str:
         return ""
     last = found.lines[-1]
     said = f"{last.outcome}: {last.reason}" if last.reason else last.outcome
-    return f" The last line about it, at {_shown(last.at)}, is: {said}."
+    return f" The last line about it, at {moment(last.at)}, is: {said}."
 
 
 def _count(items: Sequence[object], name: str) -> str:
@@ -458,7 +454,7 @@ def _document(found: Known, answered: Answer, *, show_data: bool) -> dict[str, A
     return {
         "resource_type": found.question.of.type_id,
         "resource_id": found.question.resource_id,
-        "since": _shown(found.question.since),
+        "since": moment(found.question.since),
         "verdict": answered.verdict,
         "answer": answered.text,
         "commercetools": _of_commercetools(found, show_data=show_data),
@@ -466,7 +462,7 @@ def _document(found: Known, answered: Answer, *, show_data: bool) -> dict[str, A
         if found.lines is None
         else [
             {
-                "time": _shown(line.at),
+                "time": moment(line.at),
                 "message_id": line.message_id,
                 "kind": line.kind,
                 "version": line.version,
@@ -503,7 +499,7 @@ def _print(found: Known, answered: Answer, output: Output, *, show_data: bool) -
     table.add_column("reason", overflow="fold")
     rows = sorted([*_of_lines(found.lines or ()), *_of_the_others(found)], key=lambda row: row.at)
     for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in (_shown(row.at), *row.cells)))
+        table.add_row(*(Text(plain(cell)) for cell in (moment(row.at), *row.cells)))
     if rows:
         output.results.print(table)
         output.results.print()
@@ -523,7 +519,7 @@ def _of_lines(lines: Sequence[Line]) -> list[_Row]:
         if together and (line is None or _likeness(line) != _likeness(together[-1])):
             first, last = together[0], together[-1]
             attempts = list(dict.fromkeys(str(one.attempt or "") for one in (first, last)))
-            until = f" (until {_shown(last.at)})" if len(together) > 1 else ""
+            until = f" (until {moment(last.at)})" if len(together) > 1 else ""
             cells = (last.message_id or "", last.kind or "", str(last.version or ""), "-".join(attempts))
             rows.append(_Row(first.at, (*cells, last.outcome, last.reason + until)))
             together = []

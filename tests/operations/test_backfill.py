@@ -666,17 +666,23 @@ def test_it_does_not_go_on_with_other_settings(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "not JSON", "{}", "[]", '{"format": 1, "settings": 5, "lanes": [], "rejects_bytes": 0}']
+    ("content", "why"),
+    [
+        *((text, "is not a checkpoint of a backfill") for text in (b"", b"not JSON", b"{}", b"[]")),
+        (b'{"format": 1, "settings": 5, "lanes": [], "rejects_bytes": 0}', "was written by another version"),
+        (b"\xff", "cannot be read: it is not UTF-8."),
+    ],
 )
-def test_a_file_that_is_no_checkpoint_is_left_alone(world: World, text: str) -> None:
+def test_a_file_that_is_no_checkpoint_is_left_alone(world: World, content: bytes, why: str) -> None:
     peopled(world, 1)
-    world.checkpoint.write_text(text)
+    world.checkpoint.write_bytes(content)
 
     ended = world.run()
 
     assert ended.code == Exit.UNUSABLE
     assert "backfill.checkpoint.json" in ended.err
-    assert world.checkpoint.read_text() == text
+    assert why in ended.said
+    assert world.checkpoint.read_bytes() == content
     assert world.segment.call_count == 0
 
 
