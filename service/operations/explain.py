@@ -19,10 +19,10 @@ from service.commercetools.notification import Notification, read_notification
 from service.commercetools.order import ORDER, Order
 from service.commercetools.payment import PAYMENT, Payment
 from service.commercetools.resource import AnyResource, ResourceType
-from service.config import ClearTraits, Orders, Settings, UserIdField
+from service.config import CLIENT, ClearTraits, Orders, Settings, UserIdField
 from service.integration import integration_by
 from service.kinds import Now, Reads, included, without_an_api_client
-from service.operations import CLIENT, Exit, Output, Trouble, command_settings, environment_of, plain, why_unreachable
+from service.operations import Exit, Output, Trouble, command_settings, environment_of, plain, why_unreachable
 from service.operations.explain_orders import Sold, document_of, sold, tables_of
 from service.operations.given import Given, as_notification, given_in
 from service.operations.origins import Origin, consents, origins
