@@ -5,14 +5,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from playground.history import Document
 from playground.oracle import Profile, holds, profile_of_customer, rules_of
 from playground.oracle_orders import Books, Verdict, order_rules_of, verdict_on_order
 from playground.page.messages import Messages, Resource
 from playground.page.profiles import Profiles
-from playground.world import ORDER_KINDS, PAYMENT_KINDS, LocalWorld
+from playground.shop import Shop
+from playground.world import ORDER_KINDS, PAYMENT_KINDS
 
 LOST, DOUBLED, STALE, WRONG = "lost", "doubled", "stale", "wrong"
 KINDS = (LOST, DOUBLED, STALE, WRONG)
@@ -26,6 +27,16 @@ Key = tuple[str, str]
 """The type of a resource, and its id."""
 Found = Mapping[str, str]
 """By kind, what is wrong."""
+
+
+class WithShop(Protocol):
+    """As LocalWorld is."""
+
+    @property
+    def shop(self) -> Shop: ...
+
+    def settings(self) -> Mapping[str, str]:
+        """Return the environment of the service."""
 
 
 @dataclass(slots=True)
@@ -47,7 +58,7 @@ class Judge:
 
     def __init__(
         self,
-        world: LocalWorld,
+        world: WithShop,
         messages: Messages,
         profiles: Profiles,
         *,

@@ -6,12 +6,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flask import Blueprint, request
 
-from playground.segment import DUPLICATE, Event
-from playground.world import LocalWorld
+from playground.segment import DUPLICATE, Event, SegmentStandIn
 
 if TYPE_CHECKING:
     from playground.page.playground import Playground
@@ -20,6 +19,13 @@ _REMEMBERED = 20_000
 _PAGE = 50
 _LARGEST_PAGE = 200
 _TOLD = ("", "suppressed")  # the event was right, whether or not Segment may keep it
+
+
+class WithSegment(Protocol):
+    """As LocalWorld is."""
+
+    @property
+    def segment(self) -> SegmentStandIn: ...
 
 
 @dataclass(slots=True)
@@ -99,7 +105,7 @@ class Profiles:
     `when_told` gets "customer" or "order" and the id of each of which an event has arrived, or the profile has gone.
     """
 
-    def __init__(self, world: LocalWorld) -> None:
+    def __init__(self, world: WithSegment) -> None:
         self._world = world
         self._lock = threading.Lock()
         self._arrivals: deque[Arrival] = deque(maxlen=_REMEMBERED)
