@@ -247,7 +247,7 @@ class Profiles:
                 "consent": user.consent,
                 "groups": [{"id": group_id, "traits": traits} for group_id, traits in user.groups.items()],
                 "profile": [_row(name, trait) for name, trait in sorted(user.traits.items())],
-                "arrivals": [one.row for one in arrivals[:_LARGEST_PAGE]],
+                "arrivals": [one.row for one in arrivals[:_PAGE]],
             }
 
     def events(self, before: int | None, limit: int) -> dict[str, Any]:
