@@ -37,19 +37,16 @@ SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/customers-to-segment"
 DEAD_LETTER_SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/dead-letters"
 PUSH_ACCOUNT = "push@demo.iam.gserviceaccount.com"
 
+ORDER_KINDS = (
+    *("OrderCreated", "OrderCreatedFromRecurringOrder", "OrderImported", "OrderStateChanged"),
+    *("OrderShipmentStateChanged", "OrderPaymentStateChanged", "OrderCustomerSet", "OrderEditApplied"),
+)
+PAYMENT_KINDS = ("PaymentCreated", "PaymentTransactionAdded", "PaymentTransactionStateChanged")
+"""The Messages about orders and payments that the shop's Subscription has."""
 _MESSAGES = (
     {"resourceTypeId": "customer"},
-    {
-        "resourceTypeId": "order",
-        "types": [
-            *("OrderCreated", "OrderCreatedFromRecurringOrder", "OrderImported", "OrderStateChanged"),
-            *("OrderShipmentStateChanged", "OrderPaymentStateChanged", "OrderCustomerSet", "OrderEditApplied"),
-        ],
-    },
-    {
-        "resourceTypeId": "payment",
-        "types": ["PaymentCreated", "PaymentTransactionAdded", "PaymentTransactionStateChanged"],
-    },
+    {"resourceTypeId": "order", "types": [*ORDER_KINDS]},
+    {"resourceTypeId": "payment", "types": [*PAYMENT_KINDS]},
 )
 _START_SECONDS = 20.0
 _STOP_SECONDS = 15.0
