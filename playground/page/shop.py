@@ -19,6 +19,8 @@ from playground.world import LocalWorld
 if TYPE_CHECKING:
     from playground.page.playground import Playground
 
+Groups = Mapping[str, Document]
+"""Customer groups by id."""
 PAGE = 50
 """Rows of a list at a time."""
 _LOOKED_THROUGH = 5_000  # the newest resources that a search reads
@@ -78,7 +80,7 @@ class Desk:
 
     def create(self, draft: Document) -> Document:
         """Return the customer that a CustomerDraft makes."""
-        fields = _fields_of(draft, set(self._shop.groups))
+        fields = _fields_of(draft, self._shop.groups)
         with self._world.writing:
             return self._shop.create(**fields)
 
@@ -90,9 +92,7 @@ class Desk:
 
     def update(self, customer_id: str, actions: object) -> Document:
         """Return the customer after one update with these update actions."""
-        checked = _checked(
-            actions, set(self._shop.groups), {group["key"] for group in self._shop.groups.values() if "key" in group}
-        )
+        checked = _checked(actions, self._shop.groups)
         with self._world.writing:
             before = self._shop.customers[customer_id]
             try:
@@ -269,7 +269,7 @@ def _address_actions(customer: Mapping[str, Any], changed: object) -> list[Actio
     return [{"action": "addAddress", "address": address}]
 
 
-def _checked(actions: object, groups: set[str], keys: set[str]) -> list[Action]:
+def _checked(actions: object, groups: Groups) -> list[Action]:
     """Return update actions in which no value is one that commercetools would refuse. Raises ValueError."""
     if not isinstance(actions, list) or not actions or not all(isinstance(one, dict) for one in actions):
         raise ValueError(
@@ -278,11 +278,11 @@ def _checked(actions: object, groups: set[str], keys: set[str]) -> list[Action]:
     for action in actions:
         if not isinstance(action.get("action"), str):
             raise ValueError('Each update action needs an "action", which is its name.')  # noqa: TRY004  # the server's 400
-        _check_values(action, groups, keys)
+        _check_values(action, groups)
     return actions
 
 
-def _check_values(fields: Mapping[str, Any], groups: set[str], keys: set[str]) -> None:
+def _check_values(fields: Mapping[str, Any], groups: Groups) -> None:
     for name in _TEXTS & fields.keys():
         value = fields[name]
         if value is not None and not isinstance(value, str):
@@ -295,12 +295,19 @@ def _check_values(fields: Mapping[str, Any], groups: set[str], keys: set[str]) -
             date.fromisoformat(born)
         except ValueError:
             raise ValueError("dateOfBirth must be a date, such as 1990-12-31.") from None
-    group = fields.get("customerGroup")
-    if group is not None:
-        if not isinstance(group, dict) or (str(group.get("id")) not in groups and str(group.get("key")) not in keys):
-            raise ValueError(f"There is no such customer group. The ids of all are: {', '.join(sorted(groups))}.")
+    if fields.get("customerGroup") is not None:
+        _group_id(fields["customerGroup"], groups)
     if "address" in fields:
         _check_address(fields["address"])
+
+
+def _group_id(reference: object, groups: Groups) -> str:
+    """Return the id of the group that a ResourceIdentifier names by its id or key. Raises ValueError."""
+    named = reference if isinstance(reference, dict) else {}
+    for group_id, group in groups.items():
+        if named.get("id") == group_id or ("key" in group and named.get("key") == group["key"]):
+            return group_id
+    raise ValueError(f"There is no such customer group. The ids of all are: {', '.join(groups)}.")
 
 
 def _check_address(address: object) -> None:
@@ -310,25 +317,27 @@ def _check_address(address: object) -> None:
         raise ValueError("An address needs a country: its code of two capital letters, such as DE.")
 
 
-def _fields_of(draft: Document, groups: set[str]) -> Document:
+def _fields_of(draft: Document, groups: Groups) -> Document:
     """Return the fields of the customer that a CustomerDraft makes. Raises ValueError."""
     unknown = sorted(draft.keys() - _DRAFT)
     if unknown:
         raise ValueError(f"A new customer cannot be given {', '.join(unknown)}.")
     if not draft.get("email"):
         raise ValueError("A new customer needs an email.")
-    _check_values(draft, groups, set())
+    _check_values(draft, groups)
     lists = ("addresses", "stores", "customerGroupAssignments", "billingAddresses", "shippingAddresses")
     for name in lists:
         if not isinstance(draft.get(name, []), list):
             raise ValueError(f"{name} must be a JSON array.")  # noqa: TRY004  # the server's 400
     custom = draft.get("custom", {"fields": {}})
     if not isinstance(custom, dict) or not isinstance(custom.get("fields"), dict):
-        raise ValueError('custom must be a JSON object with "type" and "fields".')
+        raise ValueError('custom must be an object with "type" and "fields".')  # noqa: TRY004  # the server's 400
     for address in draft.get("addresses", []):
         _check_address(address)
     addresses = [{"id": secrets.token_hex(4), **address} for address in draft.get("addresses", [])]
     fields = {name: value for name, value in draft.items() if value not in ("", None)} | {"addresses": addresses}
+    if "customerGroup" in fields:
+        fields["customerGroup"] = {"typeId": "customer-group", "id": _group_id(fields["customerGroup"], groups)}
     for name in ("Billing", "Shipping"):
         numbers = fields.pop(f"{name.lower()}Addresses", [])
         default = fields.pop(f"default{name}Address", None)
