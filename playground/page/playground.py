@@ -44,7 +44,7 @@ class Playground:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self.world)
-            for part in (self.profiles, self.judge, self.pace, self.trouble):
+            for part in (self.profiles, self.judge, self.pace, self.trouble, self.mapping):
                 part.start()
                 stack.callback(part.stop)
             self._stack = stack.pop_all()
