@@ -10,12 +10,14 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from service.config import ConfigError
 from service.operations import CLIENT, command_settings
 from service.operations.explain import Explanation, explained, why_no_json
-from service.segment.library import MAX_MSG_SIZE
 
 if TYPE_CHECKING:
     from playground.page.playground import Playground
 
 _LARGEST = 14  # MiB, as the service reads; the page's server takes no more
+_LARGEST_EVENT = (
+    32 * 1024
+)  # bytes: https://www.twilio.com/docs/segment/connections/sources/catalog/libraries/server/http-api
 
 
 def explanation_of(body: bytes, environment: Mapping[str, str], *, read: bool) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def _shown(explanation: Explanation) -> dict[str, Any]:
         "notes": explanation.notes,
         "erased": explanation.erased and f"userId {explanation.erased}, {explanation.how}",
         "size": explanation.size,
-        "largest": MAX_MSG_SIZE,
+        "largest": _LARGEST_EVENT,
         "traits": [
             {"name": one.name, "value": _text(one.value), "why": one.why, "sent": one.sent, "line": one.line}
             for one in explanation.traits

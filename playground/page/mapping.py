@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -27,7 +28,6 @@ from service.operations.mapping import (
     teller,
 )
 from service.operations.mapping_diff import change_of
-from service.transformation.mapping import OrderMapping
 
 if TYPE_CHECKING:
     from playground.page.playground import Playground
@@ -157,7 +157,7 @@ class MappingEditor:
             read = _with_groups(document, self._world.shop.groups)
             rows = _rows(tell_before(read).said, tell_after(read).said)
             customers.append({**_outline(document), "rows": list(rows)})
-        has_settings = OrderMapping() != before.mapping.order or OrderMapping() != after.mapping.order
+        has_settings = any((*astuple(before.mapping.order), *astuple(after.mapping.order)))
         return {
             "fingerprint": after.fingerprint,
             "same": before.fingerprint == after.fingerprint,

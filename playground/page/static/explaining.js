@@ -4,7 +4,9 @@ import { doing, el, fill, json, say } from "./dom.js";
 
 const LARGEST = 14 * 1024 * 1024; // bytes, as the service reads
 const WHAT =
-  "A push body, a notification, a customer, an order or a payment, or an answer of commercetools' API with one of them: one JSON document of at most 14 MiB. It is explained with the settings and the mapping of the running service; nothing is sent, and nothing of it is kept.";
+  "A push body, a notification, a customer, an order or a payment, or an answer of commercetools' API with one of them: one JSON document of at most 14 MiB.";
+const HOW =
+  "It is explained with the settings and the mapping of the running service; nothing is sent, and nothing of it is kept.";
 const KINDS = { delivered: ["good", "✓"], ignored: ["open", "–"], refused: ["bad", "✕"], failed: ["bad", "✕"], unknown: ["open", "?"] };
 
 /** Called once: the header's button, files that are dropped or pasted anywhere, and the dialog. */
@@ -12,6 +14,12 @@ export function setUp() {
   const parts = build();
   let given = null; // the bytes that are explained, forgotten when the dialog is closed
 
+  const tell = (words, kind, answer = []) => {
+    parts.verdict.hidden = !words;
+    parts.verdict.className = `verdict ${kind}`;
+    parts.verdict.textContent = words;
+    fill(parts.answer, answer);
+  };
   const open = () => {
     if (!parts.dialog.open) parts.dialog.showModal();
   };
@@ -19,12 +27,13 @@ export function setUp() {
   async function explain(bytes, name) {
     given = { bytes, name };
     open();
-    fill(parts.answer, el("p", { class: "muted" }, "Explaining …"));
+    tell("Explaining …", "");
     parts.title.textContent = `What happens with ${name}`;
     try {
       const found = await postBytes(`explain?read=${parts.read.checked ? 1 : 0}`, bytes);
       if (given?.bytes !== bytes) return;
-      fill(parts.answer, explanation(found));
+      const [kind, words] = verdict(found);
+      tell(words, kind, explanation(found));
       parts.dialog.scrollTop = 0;
       parts.give.open = false;
     } catch (error) {
@@ -35,7 +44,7 @@ export function setUp() {
   function wrong(sentence) {
     open();
     parts.title.textContent = "Explain a file";
-    fill(parts.answer, el("p", { class: "verdict bad", role: "alert" }, `✕ ${sentence}`));
+    tell(`✕ ${sentence}`, "bad");
   }
 
   async function take(file) {
@@ -56,7 +65,7 @@ export function setUp() {
 
   document.getElementById("open-file").addEventListener("click", () => {
     if (!given) {
-      fill(parts.answer);
+      tell("", "");
       parts.title.textContent = "Explain a file";
       parts.give.open = true;
     }
@@ -77,7 +86,7 @@ export function setUp() {
   parts.dialog.addEventListener("close", () => {
     given = null;
     parts.pasted.value = "";
-    fill(parts.answer);
+    tell("", "");
   });
   setUpDrop(take, parts.dialog);
   document.addEventListener("paste", (event) => {
@@ -134,11 +143,12 @@ function build() {
     pasted: el("textarea", { id: "explained-text", rows: 6, required: true }),
     button: el("button", { type: "submit" }, "Explain the text"),
     read: el("input", { type: "checkbox", id: "explained-read" }),
-    answer: el("div", { class: "answer", id: "explained-answer", "aria-live": "polite" }),
+    verdict: el("p", { id: "explained-verdict", role: "status", hidden: true }),
+    answer: el("div", { id: "explained-answer" }),
   };
   parts.pasted.spellcheck = false;
   parts.form = el("form", { class: "give" },
-    el("p", {}, WHAT),
+    el("p", {}, `${WHAT} ${HOW}`),
     el("p", {}, parts.choose, " or drop one anywhere on the page, at any time."),
     el("label", { for: "explained-text" }, "Or paste the JSON"), parts.pasted, el("div", { class: "row" }, parts.button));
   parts.give = el("details", { open: true }, el("summary", {}, "Give a document"), parts.form);
@@ -147,20 +157,23 @@ function build() {
     el("header", {}, parts.title, close),
     el("div", {},
       parts.give,
-      el("div", { class: "row" }, parts.read, el("label", { for: "explained-read" }, "Read it from commercetools as the service does (here: the shop of this page)")),
-      parts.answer));
+      el("div", { class: "read" }, parts.read, el("label", { for: "explained-read" }, "Read it from commercetools as the service does (here: the shop of this page)")),
+      el("div", { class: "answer" }, parts.verdict, parts.answer)));
   document.body.append(parts.dialog);
   return parts;
 }
 
+function verdict({ outcome, reason }) {
+  const [kind, sign] = KINDS[outcome] ?? ["bad", "✕"];
+  return [kind, `${sign} ${outcome[0].toUpperCase()}${outcome.slice(1)}${reason ? `: ${reason}` : ""}`];
+}
+
 function explanation(found, needs = null) {
-  const [kind, sign] = KINDS[found.outcome] ?? ["bad", "✕"];
-  const word = found.outcome[0].toUpperCase() + found.outcome.slice(1);
+  const [kind, words] = verdict(found);
   const facts = [...found.what, ...(found.erased ? [["erased", found.erased]] : [])];
   if (found.size) facts.push(["size", `${(found.size / 1024).toFixed(1)} of ${found.largest / 1024} KiB, ${found.events.length > 1 ? "of the largest event" : "of the event"}`]);
   return [
-    needs ? el("h3", {}, `With ${needs.join(" and ")}`) : null,
-    el("p", { class: `verdict ${kind}` }, `${sign} ${word}${found.reason ? `: ${found.reason}` : ""}`),
+    needs ? [el("h3", {}, `With ${needs.join(" and ")}`), el("p", { class: `verdict ${kind}` }, words)] : null,
     facts.length ? el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]).flat()) : null,
     found.notes.length ? [el("h3", {}, "Notes"), el("ul", { class: "notes" }, found.notes.map((note) => el("li", {}, note)))] : null,
     found.who.length ? origins("Who bought", "who", found.who) : null,

@@ -291,7 +291,7 @@ function build(section) {
     checked: el("p", { id: "mapping-checked", class: "checked", role: "status" }),
     mistakes: el("div", { id: "mapping-mistakes", class: "mistakes", hidden: true }),
     results: el("div", { id: "mapping-results" }),
-    onlyChanges: el("input", { type: "checkbox", id: "mapping-only" }),
+    onlyChanges: el("input", { type: "checkbox", id: "mapping-only", checked: true }),
     applyButton: el("button", { type: "button", class: "main", id: "mapping-apply", disabled: true }, "Apply: restart the service with it"),
     builtInButton: el("button", { type: "button", id: "mapping-back", disabled: true }, "Back to the built-in mapping"),
     inForce: el("span", { id: "mapping-in-force", class: "tag none" }, "…"),
@@ -323,7 +323,7 @@ function build(section) {
       el("div", { class: "panel" },
         el("h3", {}, "What Segment would get: now, and by this text"),
         parts.form, parts.found,
-        el("div", { class: "row" }, parts.onlyChanges, el("label", { for: "mapping-only" }, "Show the differences alone")),
+        el("div", { class: "row only" }, parts.onlyChanges, el("label", { for: "mapping-only" }, "Show the differences alone")),
         parts.results)),
   );
   return parts;
@@ -334,7 +334,7 @@ function tableOf(title, rows) {
     el("tr", { class: change ? "differs" : null },
       el("th", { scope: "row" }, place),
       el("td", { class: "value", "data-label": "now" }, before),
-      el("td", { class: "value", "data-label": "by this text" }, change ? after : "the same"),
+      el("td", { class: change ? "value" : "same", "data-label": "by this text" }, change ? after : "the same"),
       el("td", {}, change ? el("span", { class: "tag" }, `≠ ${CHANGES[change] ?? change}`) : ""));
   return el("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": `Traits of ${title}` },
     el("table", {},
