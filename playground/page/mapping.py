@@ -178,7 +178,12 @@ class MappingEditor:
         if not one.events and not other.events:
             return {"id": newest, "why": f"No event tells this order: {other.reason or one.reason}."}
         rows = _rows(_said_of_order(one.events), _said_of_order(other.events))
-        return {"id": newest, "number": document.get("orderNumber", ""), "rows": list(rows)}
+        return {
+            "id": newest,
+            "number": document.get("orderNumber", ""),
+            "event": (other.events or one.events)[0]["event"],
+            "rows": [{**row, "place": row["place"].removeprefix("properties.")} for row in rows],
+        }
 
     # Customers
 

@@ -147,7 +147,7 @@ function setUp(section) {
 
   function comparedOrder(order) {
     if (!order.rows) return block("The newest order", order.why, null);
-    return block(`The newest order, ${order.number || order.id}`, "its first event, Order Completed at its creation", order.rows);
+    return block(`The newest order, ${order.number || order.id}`, `Its event ${order.event}, as at its creation`, order.rows);
   }
 
   function block(title, note, rows, ...actions) {

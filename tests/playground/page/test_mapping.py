@@ -215,10 +215,10 @@ def test_order_settings_are_compared_with_the_newest_order(judge: FakeJudge, tmp
     compared = editor.compare(text, [])["order"]
 
     assert "no order yet" in without["why"]
-    assert compared["id"] == order["id"]
-    assert {(row["place"].split(".")[-1], row["change"]) for row in compared["rows"] if row["change"]} == {
-        ("url", "appears")
-    }
+    assert (compared["id"], compared["event"]) == (order["id"], "Order Completed")
+    changed = {row["place"]: row["change"] for row in compared["rows"] if row["change"]}
+    assert changed["products[0].url"] == "appears"
+    assert {place.rpartition(".")[2] for place in changed} == {"url"}
 
 
 def test_customers_are_found_by_a_part_of_their_address_and_by_their_id(
