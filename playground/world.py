@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -51,6 +52,7 @@ _MESSAGES = (
 )
 _START_SECONDS = 20.0
 _STOP_SECONDS = 15.0
+_BETWEEN_LOOKS = 0.05
 
 Line = dict[str, Any]
 
@@ -95,6 +97,11 @@ class Service:
         """Whether it was started, neither stopped nor killed since, and has not ended by itself."""
         process = self._process
         return process is not None and process.poll() is None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was started, and its first process has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
 
     @property
     def pid(self) -> int:
@@ -210,21 +217,40 @@ class Service:
             if self._on_line:
                 self._on_line(line)
 
+<<<<<<< HEAD
     def _wait_until_it_answers(self) -> None:
         with requests.Session() as http:
             http.mount("http://", requests.adapters.HTTPAdapter(max_retries=_UNTIL_IT_LISTENS))
+=======
+    def _wait_until_it_answers(self, process: subprocess.Popen[str]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+>>>>>>> 383919e161eb71225babfe1db39772093a31ce8d
             try:
                 # A connection kept alive would hold up the next stop.
-                http.get(
-                    f"{self.url}/health", headers={"Connection": "close"}, timeout=_START_SECONDS
-                ).raise_for_status()
+                health = requests.get(f"{self.url}/health", headers={"Connection": "close"}, timeout=_START_SECONDS)
+                health.raise_for_status()
+            except requests.ConnectionError:  # it does not listen yet
+                time.sleep(_BETWEEN_LOOKS)
             except requests.RequestException:
+<<<<<<< HEAD
                 self.kill()
                 words = "\n".join(str(line["message"]) for line in self.lines[-5:])
                 raise RuntimeError(f"The service did not start: {words}") from None
 
 
 _UNTIL_IT_LISTENS = requests.adapters.Retry(total=None, connect=100, backoff_factor=0.01, backoff_max=0.2)
+=======
+                break
+            else:
+                return
+        process.kill()
+        process.wait()
+        if self._reader is not None:
+            self._reader.join()
+        words = "\n".join(str(line["message"]) for line in self.lines[-5:])
+        raise RuntimeError(f"The service did not start: {words}")
+>>>>>>> 383919e161eb71225babfe1db39772093a31ce8d
 
 
 class LocalWorld:

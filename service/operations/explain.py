@@ -93,7 +93,7 @@ def run(body: bytes, output: Output, environment: Mapping[str, str], *, read: bo
     explanation = explained(body, settings, read=read, write_key_is_set=write_key_is_set)
     if given:
         explanation.what[0] = ("given", given)
-    explanation.notes.extend(_why_no_json(body))
+    explanation.notes.extend(why_no_json(body))
     if "SEGMENT_USER_ID" not in found:
         explanation.notes.append(f"SEGMENT_USER_ID is not set: {settings.segment_user_id} is the service's default.")
     if read and settings.commercetools is not None and "was not reached" in explanation.reason:
@@ -106,8 +106,8 @@ def run(body: bytes, output: Output, environment: Mapping[str, str], *, read: bo
     return explanation.exit_code
 
 
-def _why_no_json(body: bytes) -> list[str]:
-    """Return where a body stops being JSON, without a word of it."""
+def why_no_json(body: bytes) -> list[str]:
+    """Return a sentence that says where a body stops being JSON, without a word of it; none if it is JSON."""
     if not body.strip():
         return ["Nothing was given: name a FILE, or pipe JSON in."]
     try:
