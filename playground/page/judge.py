@@ -216,7 +216,7 @@ class Judge:
         if resource.set_aside:
             found = {kind: what for kind, what in found.items() if kind not in (LOST, STALE)}
         if surplus > 0:
-            found[DOUBLED] = f"Segment was told a state of the customer again, {surplus} times, without need."
+            found[DOUBLED] = f"Segment was told states of the customer again without need: {surplus} events too many."
         return found
 
     def _are_traits_judged(self, customer_id: str) -> bool:
