@@ -277,6 +277,7 @@ class Trouble:
         with self._operator():
             letter = found(DEAD_LETTER_SUBSCRIPTION, message_id, wait=_LETTER_SECONDS)
             said = _said(lambda output: explain.run(letter.as_push, output, self._world.settings(), read=False))
+        del said["remarks"]
         return {"letter": letter.about(data=True), "explained": said}
 
     def replay(self, message_ids: Sequence[str]) -> Mapping[str, Any]:
