@@ -56,9 +56,10 @@ async function list() {
   }
 }
 
-function showList({ rows, total, more, cut }) {
+function showList({ rows, total, more, searched }) {
   const customers = page.kind === "customers";
-  parts.count.textContent = `${total.toLocaleString("en")} ${total === 1 ? page.kind.slice(0, -1) : page.kind}${cut ? "; only the 5,000 changed last were searched" : ""}`;
+  const found = `${(page.start + rows.length).toLocaleString("en")}${more ? " or more" : ""} found of `;
+  parts.count.textContent = `${parts.search.value.trim() ? found : ""}${total.toLocaleString("en")} ${total === 1 ? page.kind.slice(0, -1) : page.kind}${searched ? `; only the ${searched.toLocaleString("en")} changed last were searched` : ""}`;
   parts.before.hidden = page.start === 0;
   parts.after.hidden = !more;
   if (!rows.length) {

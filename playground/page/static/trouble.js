@@ -251,7 +251,7 @@ async function load(panel) {
     panel.letters = answer.letters;
     const rows = new Map([...panel.body.children].map((row) => [row.dataset.id, row]));
     const wanted = answer.letters.map((letter) => rows.get(letter.message_id) ?? letterRow(panel, letter));
-    for (const row of panel.body.children) if (!wanted.includes(row)) row.remove();
+    for (const row of [...panel.body.children]) if (!wanted.includes(row)) row.remove();
     wanted.forEach((row, place) => panel.body.children[place] !== row && panel.body.insertBefore(row, panel.body.children[place] ?? null));
     choose(panel, [...panel.chosen].filter((id) => answer.letters.some((one) => one.message_id === id)));
     const some = answer.letters.length > 0;
