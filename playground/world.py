@@ -50,6 +50,7 @@ _MESSAGES = (
     {"resourceTypeId": "order", "types": [*ORDER_KINDS]},
     {"resourceTypeId": "payment", "types": [*PAYMENT_KINDS]},
 )
+_EMULATED = threading.RLock()  # the environment is the whole process's
 _START_SECONDS = 20.0
 _STOP_SECONDS = 15.0
 _BETWEEN_LOOKS = 0.05
@@ -488,16 +489,17 @@ def _state(traits: Mapping[str, Any]) -> str:
 
 @contextmanager
 def emulated(host: str) -> Iterator[None]:
-    """Make the Pub/Sub clients that are created meanwhile use an emulator."""
-    before = os.environ.get("PUBSUB_EMULATOR_HOST")
-    os.environ["PUBSUB_EMULATOR_HOST"] = host
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PUBSUB_EMULATOR_HOST"]
-        else:
-            os.environ["PUBSUB_EMULATOR_HOST"] = before
+    """Make the Pub/Sub clients that are created meanwhile use an emulator. One thread at a time can do that."""
+    with _EMULATED:
+        before = os.environ.get("PUBSUB_EMULATOR_HOST")
+        os.environ["PUBSUB_EMULATOR_HOST"] = host
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["PUBSUB_EMULATOR_HOST"]
+            else:
+                os.environ["PUBSUB_EMULATOR_HOST"] = before
 
 
 def _inherited() -> dict[str, str]:
