@@ -122,6 +122,16 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     seconds_per_byte: float = 0
 
+    @property
+    def what(self) -> str:
+        """What it does, in words: "never answers"."""
+        return self.kind.value
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the client gets an answer, another one than it would get."""
+        return self.kind is _Kind.ANSWER
+
     def after_effect(self) -> "Fault":
         """Return the same fault after the request has taken effect, which its sender cannot know."""
         if self.kind is _Kind.RESET_BEFORE_READ:

@@ -93,7 +93,10 @@ class Messages:
     `when_settled` gets the type and the id of each resource about which no message is open any more.
     """
 
-    def __init__(self, when_settled: Callable[[str, str], None] = lambda _type, _id: None) -> None:
+    def __init__(
+        self, when_settled: Callable[[str, str], None] = lambda _type, _id: None, *, remember: int = _REMEMBERED
+    ) -> None:
+        self._remember = remember
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}  # by message id, in the order of publication
         self._by_change: dict[str, Entry] = {}  # in the order of the last change
@@ -204,11 +207,18 @@ class Messages:
         if entry is None:
             self._numbers += 1
             entry = self._entries[message_id] = Entry(self._numbers)
-            if len(self._entries) > _REMEMBERED:
-                oldest = next(iter(self._entries))
-                del self._entries[oldest]
-                self._by_change.pop(oldest, None)
+            if len(self._entries) > self._remember:
+                self._forget_one()
         return entry
+
+    def _forget_one(self) -> None:
+        """Forget the oldest message, if it is settled; the end of an open one is still to be counted."""
+        oldest = next(iter(self._entries))
+        entry = self._entries.pop(oldest)
+        if entry.is_settled:
+            self._by_change.pop(oldest, None)
+        else:
+            self._entries[oldest] = entry
 
     def _touch(self, entry: Entry) -> None:
         self._changes += 1

@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+from playground.page.calls import Calls
+from playground.page.journey import COMMERCETOOLS, PUBLIC_API, SEGMENT
 from playground.page.judge import Judge
 from playground.page.mapping import MappingEditor
 from playground.page.messages import Messages
@@ -34,6 +36,7 @@ class Playground:
             on_push=self.messages.on_push,
             on_line=self.messages.on_line,
         )
+        self.calls = Calls()
         self.profiles = Profiles(self.world)
         self.judge = Judge(self.world, self.messages, self.profiles)
         self.pace = Pace(self.world)
@@ -44,6 +47,9 @@ class Playground:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self.world)
+            self.calls.watch(COMMERCETOOLS, self.world.commercetools)
+            self.calls.watch(SEGMENT, self.world.segment)
+            self.calls.watch(PUBLIC_API, self.world.public_api)
             for part in (self.profiles, self.judge, self.pace, self.trouble):
                 part.start()
                 stack.callback(part.stop)

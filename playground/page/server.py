@@ -94,7 +94,10 @@ def _shell(playground: Playground, stopping: threading.Event) -> Blueprint:
 
     @routes.get("/api/messages/<message_id>")
     def message(message_id: str) -> dict[str, Any]:
-        return dict(journey_of(playground, message_id))
+        entry = playground.messages.entry(message_id)
+        if entry is None:
+            raise ValueError("This message is not remembered any more.")
+        return journey_of(entry, playground.calls)
 
     return routes
 
