@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 from playground.page.playground import Playground
 from playground.page.server import served
 from playground.ports import ReservedPort
-from playground.world import LocalWorld
+from playground.world import SUBSCRIPTION, LocalWorld
 
 ROOT = Path(__file__).parents[2]
 VIEWS = ("Messages", "Shop", "Segment", "Trouble", "Mapping", "Counts")
@@ -106,6 +106,20 @@ def view(page: Page, name: str) -> Locator:
     return page.get_by_role("region", name=name, exact=True)
 
 
+def rows(page: Page) -> Locator:
+    """Return the rows of the list of messages."""
+    return page.get_by_role("listbox", name="Messages, newest first").get_by_role("option")
+
+
+def open_way(page: Page, text: str) -> Locator:
+    """Search for a message, choose the newest that is found, and return the region that shows its way."""
+    page.get_by_role("searchbox", name="Search").fill(text)
+    rows(page).filter(has_text=text).first.click()
+    way = page.get_by_role("region", name="The way of the message")
+    expect(way.get_by_role("heading", name="Envelope")).to_be_visible()
+    return way
+
+
 def findings(page: Page) -> list[str]:
     """Return what axe finds: the rule, and the elements that break it."""
     found = Axe().run(page).response["violations"]
@@ -135,8 +149,11 @@ def holds(condition: Callable[[], object], seconds: float = 30) -> bool:
     return any(condition() or never.wait(0.05) for _ in range(tries))
 
 
-def the_shop(world: LocalWorld, **fields: object) -> Mapping[str, object]:
-    """Let a customer sign up, and return it when its messages are published."""
-    customer = world.shop.create(**fields)
-    world.settle()
-    return customer
+def a_busy_shop(running: Running, changes: int = 30) -> None:
+    """Let customers and orders change, publish what nobody can read, and wait until every message has ended."""
+    shop = running.world.shop
+    for number in range(changes):
+        shop.random_sale() if number % 3 == 0 else shop.random_change()
+    shop.garbage()
+    running.world.settle()
+    assert holds(lambda: not running.world.pubsub.backlog(SUBSCRIPTION))

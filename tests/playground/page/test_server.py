@@ -88,8 +88,8 @@ def test_what_cannot_be_done_is_said_in_a_sentence(client: FlaskClient) -> None:
     assert answer.get_json() == {"error": "The rate must be from 0 to 200 changes a second."}
 
 
-def test_a_message_that_is_not_remembered_is_not_found(client: FlaskClient) -> None:
+def test_a_message_that_is_not_remembered_is_said_to_be_forgotten(client: FlaskClient) -> None:
     answer = client.get(f"/{TOKEN}/api/messages/404", base_url=HERE)
 
-    assert answer.status_code == 404
-    assert answer.get_json() == {"error": "It does not exist any more."}
+    assert answer.status_code == 400
+    assert answer.get_json() == {"error": "This message is not remembered any more."}
