@@ -120,6 +120,11 @@ def open_way(page: Page, text: str) -> Locator:
     return way
 
 
+def in_scheme(page: Page, scheme: str) -> Page:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
+    return page
+
+
 def findings(page: Page) -> list[str]:
     """Return what axe finds: the rule, and the elements that break it."""
     found = Axe().run(page).response["violations"]

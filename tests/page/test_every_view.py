@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.page.pages import (
+from tests.page.pages import VIEWS, Running, Watched, a_busy_shop, a_playground, findings, in_scheme, open_way, overflow, rows, view
     VIEWS,
     Running,
     Watched,
@@ -34,11 +34,6 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A playground in which nothing has happened yet, and without any customer."""
     with a_playground(Path(tmp_path_factory.mktemp("empty")), customers=0) as running:
         yield running
-
-
-def in_scheme(page: Page, scheme: str) -> Page:
-    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
-    return page
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -68,7 +68,7 @@ def test_a_message_that_nobody_can_read_says_why_it_was_refused(busy: Running, w
 
     page.get_by_label("Outcome").select_option("refused")
     expect(rows(page)).to_have_count(len(GARBAGE))
-    for number, reason in enumerate(reversed(GARBAGE.values())):
+    for number, reason in enumerate(reversed(list(GARBAGE.values()))):
         rows(page).nth(number).click()
 
         expect(page.get_by_role("region", name="The way of the message")).to_contain_text(f"Why: {reason}")
