@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.pages import VIEWS, Running, Watched, a_busy_shop, a_playground, findings, in_scheme, open_way, overflow, rows, view
+from tests.page.pages import (
     VIEWS,
     Running,
     Watched,
     a_busy_shop,
     a_playground,
     findings,
+    in_scheme,
     open_way,
     overflow,
     rows,
