@@ -17,6 +17,7 @@ from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 from playground.page.playground import Playground
 from playground.page.server import served
 from playground.ports import ReservedPort
+from playground.shop import Document, Shop
 from playground.world import SUBSCRIPTION, LocalWorld
 
 ROOT = Path(__file__).parents[2]
@@ -154,11 +155,20 @@ def holds(condition: Callable[[], object], seconds: float = 30) -> bool:
     return any(condition() or never.wait(0.05) for _ in range(tries))
 
 
+def change(world: LocalWorld, deed: Callable[[Shop], Document]) -> Document:
+    """Let something happen in the shop; return what it returns when its messages are published."""
+    with world.writing:
+        done = deed(world.shop)
+    world.settle()
+    return done
+
+
 def a_busy_shop(running: Running, changes: int = 30) -> None:
     """Let customers and orders change, publish what nobody can read, and wait until every message has ended."""
     shop = running.world.shop
-    for number in range(changes):
-        shop.random_sale() if number % 3 == 0 else shop.random_change()
-    shop.garbage()
+    with running.world.writing:
+        for number in range(changes):
+            shop.random_sale() if number % 3 == 0 else shop.random_change()
+        shop.garbage()
     running.world.settle()
     assert holds(lambda: not running.world.pubsub.backlog(SUBSCRIPTION))

@@ -4,7 +4,7 @@ import requests
 from playwright.sync_api import expect
 
 from playground.world import LocalWorld
-from tests.page.pages import Running, Watched, holds
+from tests.page.pages import Running, Watched, change, holds
 
 
 def told_of(world: LocalWorld, customer_id: str) -> list[dict[str, object]]:
@@ -15,12 +15,10 @@ def told_of(world: LocalWorld, customer_id: str) -> list[dict[str, object]]:
 
 def test_a_profile_that_becomes_stale_is_told_until_it_is_right_again(running: Running, watched: Watched) -> None:
     world, page = running.world, watched.open(running.address)
-    customer_id = world.shop.create(email="before@example.com")["id"]
-    world.settle()
+    customer_id = change(world, lambda shop: shop.create(email="before@example.com"))["id"]
     assert holds(lambda: told_of(world, customer_id))
     [first] = told_of(world, customer_id)
-    world.shop.change(customer_id, {"action": "changeEmail", "email": "after@example.com"})
-    world.settle()
+    change(world, lambda shop: shop.change(customer_id, {"action": "changeEmail", "email": "after@example.com"}))
     expect(watched.promise).to_have_text("The promises hold. Every message has ended.")
 
     by_hand = {**first, "messageId": "sent-by-hand"}
@@ -30,8 +28,7 @@ def test_a_profile_that_becomes_stale_is_told_until_it_is_right_again(running: R
     expect(watched.promise).to_contain_text("1 stale")
     expect(watched.promise).to_have_class("promise bad")
 
-    world.shop.change(customer_id, {"action": "changeEmail", "email": "again@example.com"})
-    world.settle()
+    change(world, lambda shop: shop.change(customer_id, {"action": "changeEmail", "email": "again@example.com"}))
 
     expect(watched.promise).to_have_text("The promises hold. Every message has ended.")
     assert page.title() == "Playground · commercetools-segment"

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page, expect
 
-from tests.page.pages import Running, Watched, findings, holds
+from tests.page.pages import Running, Watched, change, findings, holds
 
 WITH_A_TRAIT = 'version = 1\n\n[customer.traits.shop]\nvalue = "example"\n'
 
@@ -33,8 +33,7 @@ def test_a_mapping_that_is_applied_changes_the_next_event(running: Running, watc
     expect(page.locator("#mapping-checked")).to_contain_text("The file is valid.")
     page.get_by_role("button", name="Apply").click()
     expect(page.locator("#mapping-in-force")).to_contain_text("A mapping file")
-    customer_id = world.shop.create(email="zora.example@example.com")["id"]
-    world.settle()
+    customer_id = change(world, lambda shop: shop.create(email="zora.example@example.com"))["id"]
 
     assert holds(lambda: world.segment.profiles.get(customer_id, {}).get("shop") == "example")
     page.get_by_role("button", name="Back to the built-in mapping").click()

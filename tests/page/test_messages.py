@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from playground.pubsub import Message
 from playground.shop import GARBAGE
 from playground.world import TOPIC
-from tests.page.pages import Running, Watched, a_busy_shop, a_playground, open_way, rows
+from tests.page.pages import Running, Watched, a_busy_shop, a_playground, change, open_way, rows
 
 MANY = 5_000
 
@@ -45,8 +45,7 @@ def busy(running: Running) -> Running:
 def test_a_message_arrives_while_the_page_is_open(running: Running, watched: Watched) -> None:
     page = watched.open(running.address)
 
-    customer = running.world.shop.create(email="zora.example@example.com")
-    running.world.settle()
+    customer = change(running.world, lambda shop: shop.create(email="zora.example@example.com"))
 
     about = rows(page).filter(has_text=customer["id"][:8])
     expect(about.filter(has_text="CustomerCreated")).to_contain_text("delivered")
@@ -119,8 +118,7 @@ def test_what_arrives_does_not_move_what_is_looked_at(long_list: Running, watche
     expect(looked_at).to_be_visible()
     before = looked_at.bounding_box()
 
-    long_list.world.shop.create()
-    long_list.world.settle()
+    change(long_list.world, lambda shop: shop.create())
 
     expect(rows(page).first).not_to_have_attribute("aria-posinset", "1")
     expect(looked_at).to_be_visible()
