@@ -131,6 +131,13 @@ class History(Mapping[str, Document]):
         merged = merge(self._originals_since(moment, after), sorted(self._changed_since(moment)))
         return (found for found in merged if found > after)
 
+    def newest(self) -> Iterator[str]:
+        """The ids of living resources, the last one modified first. Hold the lock while iterating."""
+        yield from reversed(self._modified)
+        if self._originals is not None:
+            newest_first = map(self._originals.id, reversed(range(self._population)))
+            yield from (found for found in newest_first if found not in self._versions)
+
     def numbered(self, number: int) -> str | None:
         """Return an id by its number, of `ever` many; None if it was deleted."""
         if self._originals is not None and number < self._population:

@@ -73,11 +73,12 @@ def differences(expected: Mapping[str, Profile], actual: Mapping[str, Mapping[st
     return [
         user_id
         for user_id in sorted({*expected, *actual})
-        if user_id not in expected or user_id not in actual or not _holds(actual[user_id], expected[user_id])
+        if user_id not in expected or user_id not in actual or not holds(actual[user_id], expected[user_id])
     ]
 
 
-def _holds(actual: Mapping[str, Any], expected: Profile) -> bool:
+def holds(actual: Mapping[str, Any], expected: Profile) -> bool:
+    """Tell whether these traits are those of the profile, but for the ones that an earlier version may have left."""
     return {name: value for name, value in actual.items() if name not in expected.kept} == expected.traits
 
 

@@ -65,6 +65,37 @@ class _Snapshot(NamedTuple):
         return bool(self.document["orderState"] == "Cancelled")
 
 
+class Books:
+    """The shop's books, by the order or the payment that they are about. Hold the shop's lock while using them."""
+
+    def __init__(self, sales: Sales) -> None:
+        self.sales = sales
+        self.deeds: dict[str, list[Deed]] = defaultdict(list)
+        self._read = 0
+        self._orders: dict[str, tuple[str, str]] = {}  # payment id -> when its oldest order was made, and its id
+        self._payments: dict[str, list[str]] = defaultdict(list)
+
+    def read(self) -> None:
+        """Take in what the shop did since the last time."""
+        new = self.sales.deeds[self._read :]
+        self._read += len(new)
+        for deed in new:
+            self.deeds[deed.resource_id].append(deed)
+            for payment_id in _payments_in(deed):
+                order_id = deed.resource_id
+                mine = (self.sales.orders.versions(order_id)[-1]["createdAt"], order_id)
+                self._orders[payment_id] = min(mine, self._orders.get(payment_id, mine))
+                self._payments[order_id].append(payment_id)
+
+    def order_of(self, payment_id: str) -> str | None:
+        """Return the oldest order that has this payment."""
+        return self._orders[payment_id][1] if payment_id in self._orders else None
+
+    def payments_of(self, order_id: str) -> Sequence[str]:
+        """Return the payments of which this is the oldest order."""
+        return [one for one in self._payments.get(order_id, ()) if self.order_of(one) == order_id]
+
+
 def verdict_on(sales: Sales, received: Iterable[Document], rules: OrderRules) -> Verdict:
     """Compare what Segment received, in the order of arrival, with what the shop did.
 
@@ -72,18 +103,50 @@ def verdict_on(sales: Sales, received: Iterable[Document], rules: OrderRules) ->
     """
     verdict = Verdict()
     told = _told(received)
-    deeds: dict[str, list[Deed]] = defaultdict(list)
-    for deed in sales.deeds:
-        deeds[deed.resource_id].append(deed)
+    books = Books(sales)
+    books.read()
     verdict.invented += [f"{name} {of}" for name, of in told if not _is_known(sales, name, of)]
     for order_id in sales.baskets:
-        snapshots = list(_snapshots(sales, order_id))
-        judge = _Judge(verdict, sales, order_id, snapshots, rules, is_gone=order_id not in sales.orders)
-        judge.completed(told.get((COMPLETED, order_id), ()), deeds[order_id])
-        judge.cancelled(told.get((CANCELLED, order_id), ()), deeds[order_id])
-        judge.updated(told.get((UPDATED, order_id), ()), deeds[order_id])
-    _judge_refunds(verdict, sales, told, deeds, rules)
+        _judge_order(verdict, books, order_id, told, rules)
+    for refund_id in sales.refunds:
+        _judge_refund(verdict, books, refund_id, told, rules)
     return verdict
+
+
+def verdict_on_order(books: Books, order_id: str, received: Iterable[Document], rules: OrderRules) -> Verdict:
+    """Compare what Segment received about one order and its refunds with what the shop did, as `verdict_on` does.
+
+    Where the shop has forgotten the order's first version, only what is lost or doubled is said.
+    """
+    verdict = Verdict()
+    told = _told(received)
+    verdict.invented += [f"{name} {of}" for name, of in told if not _is_known(books.sales, name, of)]
+    _judge_order(verdict, books, order_id, told, rules)
+    for payment_id in books.payments_of(order_id):
+        for transaction in books.sales.payments[payment_id]["transactions"]:
+            if transaction["id"] in books.sales.refunds:
+                _judge_refund(verdict, books, transaction["id"], told, rules)
+    if books.sales.orders.versions(order_id)[0]["version"] > 1:
+        return Verdict(lost=verdict.lost, doubled=verdict.doubled)
+    return verdict
+
+
+def _judge_order(
+    verdict: Verdict, books: Books, order_id: str, told: Mapping[tuple[str, str], Sequence[Document]], rules: OrderRules
+) -> None:
+    snapshots = list(_snapshots(books.sales, order_id))
+    is_gone = order_id not in books.sales.orders
+    judge, deeds = _Judge(verdict, books.sales, order_id, snapshots, rules, is_gone), books.deeds[order_id]
+    judge.completed(told.get((COMPLETED, order_id), ()), deeds)
+    judge.cancelled(told.get((CANCELLED, order_id), ()), deeds)
+    judge.updated(told.get((UPDATED, order_id), ()), deeds)
+
+
+def _payments_in(deed: Deed) -> list[str]:
+    """Return the payments that an order has got by this."""
+    info = deed.fields.get("order", {}).get("paymentInfo", {}) if deed.kind in (*_CREATIONS, "OrderImported") else {}
+    added = [deed.fields["payment"]] if deed.kind == "OrderPaymentAdded" else []
+    return [payment["id"] for payment in (*info.get("payments", ()), *added)]
 
 
 def _is_known(sales: Sales, name: str, of: str) -> bool:
@@ -220,52 +283,40 @@ def _is_from(event: Document, order: Document, user_id: str) -> bool:
 # Refunds
 
 
-def _judge_refunds(
+def _judge_refund(
     verdict: Verdict,
-    sales: Sales,
+    books: Books,
+    refund_id: str,
     told: Mapping[tuple[str, str], Sequence[Document]],
-    deeds: Mapping[str, Sequence[Deed]],
     rules: OrderRules,
 ) -> None:
-    order_of = _orders_by_payment(sales)
-    for refund_id, refund in sales.refunds.items():
-        payment = sales.payments.versions(refund.payment_id)
-        order_id = order_of.get(refund.payment_id)
-        events, what = told.get((REFUNDED, refund_id), ()), f"{REFUNDED} {refund_id}"
-        was_paid = any(_is_paid(version, refund_id) for version in payment)
-        is_due = _is_paid(payment[-1], refund_id) and order_id in sales.orders
-        verdict.lost += [what] * (is_due and not events)
-        verdict.doubled += [what] * (len(events) > 1)
-        verdict.invented += [what] * (bool(events) and not (was_paid and order_id))
-        snapshots = list(_snapshots(sales, order_id)) if order_id else []
-        moments = {_moment(deed.at) for deed in deeds[refund.payment_id]}
-        dated = next((one.get("timestamp") for one in payment[-1]["transactions"] if one["id"] == refund_id), None)
-        for event in events:
-            properties = event["properties"]
-            money = (_exactly(properties.get("total")), properties.get("currency"))
-            if money != (refund.amount, refund.currency) or "revenue" in properties:
-                verdict.amounts_off.append(what)
-            elif (
-                properties["order_id"] != order_id
-                or not any(
-                    _is_from(event, one.document, rules.user_id)
-                    and ("products" in properties) == (refund.amount >= one.basket.to_pay)
-                    for one in snapshots
-                )
-                or _moment(event["timestamp"]) not in ({_moment(dated)} if dated else moments)
-            ):
-                verdict.otherwise_off.append(what)
-
-
-def _orders_by_payment(sales: Sales) -> dict[str, str]:
-    """Return for each payment the oldest order that has it."""
-    found: dict[str, tuple[str, str]] = {}
-    for order_id in sales.baskets:
-        order = sales.orders.versions(order_id)[-1]
-        for payment in order.get("paymentInfo", {}).get("payments", ()):
-            mine = (order["createdAt"], order_id)
-            found[payment["id"]] = min(mine, found.get(payment["id"], mine))
-    return {payment_id: order_id for payment_id, (_, order_id) in found.items()}
+    sales, refund = books.sales, books.sales.refunds[refund_id]
+    payment = sales.payments.versions(refund.payment_id)
+    order_id = books.order_of(refund.payment_id)
+    events, what = told.get((REFUNDED, refund_id), ()), f"{REFUNDED} {refund_id}"
+    was_paid = any(_is_paid(version, refund_id) for version in payment)
+    is_due = _is_paid(payment[-1], refund_id) and order_id in sales.orders
+    verdict.lost += [what] * (is_due and not events)
+    verdict.doubled += [what] * (len(events) > 1)
+    verdict.invented += [what] * (bool(events) and not (was_paid and order_id))
+    snapshots = list(_snapshots(sales, order_id)) if order_id else []
+    moments = {_moment(deed.at) for deed in books.deeds[refund.payment_id]}
+    dated = next((one.get("timestamp") for one in payment[-1]["transactions"] if one["id"] == refund_id), None)
+    for event in events:
+        properties = event["properties"]
+        money = (_exactly(properties.get("total")), properties.get("currency"))
+        if money != (refund.amount, refund.currency) or "revenue" in properties:
+            verdict.amounts_off.append(what)
+        elif (
+            properties["order_id"] != order_id
+            or not any(
+                _is_from(event, one.document, rules.user_id)
+                and ("products" in properties) == (refund.amount >= one.basket.to_pay)
+                for one in snapshots
+            )
+            or _moment(event["timestamp"]) not in ({_moment(dated)} if dated else moments)
+        ):
+            verdict.otherwise_off.append(what)
 
 
 def _is_paid(payment: Document, refund_id: str) -> bool:

@@ -140,6 +140,11 @@ class PubSubEmulator:
         """Change both probabilities for the messages that are published from now on."""
         self._world.duplicate, self._world.reorder = duplicate, reorder
 
+    @property
+    def disturbance(self) -> tuple[float, float]:
+        """The probabilities of a duplicate and of being held back."""
+        return self._world.duplicate, self._world.reorder
+
     def backlog(self, subscription: str) -> int:
         """Return how many messages of `projects/P/subscriptions/S` are unacknowledged, in flight or not."""
         return self._subscriptions[subscription].backlog

@@ -143,12 +143,32 @@ class Shop:
         if event == "delete":
             self.delete(customer_id, data_erasure=sometimes(self._random, 0.5))
             return customer_id
+        self.change_somehow(customer_id)
+        return customer_id
+
+    def change_somehow(self, customer_id: str) -> Document:
+        """Return the customer after one random update. Raises KeyError for one that does not exist."""
         before = self.customers[customer_id]
         after = before
         while after["version"] == before["version"]:  # an action may have no effect, as unsetting what is not set
             self._serial += 1
             after = self.change(customer_id, *_random_actions(self._random, before, self._serial, tuple(self.groups)))
-        return customer_id
+        return after
+
+    def anonymise(self, customer_id: str) -> Document:
+        """Return the customer after one update that takes the personal data away; it keeps its id and its orders.
+
+        A customer number stays, because commercetools lets no one change it. Raises KeyError.
+        """
+        customer = self.customers[customer_id]
+        fields = customer.get("custom", {}).get("fields", {})
+        return self.change(
+            customer_id,
+            {"action": "changeEmail", "email": f"anonymised-{customer_id}@example.com"},
+            *({"action": name} for name in _PERSONAL),
+            *({"action": "removeAddress", "addressId": address["id"]} for address in customer["addresses"]),
+            *({"action": "setCustomField", "name": name} for name in fields),
+        )
 
     def random_sale(self, *, edits: bool = True) -> str:
         """Sell something to somebody, or change something about what was sold; return the order's id."""
@@ -319,6 +339,10 @@ _SETTERS: Mapping[str, tuple[str, str | None]] = {  # action: the field, absent 
     "setKey": ("key", None),
     "setCustomerNumber": ("customerNumber", None),
 }
+_PERSONAL = (
+    *("setFirstName", "setLastName", "setMiddleName", "setTitle", "setSalutation", "setDateOfBirth"),
+    *("setCompanyName", "setVatId", "setExternalId", "setKey"),
+)
 _LISTS = {  # action: the list of address ids, its Message
     "addBillingAddressId": ("billingAddressIds", "CustomerBillingAddressAdded"),
     "addShippingAddressId": ("shippingAddressIds", "CustomerShippingAddressAdded"),

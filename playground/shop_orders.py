@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from playground.baskets import Basket, random_basket
+from playground.baskets import NOTHING, Basket, random_basket
 from playground.history import Document, History, Population
 from playground.notifications import CLIENT, Action, Numbered, Project, Raised, Resources, iso, sometimes
 
 _STATES = ("Open", "Confirmed", "Complete", "Cancelled")
 _PAYMENT_STATES = ("BalanceDue", "Pending", "CreditOwed", "Failed", "Paid")
 _SHIPMENT_STATES = ("Delayed", "Backorder", "Partial", "Ready", "Shipped", "Delivered")
+REFUND_STATES = ("Initial", "Pending", "Success", "Failure")
 _NEXT = {"Initial": ("Pending", "Pending", "Failure"), "Pending": ("Success", "Success", "Failure")}
 
 
@@ -176,6 +177,53 @@ class Sales:
         action = {"action": "changeTransactionState", "transactionId": transaction_id, "state": state}
         return self._changed(self._payments, self.refunds[transaction_id].payment_id, [action], _change_payment)
 
+    def pay_back(self, order_id: str, amount: Decimal, state: str = "Initial") -> str:
+        """Refund so much of an order, in its currency; return the transaction's id.
+
+        The order's last payment has the Refund; one is made if there is none. Raises KeyError for an order that does
+        not exist, ValueError for an amount that is not above zero, has too many digits, or is more than is left.
+        """
+        order = self.orders[order_id]
+        price, left = order["totalPrice"], self.left(order_id)
+        currency, digits = price["currencyCode"], price["fractionDigits"]
+        if not amount.is_finite() or amount <= 0:
+            raise ValueError("A refund must be more than nothing.")
+        if amount > left:
+            raise ValueError(f"At most {left} {currency} of this order can be refunded.")
+        if amount != round(amount, digits):
+            raise ValueError(f"An amount in {currency} has at most {digits} digits after the point.")
+        if state not in REFUND_STATES:
+            raise ValueError(f"The state of a refund is one of {', '.join(REFUND_STATES)}.")
+        payments = order.get("paymentInfo", {}).get("payments", ())
+        payment_id = payments[-1]["id"] if payments else self._pay_for(order_id)
+        return self.refund(payment_id, round(amount, digits), state)
+
+    def settle_refund(self, transaction_id: str, state: str) -> Document:
+        """Give a Refund its next state, and return its payment. Raises ValueError if it has ended, KeyError."""
+        payment = self.payments[self.refunds[transaction_id].payment_id]
+        now = next(one["state"] for one in payment["transactions"] if one["id"] == transaction_id)
+        if now not in _NEXT:
+            raise ValueError(f"This refund has ended with {now}, and keeps that state.")
+        if state not in REFUND_STATES:
+            raise ValueError(f"The state of a refund is one of {', '.join(REFUND_STATES)}.")
+        return self.change_refund(transaction_id, state)
+
+    def left(self, order_id: str) -> Decimal:
+        """Return how much of an order can still be refunded, in its currency: what has not failed is taken off."""
+        refunds = [one for one in self.transactions(order_id) if one["type"] == "Refund" and one["state"] != "Failure"]
+        return max(to_pay(self.orders[order_id]) - sum((amount_of(one["amount"]) for one in refunds), NOTHING), NOTHING)
+
+    def transactions(self, order_id: str) -> list[Document]:
+        """Return the transactions of an order's payments, oldest payment first."""
+        payments = self.orders[order_id].get("paymentInfo", {}).get("payments", ())
+        return [transaction for one in payments for transaction in self.payments[one["id"]]["transactions"]]
+
+    def _pay_for(self, order_id: str) -> str:
+        order = self.orders[order_id]
+        payment_id = str(self.pay(to_pay(order), order["totalPrice"]["currencyCode"])["id"])
+        self.change(order_id, {"action": "addPayment", "payment": {"typeId": "payment", "id": payment_id}})
+        return payment_id
+
     def _transaction(self, kind: str, money: Document, state: str, now: datetime) -> Document:
         return {
             "id": self._project.uuid(),
@@ -213,6 +261,12 @@ class Sales:
         else:
             order = self.place(basket, recurring=kind == "recurring", **fields)
         return str(order["id"])
+
+    def place_for(self, buyer: Document | None) -> Document:
+        """Return a new order of a random basket, paid, for this customer (None: a guest)."""
+        basket = random_basket(self._random, list(self.discount_codes))
+        who = {"customerId": buyer["id"], "customerEmail": buyer["email"]} if buyer else self._guest()
+        return self.place(basket, paymentInfo={"payments": [self._paid_for(basket)]}, **who)
 
     def _guest(self) -> Document:
         guest = {"anonymousId": self._project.uuid(), "customerEmail": f"guest.{self._numbers}@example.com"}
@@ -317,6 +371,15 @@ class _Orders(Population):
     def document(self, index: int) -> Document:
         basket = random_basket(random.Random(self.digest(index)), lines=5)
         return _order(_new(self.id(index), self.born(index)), index, basket)
+
+
+def to_pay(order: Document) -> Decimal:
+    """Return what the buyer pays for an order, with tax as far as it is worked out."""
+    return amount_of(order["taxedPrice"]["totalGross"] if "taxedPrice" in order else order["totalPrice"])
+
+
+def amount_of(money: Document) -> Decimal:
+    return Decimal(money["centAmount"]).scaleb(-money["fractionDigits"])
 
 
 def _new(resource_id: str, now: datetime) -> Document:

@@ -1,11 +1,13 @@
 """The whole path on one machine: a shop, commercetools, Pub/Sub, the service as it is deployed, and Segment."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -37,22 +39,20 @@ SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/customers-to-segment"
 DEAD_LETTER_SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/dead-letters"
 PUSH_ACCOUNT = "push@demo.iam.gserviceaccount.com"
 
+ORDER_KINDS = (
+    *("OrderCreated", "OrderCreatedFromRecurringOrder", "OrderImported", "OrderStateChanged"),
+    *("OrderShipmentStateChanged", "OrderPaymentStateChanged", "OrderCustomerSet", "OrderEditApplied"),
+)
+PAYMENT_KINDS = ("PaymentCreated", "PaymentTransactionAdded", "PaymentTransactionStateChanged")
+"""The Messages about orders and payments that the shop's Subscription has."""
 _MESSAGES = (
     {"resourceTypeId": "customer"},
-    {
-        "resourceTypeId": "order",
-        "types": [
-            *("OrderCreated", "OrderCreatedFromRecurringOrder", "OrderImported", "OrderStateChanged"),
-            *("OrderShipmentStateChanged", "OrderPaymentStateChanged", "OrderCustomerSet", "OrderEditApplied"),
-        ],
-    },
-    {
-        "resourceTypeId": "payment",
-        "types": ["PaymentCreated", "PaymentTransactionAdded", "PaymentTransactionStateChanged"],
-    },
+    {"resourceTypeId": "order", "types": [*ORDER_KINDS]},
+    {"resourceTypeId": "payment", "types": [*PAYMENT_KINDS]},
 )
 _START_SECONDS = 20.0
 _STOP_SECONDS = 15.0
+_BETWEEN_LOOKS = 0.05
 
 Line = dict[str, Any]
 
@@ -85,6 +85,7 @@ class Service:
         self._folder = folder
         self._on_line = on_line
         self._process: subprocess.Popen[str] | None = None
+        self._changing = threading.RLock()  # held while it is started, stopped or killed
         self._reader: threading.Thread | None = None
 
     def configure(self, environment: Mapping[str, str]) -> None:
@@ -93,14 +94,21 @@ class Service:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started, and neither stopped nor killed."""
-        return self._process is not None
+        """Whether it was started, neither stopped nor killed since, and has not ended by itself."""
+        process = self._process
+        return process is not None and process.poll() is None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was started, and its first process has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
 
     @property
     def pid(self) -> int:
-        if self._process is None:
+        process = self._process
+        if process is None:
             raise RuntimeError("the service is not running")
-        return self._process.pid
+        return process.pid
 
     @property
     def peak(self) -> int:
@@ -113,6 +121,12 @@ class Service:
 
     def start(self) -> Self:
         """Start it, and return when it answers. Raises RuntimeError with its last lines if it ends instead."""
+        with self._changing:
+            return self._start()
+
+    def _start(self) -> Self:
+        if self._process is not None and self._process.poll() is not None:
+            self.stop()
         if self._process is not None:
             raise RuntimeError("the service is running already")
         self._process = subprocess.Popen(  # noqa: S603  # our own service
@@ -126,11 +140,25 @@ class Service:
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
-        self._wait_until_it_answers(self._process)
+        self._wait_until_it_answers()
         return self
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
-        """Send the signal to the first process, as Cloud Run does; return its exit status when it has ended."""
+        """Send the signal to the first process, as Cloud Run does; return its exit status when it has ended.
+
+        It is killed if it has not ended after 15 s, and subprocess.TimeoutExpired raised.
+        """
+        with self._changing:
+            return self._stop(signal_number)
+
+    def restart(self) -> Self:
+        """Stop it with SIGTERM if it is running, kill it if it does not end by that, and start it."""
+        with self._changing:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.stop()
+            return self.start()
+
+    def _stop(self, signal_number: int) -> int:
         if self._process is None:
             return 0
         process, self._process = self._process, None
@@ -147,11 +175,13 @@ class Service:
 
     def kill(self) -> None:
         """Kill all of its processes at once, as when the machine fails."""
-        if self._process is None:
-            return
-        for child in children(self._process.pid):
-            os.kill(child, signal.SIGKILL)
-        self.stop(signal.SIGKILL)
+        with self._changing:
+            if self._process is None:
+                return
+            for child in children(self._process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            self.stop(signal.SIGKILL)
 
     def kill_worker(self, has_ended: Callable[[], object] = lambda: None) -> None:
         """Kill the worker. The first process then starts another one; return when that answers.
@@ -163,8 +193,7 @@ class Service:
             kill_and_wait(child, _STOP_SECONDS)
         has_ended()
         os.kill(self.pid, signal.SIGCONT)
-        if self._process is not None:
-            self._wait_until_it_answers(self._process)
+        self._wait_until_it_answers()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -188,24 +217,40 @@ class Service:
             if self._on_line:
                 self._on_line(line)
 
-    def _wait_until_it_answers(self, process: subprocess.Popen[str]) -> None:
+<<<<<<< HEAD
+    def _wait_until_it_answers(self) -> None:
         with requests.Session() as http:
             http.mount("http://", requests.adapters.HTTPAdapter(max_retries=_UNTIL_IT_LISTENS))
+=======
+    def _wait_until_it_answers(self, process: subprocess.Popen[str]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+>>>>>>> 383919e161eb71225babfe1db39772093a31ce8d
             try:
                 # A connection kept alive would hold up the next stop.
-                http.get(
-                    f"{self.url}/health", headers={"Connection": "close"}, timeout=_START_SECONDS
-                ).raise_for_status()
+                health = requests.get(f"{self.url}/health", headers={"Connection": "close"}, timeout=_START_SECONDS)
+                health.raise_for_status()
+            except requests.ConnectionError:  # it does not listen yet
+                time.sleep(_BETWEEN_LOOKS)
             except requests.RequestException:
-                process.kill()
-                process.wait()
-                if self._reader is not None:
-                    self._reader.join()
+<<<<<<< HEAD
+                self.kill()
                 words = "\n".join(str(line["message"]) for line in self.lines[-5:])
                 raise RuntimeError(f"The service did not start: {words}") from None
 
 
 _UNTIL_IT_LISTENS = requests.adapters.Retry(total=None, connect=100, backoff_factor=0.01, backoff_max=0.2)
+=======
+                break
+            else:
+                return
+        process.kill()
+        process.wait()
+        if self._reader is not None:
+            self._reader.join()
+        words = "\n".join(str(line["message"]) for line in self.lines[-5:])
+        raise RuntimeError(f"The service did not start: {words}")
+>>>>>>> 383919e161eb71225babfe1db39772093a31ce8d
 
 
 class LocalWorld:
@@ -216,7 +261,8 @@ class LocalWorld:
     shop does not wait until each message is published; `settle` does for all of them. `service` is the first of the
     `services`, of which there are so many `instances`, and later more if `may_grow`. `port` is the service's; those of
     the Segment stand-in, commercetools, Segment's Public API and Pub/Sub are the next four. 0: any free ones.
-    `remember` is how many of the newest calls, events and lines are kept (None: all), for long runs.
+    `remember` is how many of the newest calls, events and lines are kept (None: all), for long runs. A pull that finds
+    nothing returns nothing after `pull_seconds`.
     """
 
     def __init__(
@@ -235,6 +281,7 @@ class LocalWorld:
         port: int = 0,
         folder: Path | None = None,
         remember: int | None = None,
+        pull_seconds: float = 20.0,
         on_message: Callable[[str, Message], None] | None = None,
         on_push: Callable[[Push], None] | None = None,
         on_line: Callable[[Line], None] | None = None,
@@ -247,6 +294,7 @@ class LocalWorld:
             duplicate=duplicate,
             reorder=reorder,
             seed=seed,
+            pull_seconds=pull_seconds,
             on_message=on_message,
             on_push=on_push,
         )
@@ -258,6 +306,8 @@ class LocalWorld:
         self.commercetools = CommercetoolsStandIn(
             self.shop, latency=latency, port=commercetools, orders=True, remember=remember
         )
+        self.writing = threading.RLock()
+        """To be held while the shop is changed, where more than one thread does that: it has one writer at a time."""
         self.published: list[str] = []
         """The id of each published message, in order; with `remember`, of the newest."""
         self.said = 0
@@ -300,6 +350,13 @@ class LocalWorld:
         service = self._stack.enter_context(self._a_service())
         self.services.append(service)
         return service
+
+    def remove_instance(self) -> None:
+        """Stop the newest instance with SIGTERM. Raises RuntimeError if it is the only one."""
+        if len(self.services) == 1:
+            raise RuntimeError("one instance must stay")
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it was killed then
+            self.services.pop().stop()
 
     def configure(self, environment: Mapping[str, str]) -> None:
         """Replace what was given as `environment`; each instance has it from its next start on."""
@@ -348,8 +405,9 @@ class LocalWorld:
 
     def settle(self) -> None:
         """Return when all of the shop's notifications so far are published, and in `published`."""
-        while self._being_published:
-            self._note_published(str(self._being_published.popleft().result(timeout=30)))
+        with contextlib.suppress(IndexError):  # another thread may take the last of them
+            while self._being_published:
+                self._note_published(str(self._being_published.popleft().result(timeout=30)))
 
     def _note_published(self, message_id: str) -> None:
         self.published.append(message_id)

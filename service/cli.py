@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
@@ -108,24 +109,29 @@ _SOURCES: dict[str, Any] = {
 
 
 def takes_settings(command: "Callable[..., None]") -> "Callable[..., None]":
-    """Give a command the options that say whose settings it takes, as its argument `whose`."""
+    """Give a command the options that say whose settings it takes, as its argument `whose`.
+
+    One that the command has itself is also its own argument, with its own help.
+    """
 
     @wraps(command)
     def with_sources(*arguments: Any, **options: Any) -> None:  # noqa: ANN401  # the command's own
         from service.operations.deployed import Whose
 
-        chosen = {name: options.pop(name) for name in _SOURCES}
-        command(*arguments, whose=Whose(**chosen), **options)
+        chosen = {name: options[name] for name in _SOURCES}
+        own = {name: value for name, value in options.items() if name in signature.parameters}
+        command(*arguments, whose=Whose(**chosen), **own)
 
     signature = inspect.signature(command)
     kept = [each for name, each in signature.parameters.items() if name != "whose"]
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in _SOURCES.items()
+        if name not in signature.parameters
     ]
     with_sources.__signature__ = signature.replace(parameters=[*kept, *more])  # type: ignore[attr-defined]  # PEP 362
     annotations = {name: each for name, each in command.__annotations__.items() if name != "whose"}
-    with_sources.__annotations__ = {**annotations, **_SOURCES}
+    with_sources.__annotations__ = {**_SOURCES, **annotations}
     return with_sources
 
 
@@ -477,9 +483,11 @@ class Kept(StrEnum):
 
 
 @app.command()
+@takes_settings
 def history(
     resource_id: Annotated[str, typer.Argument(metavar="ID", help="The id in commercetools.")],
     *,
+    whose: "Whose",
     type_: Annotated[Kept, typer.Option("--type", help="What has this id.")] = Kept.CUSTOMER,
     since: Annotated[
         str, typer.Option(help="How far back: an age (90m, 12h, 7d), or 2026-01-01, or 2026-01-01T12:00:00Z.")
@@ -487,7 +495,9 @@ def history(
     project: Annotated[
         str | None,
         typer.Option(
-            help="The Google Cloud project. Default: the one in DEAD_LETTER_SUBSCRIPTION, else GOOGLE_CLOUD_PROJECT."
+            help="The project of the log. Default: gcloud's with --service, else the one in DEAD_LETTER_SUBSCRIPTION, "
+            "else GOOGLE_CLOUD_PROJECT.",
+            rich_help_panel=_WHOSE,
         ),
     ] = None,
     subscription: Subscription = None,
@@ -505,6 +515,8 @@ def history(
     it, which stay where they are; then a sentence with the reason. It shows ids, times and versions, no personal data.
     Cloud Logging keeps lines for 30 days by default.
 
+    The lines are those of the service that --service names, else of commercetools-segment.
+
     Needs application default credentials with roles/logging.viewer on the project, and for the dead letters
     roles/pubsub.subscriber on their subscription; reads commercetools if the CTP_ settings are set. A source that
     cannot be read is named, and the others are shown.
@@ -512,21 +524,23 @@ def history(
     Exits with 0 if it was delivered, ignored or deleted, and with 3 if a source could not be read.
     """
     from service.operations import history as operation
-    from service.operations.cloud_logging import ENDPOINT, CloudLogging
+    from service.operations.cloud_logging import CloudLogging
 
     with _output(as_json=as_json) as output:
+        # Here --project is also of use without --service.
+        environment = _environment(whose if whose.service else replace(whose, project=None), output)
         asked = operation.question(
             *(type_, resource_id, since),
+            service=whose.service,
             project=project,
-            subscription=subscription or os.environ.get("DEAD_LETTER_SUBSCRIPTION"),
+            subscription=subscription,
             wait=wait,
             limit=limit,
-            environment=os.environ,
+            environment=environment,
+            shell=os.environ,
         )
-        # gcloud's own variable for another address: https://cloud.google.com/sdk/docs/properties
-        endpoint = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING") or ENDPOINT
-        log = CloudLogging(asked.project, endpoint)
-        raise typer.Exit(operation.run(output, asked, log, show_data=show_data))
+        log = CloudLogging(asked.project, os.environ)
+        raise typer.Exit(operation.run(output, asked, log, environment, show_data=show_data))
 
 
 # The mapping file
@@ -833,7 +847,8 @@ def _end(error: Exception) -> NoReturn:
         except OSError:  # Python would try again at its exit, and end with a code of its own
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if problem:
-        _console(stderr=True).print(Text(plain(f"Error: {problem}"), "red"), soft_wrap=True)
+        between = "\n" if "\n" in problem else " "  # several settings, or mistakes of a mapping file, have a line each
+        _console(stderr=True).print(Text(plain(f"Error:{between}{problem}"), "red"), soft_wrap=True)
     raise SystemExit(code)
 
 

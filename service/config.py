@@ -79,12 +79,13 @@ _TRACKING_API = {Region.US: "https://api.segment.io", Region.EU: "https://events
 _PUBLIC_API = {Region.US: "https://api.segmentapis.com", Region.EU: "https://eu1.api.segmentapis.com"}
 _GOOGLE_CERTS = "https://www.googleapis.com/oauth2/v1/certs"
 
-_COMMERCETOOLS = ("CTP_PROJECT_KEY", "CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_AUTH_URL", "CTP_API_URL", "CTP_SCOPES")
+CLIENT = ("CTP_PROJECT_KEY", "CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_AUTH_URL", "CTP_API_URL", "CTP_SCOPES")
+"""The settings of an API client."""
 _SEVERAL_WORDS = frozenset({"CTP_SCOPES"})  # which blanks separate: https://docs.commercetools.com/api/scopes
 _QUOTES = frozenset("\"'`\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb")  # and a word processor's
 _LONGEST = 4096  # characters, far more than any key, address or list of scopes has
 _PROJECT_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_TOPIC = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
+TOPIC_NAME = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HIGHEST_PORT = 65535
 
@@ -94,8 +95,16 @@ Choice = TypeVar("Choice", bound=StrEnum)
 class ConfigError(Exception):
     """A setting is missing or invalid, so the service cannot start. The text is one sentence that names the setting.
 
-    For a mapping file, it has a line for each mistake.
+    Of several settings, or several mistakes in a mapping file, each has a line.
     """
+
+
+class UnusableSettings(ConfigError):
+    """Some settings are missing or invalid. `problems` has the sentence about each, by its name."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("\n".join(dict.fromkeys(problems.values())))
+        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +152,16 @@ class Settings:
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
-    """Read the settings, or raise ConfigError with one sentence that names what is missing or unknown.
+    """Read the settings, or raise UnusableSettings, which names all that are missing or unknown.
 
     `value_of` says what no value may contain; an empty one counts as unset.
     """
     env = _Environment(environment)
-    segment = segment_from(environment)
+    segment = _segment(env)
     push_auth = env.choice("PUSH_AUTH", PushAuth)
     oidc = push_auth is PushAuth.OIDC
     erasure = env.choice("ERASURE", Erasure, Erasure.OFF)
-    return Settings(
+    settings = Settings(
         segment=segment,
         push_auth=push_auth,
         port=env.port("PORT", 8080),
@@ -173,11 +182,19 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         order_imports=env.choice("ORDER_IMPORTS", OrderImports, OrderImports.NONE),
         mapping_file=env.toml("MAPPING_FILE"),
     )
+    env.look_at_problems()
+    return settings
 
 
 def segment_from(environment: Mapping[str, str]) -> SegmentSettings:
-    """Read the settings that a send needs: SEGMENT_WRITE_KEY, SEGMENT_REGION, SEGMENT_HOST. Raises ConfigError."""
+    """Read what a send needs: SEGMENT_WRITE_KEY, SEGMENT_REGION, SEGMENT_HOST. Raises UnusableSettings."""
     env = _Environment(environment)
+    segment = _segment(env)
+    env.look_at_problems()
+    return segment
+
+
+def _segment(env: "_Environment") -> SegmentSettings:
     region = env.choice("SEGMENT_REGION", Region, Region.US)
     return SegmentSettings(
         write_key=env.required("SEGMENT_WRITE_KEY"),
@@ -223,11 +240,11 @@ def _flaw(character: str) -> str:
 
 
 def _commercetools(env: "_Environment") -> CommercetoolsSettings | None:
-    missing = [name for name in _COMMERCETOOLS if env.get(name) is None]
-    if len(missing) == len(_COMMERCETOOLS):
+    missing = [name for name in CLIENT if env.is_unset(name)]
+    if len(missing) == len(CLIENT):
         return None
-    if missing:
-        raise ConfigError(f"{', '.join(missing)} must be set too: the CTP_ settings go together, all or none.")
+    for name in missing:
+        env.note(name, f"{', '.join(missing)} must be set too: the CTP_ settings go together, all or none.")
     return CommercetoolsSettings(
         project_key=env.project_key("CTP_PROJECT_KEY"),
         client_id=env.required("CTP_CLIENT_ID"),
@@ -239,34 +256,52 @@ def _commercetools(env: "_Environment") -> CommercetoolsSettings | None:
 
 
 class _Environment:
+    """Reads settings, and notes the first problem of each. What it returns for one with a problem means nothing."""
+
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
+        self._problems: dict[str, str] = {}
+
+    def note(self, name: str, sentence: str) -> None:
+        self._problems.setdefault(name, sentence)
+
+    def look_at_problems(self) -> None:
+        """Raise UnusableSettings if there are any."""
+        if self._problems:
+            raise UnusableSettings(self._problems)
+
+    def is_unset(self, name: str) -> bool:
+        return self.get(name) is None and name not in self._problems
 
     def get(self, name: str) -> str | None:
-        return value_of(name, self._environment.get(name, "")) or None
+        try:
+            return value_of(name, self._environment.get(name, "")) or None
+        except ConfigError as error:
+            self.note(name, str(error))
+            return None
 
     def required(self, name: str) -> str:
         value = self.get(name)
         if value is None:
-            raise ConfigError(f"{name} must be set.")
-        return value
+            self.note(name, f"{name} must be set.")
+        return value or ""
 
     def choice(self, name: str, kind: type[Choice], default: Choice | None = None) -> Choice:
         value = self.get(name)
-        if value is None:
-            if default is None:
-                raise ConfigError(f"{name} must be set, to one of {', '.join(kind)}.")
-            return default
-        try:
+        if value in list(kind):
             return kind(value)
-        except ValueError:
-            raise ConfigError(f"{name} must be one of {', '.join(kind)}.") from None
+        if value is not None:
+            self.note(name, f"{name} must be one of {', '.join(kind)}.")
+        elif default is None:
+            self.note(name, f"{name} must be set, to one of {', '.join(kind)}.")
+        return default or next(iter(kind))
 
     def port(self, name: str, default: int) -> int:
         value = self.get(name) or str(default)
-        if not (_PORT.fullmatch(value) and int(value) <= _HIGHEST_PORT):
-            raise ConfigError(f"{name} must be a port number from 0 to {_HIGHEST_PORT}.")
-        return int(value)
+        if _PORT.fullmatch(value) and int(value) <= _HIGHEST_PORT:
+            return int(value)
+        self.note(name, f"{name} must be a port number from 0 to {_HIGHEST_PORT}.")
+        return default
 
     def url(self, name: str, default: str | None = None) -> str:
         value = self.required(name) if default is None else self.get(name) or default
@@ -277,17 +312,17 @@ class _Environment:
         except ValueError:  # an unbalanced bracket, an invalid port, an empty or too long part of the host
             whole = False
         if not whole or parts.query or parts.fragment:
-            raise ConfigError(f"{name} must be an address such as https://api.example.com, scheme included.")
-        if parts.username is not None or parts.password is not None:
-            raise ConfigError(f"{name} must be an address without credentials in it.")
-        if name.startswith("SEGMENT_") and parts.path.rstrip("/"):
-            raise ConfigError(f"{name} must be an address without a path: /v1/batch and the like are appended.")
+            self.note(name, f"{name} must be an address such as https://api.example.com, scheme included.")
+        elif parts.username is not None or parts.password is not None:
+            self.note(name, f"{name} must be an address without credentials in it.")
+        elif name.startswith("SEGMENT_") and parts.path.rstrip("/"):
+            self.note(name, f"{name} must be an address without a path: /v1/batch and the like are appended.")
         return value.rstrip("/")
 
     def project_key(self, name: str) -> str:
         value = self.required(name)
         if not _PROJECT_KEY.fullmatch(value):  # it becomes a part of every address
-            raise ConfigError(f"{name} must have only letters, digits, hyphens and underscores.")
+            self.note(name, f"{name} must have only letters, digits, hyphens and underscores.")
         return value
 
     def toml(self, name: str) -> TomlFile | None:
@@ -295,10 +330,11 @@ class _Environment:
         try:
             return None if value is None else read_toml(Path(value))
         except NotToml as not_toml:
-            raise ConfigError(f"{name}: {not_toml}") from None
+            self.note(name, f"{name}: {not_toml}")
+            return None
 
     def topic(self, name: str) -> str | None:
         value = self.get(name)
-        if value is not None and not _TOPIC.fullmatch(value):
-            raise ConfigError(f"{name} must have the form projects/PROJECT/topics/TOPIC.")
+        if value is not None and not TOPIC_NAME.fullmatch(value):
+            self.note(name, f"{name} must have the form projects/PROJECT/topics/TOPIC.")
         return value

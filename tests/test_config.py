@@ -17,6 +17,7 @@ from service.config import (
     Region,
     SegmentSettings,
     Settings,
+    UnusableSettings,
     UserIdField,
     segment_from,
     settings_from,
@@ -311,6 +312,36 @@ def test_several_missing_commercetools_settings_are_named_together() -> None:
     assert all(
         name in str(error.value) for name in ("CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_AUTH_URL", "CTP_API_URL")
     )
+
+
+def test_all_settings_that_are_missing_or_unusable_are_named_at_once_each_in_a_line() -> None:
+    environment = {
+        "PUSH_AUTH": "oidc",
+        "PORT": "canary",
+        "SEGMENT_REGION": "canary",
+        "SEGMENT_HOST": '"canary"',
+        "CTP_PROJECT_KEY": "can/ary",
+        "CTP_AUTH_URL": "canary",
+        "ERASURE": "every",
+        "MAPPING_FILE": "/no/canary.toml",
+    }
+
+    with pytest.raises(UnusableSettings) as error:
+        settings_from(environment)
+
+    together = "CTP_CLIENT_ID, CTP_CLIENT_SECRET, CTP_API_URL, CTP_SCOPES must be set too"
+    lines = str(error.value).splitlines()
+    assert [line.partition(" must ")[0] for line in lines] == [
+        *("SEGMENT_REGION", "SEGMENT_WRITE_KEY", "SEGMENT_HOST", "PORT", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT"),
+        *(together.partition(" must ")[0], "CTP_PROJECT_KEY", "CTP_AUTH_URL", "SEGMENT_PUBLIC_API_TOKEN"),
+        "MAPPING_FILE: canary.toml does not exist.",
+    ]
+    assert together in str(error.value)
+    assert "canary" not in "".join(lines[:-1])
+    assert set(error.value.problems) == {
+        *("SEGMENT_REGION", "SEGMENT_WRITE_KEY", "SEGMENT_HOST", "PORT", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT"),
+        *(*COMMERCETOOLS, "SEGMENT_PUBLIC_API_TOKEN", "MAPPING_FILE"),
+    }
 
 
 def test_blanks_around_a_value_and_a_slash_after_an_address_do_not_count() -> None:

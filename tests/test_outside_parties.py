@@ -197,6 +197,9 @@ def reason_of(ask: Ask, number: int = 1, *, deadline: float = NO_END) -> str:
     return reason
 
 
+CLOSED = "{name} was not reached: the connection was closed"
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -210,11 +213,17 @@ def reason_of(ask: Ask, number: int = 1, *, deadline: float = NO_END) -> str:
         pytest.param(answer(200, body=b""), "what answered 200 is not {name}", id="an empty 200"),
         pytest.param(answer(200, body=b"[]"), "what answered 200 is not {name}", id="a list"),
         pytest.param(answer(200, body=b"null"), "what answered 200 is not {name}", id="null"),
-        pytest.param(RESET_BEFORE_READ, "{name} was not reached: ConnectionError", id="reset before it was read"),
-        pytest.param(RESET_AFTER_READ, "{name} was not reached: ConnectionError", id="reset after it was read"),
-        pytest.param(CLOSE_AFTER_READ, "{name} was not reached: ConnectionError", id="closed without an answer"),
-        pytest.param(TRUNCATED, "{name} was not reached: ChunkedEncodingError", id="a truncated answer"),
-        pytest.param(TRUNCATED.after_effect(), "{name} was not reached: ChunkedEncodingError", id="after its effect"),
+        pytest.param(
+            RESET_BEFORE_READ, "{name} was not reached: the connection was closed", id="reset before it was read"
+        ),
+        pytest.param(
+            RESET_AFTER_READ, "{name} was not reached: the connection was closed", id="reset after it was read"
+        ),
+        pytest.param(
+            CLOSE_AFTER_READ, "{name} was not reached: the connection was closed", id="closed without an answer"
+        ),
+        pytest.param(TRUNCATED, "{name} was not reached: the answer broke off", id="a truncated answer"),
+        pytest.param(TRUNCATED.after_effect(), "{name} was not reached: the answer broke off", id="after its effect"),
     ],
 )
 def test_no_other_answer_is_a_success_and_none_is_tried_again_here(party: Party, fault: Fault, reason: str) -> None:
@@ -243,14 +252,14 @@ def test_a_redirect_is_not_followed(party: Party, status: int) -> None:
 def test_nobody_at_the_address_is_a_failure(party: Party) -> None:
     party.stand_in.stop()
 
-    assert reason_of(party.ask_by()) == f"{party.name} was not reached: ConnectionError"
+    assert reason_of(party.ask_by()) == f"{party.name} was not reached: the connection was refused"
 
 
 @pytest.mark.parametrize("fault", [pytest.param(HANG, id="hang"), pytest.param(drip(0.05), id="a byte now and then")])
 def test_a_call_is_bounded_as_a_whole_and_not_by_its_reads(party: Party, fault: Fault) -> None:
     party.fail(fault)  # the whole answer would drip for more than five seconds
 
-    assert reason_of(party.ask_by(call_seconds=0.3)).startswith(f"{party.name} was not reached: ")
+    assert reason_of(party.ask_by(call_seconds=0.3)) == f"{party.name} was not reached: no answer in time"
 
 
 def test_a_caller_without_time_left_makes_no_call(party: Party) -> None:
@@ -307,7 +316,7 @@ def test_a_second_death_in_a_row_is_a_failure(party: Party) -> None:
     assert ask(1) is None
     party.fail_next(CLOSE_AFTER_READ, times=2)
 
-    assert reason_of(ask, 2) == f"{party.name} was not reached: ConnectionError"
+    assert reason_of(ask, 2) == f"{party.name} was not reached: the connection was closed"
 
     assert party.calls() == 3
 

@@ -277,13 +277,19 @@ def test_the_service_started_by_hand_answers_as_the_page_shows(folder: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "said"),
     [
-        pytest.param({"PUSH_AUTH": ""}, "PUSH_AUTH must be set, to one of iam, oidc, none.", id="missing"),
-        pytest.param({"SEGMENT_REGION": "mars"}, "SEGMENT_REGION must be one of us, eu.", id="unknown"),
+        pytest.param({"PUSH_AUTH": ""}, " PUSH_AUTH must be set, to one of iam, oidc, none.", id="missing"),
+        pytest.param({"SEGMENT_REGION": "mars"}, " SEGMENT_REGION must be one of us, eu.", id="unknown"),
+        pytest.param(
+            {"PUSH_AUTH": "", "SEGMENT_WRITE_KEY": "", "SEGMENT_REGION": "mars"},
+            "\nSEGMENT_REGION must be one of us, eu.\nSEGMENT_WRITE_KEY must be set.\n"
+            "PUSH_AUTH must be set, to one of iam, oidc, none.",
+            id="several",
+        ),
     ],
 )
-def test_a_setting_that_will_not_do_stops_the_start_with_one_sentence(change: dict[str, str], sentence: str) -> None:
+def test_settings_that_will_not_do_stop_the_start_with_a_sentence_about_each(change: dict[str, str], said: str) -> None:
     service = subprocess.run(
         [sys.executable, "-m", "gunicorn", "--config", "python:service.serving.gunicorn_conf"],
         check=False,
@@ -295,7 +301,7 @@ def test_a_setting_that_will_not_do_stops_the_start_with_one_sentence(change: di
     )
 
     assert service.returncode != 0
-    assert (service.stdout + service.stderr).strip() == f"The service cannot start: {sentence}"
+    assert (service.stdout + service.stderr).strip() == f"The service cannot start:{said}"
 
 
 def test_readme_is_short_and_says_what_a_newcomer_looks_for() -> None:

@@ -147,7 +147,7 @@ def test_no_other_answer_is_a_delivery_and_none_is_tried_again_here(
 def test_what_was_taken_before_the_connection_broke_is_not_doubled_by_sending_it_again(segment: SegmentStandIn) -> None:
     client = client_of(segment)
     segment.fail_next(RESET_AFTER_READ.after_effect())
-    assert reason_of(client, an_identify()) == "Segment was not reached: ConnectionError"
+    assert reason_of(client, an_identify()) == "Segment was not reached: the connection was closed"
 
     client.identify(**an_identify())
 

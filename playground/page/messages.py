@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from playground.pubsub import Message, Push
@@ -85,6 +85,8 @@ class Resource:
     """Pushes after the first, and events that were confirmed late: each may rightly tell a state once more."""
     set_aside: int = 0
     """Messages that were refused or given up: they are dead letters."""
+    is_deleted: bool = False
+    """A message was published that it was deleted."""
 
 
 class Messages:
@@ -120,6 +122,7 @@ class Messages:
             self.counts["published"] += 1
             resource = self._resources.setdefault((entry.resource_type, entry.resource_id), Resource())
             resource.open += 1
+            resource.is_deleted |= entry.kind.endswith("Deleted")
             if entry.version is not None:
                 resource.versions.add(entry.version)
             self._touch(entry)
@@ -196,7 +199,7 @@ class Messages:
         """Return what is known of a resource at this moment."""
         with self._lock:
             known = self._resources.get((resource_type, resource_id), Resource())
-            return Resource(known.open, set(known.versions), known.tries_again, known.set_aside)
+            return replace(known, versions=set(known.versions))
 
     def tally(self) -> Mapping[str, int]:
         with self._lock:

@@ -60,8 +60,9 @@ class Pace:
             self._world.settle()
 
     def _change(self) -> None:
-        if self._made % _ORDERS_SHARE:
-            self._world.shop.random_change()
-        else:
-            self._world.shop.random_sale()
+        with self._world.writing:
+            if self._made % _ORDERS_SHARE:
+                self._world.shop.random_change()
+            else:
+                self._world.shop.random_sale()
         self._made += 1

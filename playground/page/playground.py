@@ -19,6 +19,7 @@ SPEED = 20.0
 """Pub/Sub's waits of 10 s and more are that many times shorter."""
 _CUSTOMERS = 200
 _REMEMBERED = 20_000
+_PULL_SECONDS = 0.2  # for dead letters, where nothing more arrives
 
 
 class Playground:
@@ -32,6 +33,7 @@ class Playground:
             in_batches=True,
             may_grow=True,
             remember=_REMEMBERED,
+            pull_seconds=_PULL_SECONDS,
             on_message=self.messages.on_message,
             on_push=self.messages.on_push,
             on_line=self.messages.on_line,
@@ -47,10 +49,14 @@ class Playground:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self.world)
+<<<<<<< HEAD
             self.calls.watch(COMMERCETOOLS, self.world.commercetools)
             self.calls.watch(SEGMENT, self.world.segment)
             self.calls.watch(PUBLIC_API, self.world.public_api)
             for part in (self.profiles, self.judge, self.pace, self.trouble):
+=======
+            for part in (self.profiles, self.judge, self.pace, self.trouble, self.mapping):
+>>>>>>> 383919e161eb71225babfe1db39772093a31ce8d
                 part.start()
                 stack.callback(part.stop)
             self._stack = stack.pop_all()

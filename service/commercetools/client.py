@@ -21,6 +21,7 @@ from service.commercetools.notification import Notification
 from service.commercetools.resource import AnyResource, CannotRead, ResourceType
 from service.config import CommercetoolsSettings
 from service.delivery.group_commit import CallFailed, GroupCommit, NeverSent
+from service.serving.causes import why
 from service.serving.decoding import Malformed
 from service.serving.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
 
@@ -376,9 +377,9 @@ def _call(
     except NotCalled as not_called:
         raise CannotRead(str(not_called)) from None
     except requests.Timeout as error:
-        raise TooSlow(f"commercetools was not reached: {type(error).__name__}") from None
+        raise TooSlow(f"commercetools was not reached: {why(error)}") from None
     except requests.RequestException as error:
-        raise CannotRead(f"commercetools was not reached: {type(error).__name__}") from None
+        raise CannotRead(f"commercetools was not reached: {why(error)}") from None
     pause.heed(answer)
     return answer
 

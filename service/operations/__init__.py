@@ -6,10 +6,9 @@ They use the modules of the service, and nothing in the service imports them.
 import json
 import os
 import re
-import socket
-import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import IntEnum
 from functools import partial
 from http import HTTPStatus
@@ -23,8 +22,9 @@ from rich.text import Text
 from service.commercetools.client import RequestRefused, ScopesRefused, TokenRefused
 from service.commercetools.customer import CUSTOMER
 from service.commercetools.resource import CannotRead, ResourceType
-from service.config import CommercetoolsSettings, ConfigError, Settings, settings_from
-from service.serving.upstream import NoCertificates, session, timeout
+from service.config import CLIENT, CommercetoolsSettings, ConfigError, Settings, UnusableSettings, settings_from
+from service.serving.causes import why
+from service.serving.upstream import session, timeout
 
 
 class Exit(IntEnum):
@@ -158,8 +158,6 @@ UNREAD = "not-read"
 
 DECIDING = ("SEGMENT_USER_ID", "SEGMENT_REGION")
 """What a command that decides who a customer is must be told: a guess would be for good, or drop everything."""
-CLIENT = ("CTP_PROJECT_KEY", "CTP_CLIENT_ID", "CTP_CLIENT_SECRET", "CTP_AUTH_URL", "CTP_API_URL", "CTP_SCOPES")
-"""The settings of an API client."""
 
 
 def command_settings(
@@ -177,23 +175,39 @@ def command_settings(
     """
     given = environment_of(os.environ if environment is None else environment).of_command()
     missing = [name for name in dict.fromkeys(needs) if name not in given and name not in instead]
+    not_read = {name: UNREAD for name in given if given.is_unread(name) and (missing or name in {*unread, *instead})}
+    present = {name: given[name] for name in given if name not in not_read}
+    problems: dict[str, str] = {}
+    try:
+        settings = settings_from({"PUSH_AUTH": "none", **not_read, **instead, **present})
+    except UnusableSettings as unusable:
+        problems = {name: said for name, said in unusable.problems.items() if name not in missing}
     if missing:
         *most, last = missing
         names = f"{', '.join(most)} and {last}" if most else last
         source = f", and {given.origin} does not have it" if given.origin else f": {_FROM_THE_SERVICE}"
-        raise ConfigError(f"{names} must be set{source}.")
-    not_needed = {name: UNREAD for name in unread if given.is_unread(name)}
-    present = {
-        name: given[name]
-        for name in given
-        if name not in not_needed and not (name in instead and given.is_unread(name))
-    }
-    return settings_from({"PUSH_AUTH": "none", **instead, **not_needed, **present})
+        problems = {last: f"{names} must be set{source}.", **problems}
+    if problems:
+        raise UnusableSettings(problems)
+    return settings
 
 
 _FROM_THE_SERVICE = (
     "no command guesses them. --service NAME takes those of the deployed service, --env-file those of a file"
 )
+
+
+SUBSCRIPTION_NAME = re.compile(r"projects/[^/\s]+/subscriptions/[^/\s]+")
+
+
+def moment(time: datetime) -> str:
+    """Return a time as commercetools writes it, and Cloud Logging reads it."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def why_not_read(error: OSError | UnicodeDecodeError) -> str:
+    """Return why a file cannot be read as text."""
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is not UTF-8"
 
 
 def environment_of(settings: Mapping[str, str]) -> Environment:
@@ -219,48 +233,23 @@ def cannot_read(problem: CannotRead, *, predicate: bool = False, of: ResourceTyp
 
 def cause_of(problem: BaseException) -> str:
     """Return which host was not reached and why, in words: DNS, refused, TLS, time. "" if that is not the problem."""
+    error, host = _request_error(problem), host_of(problem)
+    if error is None:
+        return ""
+    return f"{host}: {why(error)}" if host else why(error)
+
+
+def host_of(problem: BaseException) -> str:
+    """Return which host was not reached, "" if that is not the problem."""
+    error = _request_error(problem)
+    return "" if error is None or error.request is None else urlsplit(str(error.request.url)).netloc.rpartition("@")[2]
+
+
+def _request_error(problem: BaseException) -> requests.RequestException | None:
     error: BaseException | None = problem
     while error is not None and not isinstance(error, requests.RequestException):
         error = error.__context__
-    if error is None:
-        return ""
-    if error.request is None:
-        return _why(error) if isinstance(error, NoCertificates) else ""
-    parts = urlsplit(str(error.request.url))
-    host = parts.netloc.rpartition("@")[2]
-    return f"{host}: {_why(error)}"
-
-
-def _why(error: BaseException) -> str:
-    seen = list(_within(error))
-    for kinds, words in _CAUSES:
-        if any(isinstance(each, kinds) for each in seen):
-            return words
-    return f"the connection failed ({type(error).__name__})"
-
-
-def _within(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those that it was made from; urllib3 keeps some in `reason`, requests in `args`."""
-    pending, seen = [error], set[int]()
-    while pending:
-        each = pending.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        inner = (each.__cause__, each.__context__, getattr(each, "reason", None), *each.args)
-        pending += [one for one in inner if isinstance(one, BaseException)]
-
-
-_CAUSES: Sequence[tuple[tuple[type[BaseException], ...], str]] = (
-    ((socket.gaierror,), "DNS does not know this host"),
-    ((requests.exceptions.ProxyError,), "the proxy that HTTPS_PROXY or HTTP_PROXY names was not reached"),
-    ((NoCertificates,), "TLS: the file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names cannot be read"),
-    ((requests.exceptions.SSLError, ssl.SSLError), "TLS: its certificate is not trusted, or it does not speak TLS"),
-    ((ConnectionRefusedError,), "the connection was refused"),
-    ((requests.Timeout, TimeoutError), "no answer in time"),
-    ((ConnectionResetError, BrokenPipeError), "the connection was closed"),
-)
+    return error
 
 
 def why_unreachable(address: str) -> str:
@@ -286,8 +275,8 @@ def what_to_do(problem: CannotRead, *, predicate: bool = False, of: ResourceType
     if isinstance(problem, TokenRefused):
         return _OF_A_TOKEN.get(problem.status, _CREDENTIALS)
     if not isinstance(problem, RequestRefused):
-        cause = cause_of(problem)
-        return f"{cause}. {_OF_AN_ADDRESS}" if cause else "The same command may go through later."
+        host = host_of(problem)
+        return f"{host} was asked. {_OF_AN_ADDRESS}" if host else "The same command may go through later."
     status = next((_BY_CODE[code] for code in problem.codes if code in _BY_CODE), problem.status)
     if status == HTTPStatus.FORBIDDEN:
         return f"CTP_SCOPES must have view_{of.path.replace('-', '_')}:PROJECT_KEY."
@@ -316,7 +305,5 @@ _BY_CODE: Mapping[str, int] = {
 def commercetools_of(settings: Settings) -> CommercetoolsSettings:
     """Return the settings of the commercetools API client, or raise ConfigError if they are missing."""
     if settings.commercetools is None:
-        raise ConfigError(
-            "CTP_PROJECT_KEY, CTP_CLIENT_ID, CTP_CLIENT_SECRET, CTP_AUTH_URL, CTP_API_URL and CTP_SCOPES must be set."
-        )
+        raise ConfigError(f"{', '.join(CLIENT)} must be set.")
     return settings.commercetools

@@ -22,9 +22,8 @@ from functools import partial
 from pathlib import Path
 
 from service.commercetools.client import CommercetoolsProject
-from service.config import ConfigError, Settings
+from service.config import CLIENT, ConfigError, Settings
 from service.operations import (
-    CLIENT,
     DECIDING,
     UNREAD,
     Exit,
@@ -34,6 +33,7 @@ from service.operations import (
     commercetools_of,
     environment_of,
     explain,
+    moment,
 )
 from service.operations.backfill_batches import Batch, Segment, version_of
 from service.operations.backfill_calls import Calls, Reader, Stop
@@ -49,7 +49,7 @@ from service.operations.backfill_files import (
     fingerprint_of,
     lanes_for,
 )
-from service.operations.backfill_kinds import KINDS, Document, Interval, Kind, Tell, moment
+from service.operations.backfill_kinds import KINDS, Document, Interval, Kind, Tell
 from service.operations.backfill_objects import LOG, Objects
 from service.operations.backfill_report import (
     Counts,

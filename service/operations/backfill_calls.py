@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from service.commercetools.client import CommercetoolsProject, RequestRefused, TooSlow
 from service.commercetools.resource import AnyResource, CannotRead, ResourceType
-from service.operations import Exit, Trouble, cannot_read, cause_of
+from service.operations import Exit, Trouble, cannot_read, host_of
 from service.operations.backfill_kinds import Document, PageSize
 
 _PAGE_BYTES = 1_000_000  # about ten times as much in memory, in each lane
@@ -179,8 +179,8 @@ class Reader:
                     trouble.exit_code = Exit.UNUSABLE
                 raise trouble from None
             except CannotRead as problem:
-                cause = cause_of(problem)
-                raise NotYet(f"{problem} ({cause})" if cause else str(problem)) from None
+                host = host_of(problem)
+                raise NotYet(f"{problem} ({host})" if host else str(problem)) from None
 
         return self._calls.until_through(once, self._pace, lambda: self._project.is_paused)
 

@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from service.operations import Exit, Trouble
+from service.operations import Exit, Trouble, why_not_read
 from service.operations.backfill_report import Counts
 from service.operations.backfill_task import Task
 
@@ -243,7 +243,7 @@ class KeptFiles:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise unusable(str(self._path), f"cannot be read ({type(error).__name__})", _ANEW) from None
+            raise unusable(str(self._path), f"cannot be read: {why_not_read(error)}", _ANEW) from None
         return self._form.state(text, str(self._path), _ANEW)
 
     def save(self, document: Mapping[str, object]) -> None:

@@ -11,7 +11,7 @@ as the run is long, and Segment drops the second.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from service.commercetools.client import PAGE, is_id
@@ -20,7 +20,7 @@ from service.commercetools.order import ORDER, Order
 from service.commercetools.payment import PAYMENT, Payment
 from service.commercetools.resource import ResourceType
 from service.config import ConfigError, Orders, Settings
-from service.operations import commercetools_of
+from service.operations import commercetools_of, moment
 from service.operations.backfill_report import Words
 from service.orders import history, is_imported, of_payment
 from service.segment.types import Events
@@ -100,11 +100,6 @@ class Interval:
         since = [] if self.since is None else [f'{dated} >= "{moment(self.since)}"']
         until = [] if self.until is None else [f'{dated} < "{moment(self.until)}"']
         return [*([self.where] if self.where else []), *since, *until]
-
-
-def moment(time: datetime) -> str:
-    """Return a time as commercetools writes it."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Customers:

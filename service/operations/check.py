@@ -21,6 +21,7 @@ from service.commercetools.order import ORDER
 from service.commercetools.payment import PAYMENT
 from service.commercetools.resource import AnyResource, CannotRead, ResourceType
 from service.config import (
+    TOPIC_NAME,
     CommercetoolsSettings,
     ConfigError,
     Erasure,
@@ -32,6 +33,7 @@ from service.config import (
     value_of,
 )
 from service.operations import (
+    SUBSCRIPTION_NAME,
     UNREAD,
     Environment,
     Exit,
@@ -43,7 +45,6 @@ from service.operations import (
     plain,
     pubsub_clients,
     what_to_do,
-    why_unreachable,
 )
 from service.operations.subscription import (
     DEFAULT_KEY,
@@ -72,8 +73,6 @@ _PUSH = "push subscription"
 _FEWEST_ATTEMPTS = 20  # deliveries; fewer are over before a longer failure of Segment is
 _CALL_SECONDS = 10.0
 _AGENT = re.compile(r"serviceAccount:service-\d+@gcp-sa-pubsub\.iam\.gserviceaccount\.com")
-_TOPIC = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
-_SUBSCRIPTION = re.compile(r"projects/[^/\s]+/subscriptions/[^/\s]+")
 
 
 class Status(StrEnum):
@@ -121,8 +120,8 @@ def names_by(environment: Mapping[str, str], topic: str | None, subscription: st
 def run(output: Output, environment: Mapping[str, str], names: Names, *, send_test_event: bool) -> Exit:
     """Check everything; a FAILED finding makes it ATTENTION. Raises ConfigError only for invalid names."""
     for what, name, form in (
-        ("The topic", names.topic, _TOPIC),
-        ("The push subscription", names.subscription, _SUBSCRIPTION),
+        ("The topic", names.topic, TOPIC_NAME),
+        ("The push subscription", names.subscription, SUBSCRIPTION_NAME),
     ):
         if name is not None:
             value_of(what, name)
@@ -534,7 +533,7 @@ def _of_the_subscription(found: Mapping[str, Any], settings: Settings, topic: st
 
 def _usable_topic_of(found: Mapping[str, Any] | None) -> str | None:
     name = topic_of((found or {}).get("destination"))
-    return name if name is not None and _TOPIC.fullmatch(name) else None
+    return name if name is not None and TOPIC_NAME.fullmatch(name) else None
 
 
 # Segment
@@ -545,8 +544,7 @@ def _of_segment(settings: Settings, *, send_test_event: bool) -> Findings:
     error = client.post([])
     what = f"Segment ({settings.segment.region})"
     if error is not None and not error.refused:
-        cause = why_unreachable(settings.segment.host)
-        text = f"{error.message} ({cause})" if cause else error.message
+        text = f"{error.message} ({settings.segment.host})"
         yield Finding(what, Status.FAILED, text, "Look at SEGMENT_REGION and SEGMENT_HOST, and at the network.")
         return
     yield Finding(what, Status.OK, f"{settings.segment.host} answers")

@@ -8,43 +8,38 @@ https://cloud.google.com/storage/docs/request-preconditions
 
 import json
 import os
-import random
 import re
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
 
 from service.config import ConfigError
-from service.operations import Exit, Trouble
-from service.serving.upstream import session, timeout
+from service.operations import Trouble
+from service.operations.backfill_calls import Calls, NotYet, Pace
+from service.operations.google_api import GoogleApi, NotReached, what_to_do_about
 
 _ADDRESS = "https://storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 16.0  # seconds between attempts; it doubles each time
 _GAP = 1.0  # https://cloud.google.com/storage/quotas: one write a second to the same object
 # https://cloud.google.com/storage/docs/retry-strategy#tools
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 _PLACE = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/([A-Za-z0-9][A-Za-z0-9._/-]{0,200})")
-
-T = TypeVar("T")
-Token = Callable[[], str | None]
-"""Returns an access token, or None if none is needed. Raises Trouble, or _NotYet if it may succeed later."""
-
-
-class _NotYet(Exception):
-    """A call failed, and a retry may succeed. The text says why."""
+_ROLE = "The account needs roles/storage.objectUser on the bucket."
+_TODO: Mapping[int, str] = {
+    HTTPStatus.NOT_FOUND: "There is no such bucket.",
+    HTTPStatus.UNAUTHORIZED: _ROLE,
+    HTTPStatus.FORBIDDEN: _ROLE,
+}
 
 
 class Bucket:
     """A bucket of Cloud Storage.
 
     A call is retried for `patience` seconds; `note` gets why. All methods raise Trouble. With STORAGE_EMULATOR_HOST in
-    the environment, an emulator is called, without a token.
+    the environment, an emulator is called, without a token; else Cloud Storage, on Cloud Run as the job's account.
     """
 
     def __init__(
@@ -53,17 +48,16 @@ class Bucket:
         patience: float,
         note: Callable[[str], None],
         environment: Mapping[str, str] | None = None,
-        token: Token | None = None,
+        google: GoogleApi | None = None,
     ) -> None:
         emulator = (os.environ if environment is None else environment).get("STORAGE_EMULATOR_HOST", "").rstrip("/")
         self.name = name
         self.gap = 0.0 if emulator else _GAP
         """Seconds between two writes of one object."""
         self._host = (emulator if "://" in emulator else f"http://{emulator}") if emulator else _ADDRESS
-        self._patience = patience
-        self._note = note
-        self._session = session()
-        self._token: Token = token or (_no_token if emulator else _token_by(self._session))
+        kept = " What the checkpoint says so far is kept; the same command continues from there."
+        self._calls = Calls(patience, note, kept)
+        self._google = google or GoogleApi("Cloud Storage", _SCOPE, _nobody() if emulator else None)
 
     def read(self, name: str) -> tuple[bytes, int] | None:
         """Return the content of an object and its generation, or None if there is none."""
@@ -75,7 +69,7 @@ class Bucket:
             self._look_at(response, name)
             return response.content, _generation(response.headers.get("X-Goog-Generation"))
 
-        return self._until_through(call)
+        return self._calls.until_through(call, Pace(None), lambda: False)
 
     def write(self, name: str, content: bytes, generation: int) -> int | None:
         """Write an object if its generation is this one (0: if there is none), and return its new generation.
@@ -94,50 +88,28 @@ class Bucket:
             try:
                 return _generation(response.json().get("generation"))
             except (ValueError, AttributeError):
-                raise _NotYet("Cloud Storage gave an unreadable answer") from None
+                raise NotYet("Cloud Storage gave an unreadable answer") from None
 
-        return self._until_through(call)
+        return self._calls.until_through(call, Pace(None), lambda: False)
 
-    def _call(self, method: str, path: str, query: Mapping[str, str], content: bytes | None = None) -> Any:  # noqa: ANN401  # requests' own
-        token = self._token()
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        if content is not None:
-            headers["Content-Type"] = "application/json"
+    def _call(
+        self, method: str, path: str, query: Mapping[str, str], content: bytes | None = None
+    ) -> requests.Response:
+        headers = {} if content is None else {"Content-Type": "application/json"}
         try:
-            return self._session.request(
-                method, self._host + path, params=query, data=content, headers=headers, timeout=timeout()
-            )
-        except requests.RequestException as error:
-            raise _NotYet(f"Cloud Storage was not reached: {type(error).__name__}") from None
+            return self._google.call(method, self._host + path, params=query, data=content, headers=headers)
+        except NotReached as not_reached:
+            raise NotYet(str(not_reached).removesuffix(".")) from None
 
     def _look_at(self, response: requests.Response, name: str) -> None:
-        """Raise _NotYet or Trouble for an answer that is no success."""
+        """Raise NotYet or Trouble for an answer that is no success."""
         status = response.status_code
         if status == HTTPStatus.OK:
             return
         if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise _NotYet(f"Cloud Storage answered {status}")
-        advice = {
-            HTTPStatus.NOT_FOUND: "There is no such bucket.",
-            HTTPStatus.UNAUTHORIZED: "The account needs roles/storage.objectUser on the bucket.",
-            HTTPStatus.FORBIDDEN: "The account needs roles/storage.objectUser on the bucket.",
-        }.get(HTTPStatus(status) if status in {404, 401, 403} else HTTPStatus.OK, "Look at --checkpoint.")
-        raise Trouble(f"Cloud Storage answered {status} for gs://{self.name}/{name}. {advice}")
-
-    def _until_through(self, call: Callable[[], T]) -> T:
-        wait, tried_until = _FIRST_WAIT, None
-        while True:
-            try:
-                return call()
-            except _NotYet as not_yet:
-                now = time.monotonic()
-                tried_until = tried_until or now + self._patience
-                if now >= tried_until:
-                    kept = "What the checkpoint says so far is kept; the same command continues from there."
-                    raise Trouble(f"{not_yet}, for {self._patience:.0f} seconds. {kept}") from None
-                self._note(f"{not_yet}; trying again")
-            time.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311  # so that tasks that failed together do not retry together
-            wait = min(2 * wait, _LONGEST_WAIT)
+            raise NotYet(f"Cloud Storage answered {status}")
+        todo = what_to_do_about(response, _TODO.get(status, "Look at --checkpoint."))
+        raise Trouble(f"Cloud Storage answered {status} for gs://{self.name}/{name}. {todo}")
 
 
 class StoredObject:
@@ -182,35 +154,10 @@ def _generation(text: object) -> int:
     try:
         return int(str(text))
     except ValueError:
-        raise _NotYet("Cloud Storage gave an answer without a generation") from None
+        raise NotYet("Cloud Storage gave an answer without a generation") from None
 
 
-def _no_token() -> None:
-    return None
+def _nobody() -> object:
+    from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415  # most backfills need none
 
-
-def _token_by(used: requests.Session) -> Token:
-    """Return the tokens of the application default credentials: on Cloud Run, those of the job's account."""
-    found: list[Any] = []
-
-    def token() -> str | None:
-        import google.auth  # noqa: PLC0415  # most backfills need no credentials
-        from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415  # as above
-        from google.auth.transport.requests import Request  # noqa: PLC0415  # as above
-
-        try:
-            if not found:
-                found.append(google.auth.default(scopes=[_SCOPE])[0])
-            [credentials] = found
-            if not credentials.valid:
-                credentials.refresh(Request(used))
-        except TransportError:
-            raise _NotYet("Google gave no access token") from None
-        except GoogleAuthError as error:
-            name = type(error).__name__
-            todo = "Run gcloud auth application-default login, or as a Cloud Run job."
-            raise Trouble(f"There are no credentials for Cloud Storage ({name}). {todo}", Exit.UNUSABLE) from None
-        text: str = credentials.token
-        return text
-
-    return token
+    return AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it so

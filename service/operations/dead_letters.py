@@ -19,8 +19,18 @@ from rich.table import Table
 from rich.text import Text
 
 from service.commercetools.notification import Notification, read_notification
-from service.config import ConfigError, value_of
-from service.operations import Exit, Output, Trouble, environment_of, plain, pubsub_clients
+from service.config import TOPIC_NAME, ConfigError, value_of
+from service.operations import (
+    SUBSCRIPTION_NAME,
+    Environment,
+    Exit,
+    Output,
+    Trouble,
+    environment_of,
+    plain,
+    pubsub_clients,
+)
+from service.operations.google_api import NoCredentials
 from service.pubsub.dead_letter import is_given_up, is_publishable, is_set_aside, original_attributes
 from service.serving.decoding import Malformed
 from service.serving.publisher import publish_rpc_of
@@ -38,8 +48,6 @@ _PUBLISHED_AT_ONCE = 100
 _PUBLISHED_BYTES = 5_000_000  # of the 10 MB of a publish request
 _LONGEST_REASON = 80
 
-_SUBSCRIPTION = re.compile(r"projects/[^/\s]+/subscriptions/[^/\s]+")
-_TOPIC = re.compile(r"projects/[^/\s]+/topics/[^/\s]+")
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
 
@@ -163,7 +171,7 @@ class Mailbox:
 
     def __init__(self, subscription: str) -> None:
         value_of("The subscription", subscription)
-        if not _SUBSCRIPTION.fullmatch(subscription):
+        if not SUBSCRIPTION_NAME.fullmatch(subscription):
             raise ConfigError("The subscription must have the form projects/PROJECT/subscriptions/SUBSCRIPTION.")
         self._subscription = subscription
         with _explained("Pub/Sub"):
@@ -310,10 +318,7 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except GoogleAuthError:
-        raise Trouble(
-            "There are no usable Google credentials here. Run: gcloud auth application-default login "
-            "(or set PUBSUB_EMULATOR_HOST for an emulator)."
-        ) from None
+        raise NoCredentials(" (or set PUBSUB_EMULATOR_HOST for an emulator)") from None
     except GoogleAPICallError as error:
         kind, seconds = type(error).__name__, time.monotonic() - began
         if kind == "ServiceUnavailable" and seconds >= _ANSWER_SECONDS:  # gRPC tries to connect for 20 s
@@ -355,6 +360,12 @@ def _parts(items: Sequence[str], size: int) -> Iterator[list[str]]:
 # The commands
 
 
+def has_dead_letters(environment: Environment) -> bool:
+    """Tell whether the settings name a dead-letter subscription, or are those of a service with a dead-letter topic."""
+    names = ["DEAD_LETTER_SUBSCRIPTION", *(["DEAD_LETTER_TOPIC"] if environment.origin else [])]
+    return any(name in environment for name in names)
+
+
 def subscription_by(environment: Mapping[str, str], option: str | None, missing: Sequence[str] = ()) -> str:
     """Return the dead-letter subscription: of the option, of the settings, or the one of a service's dead-letter topic.
 
@@ -362,8 +373,8 @@ def subscription_by(environment: Mapping[str, str], option: str | None, missing:
     """
     given = environment_of(environment)
     named = option or given.get("DEAD_LETTER_SUBSCRIPTION", "").strip()
-    topic = given.get("DEAD_LETTER_TOPIC", "").strip() if given.origin else ""
-    if not (named or topic):
+    topic = given.get("DEAD_LETTER_TOPIC", "").strip()
+    if not (option or has_dead_letters(given)):
         missing = ["DEAD_LETTER_SUBSCRIPTION (or --subscription)", *missing]
     if missing:
         raise ConfigError(f"{' and '.join(missing)} must be set.")
@@ -447,7 +458,7 @@ def found(subscription: str, message_id: str, *, wait: float) -> DeadLetter:
 def run_replay(output: Output, subscription: str, choice: Choice, *, topic: str, wait: float, dry_run: bool) -> Exit:
     """Publish to `topic` again, and acknowledge what Pub/Sub has confirmed. Raises ConfigError and Trouble."""
     value_of("The topic", topic)
-    if not _TOPIC.fullmatch(topic):
+    if not TOPIC_NAME.fullmatch(topic):
         raise ConfigError("The topic must have the form projects/PROJECT/topics/TOPIC.")
     with open_mailbox(subscription) as mailbox:
         letters = mailbox.take(choice, wait)

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import requests
 
 from service.config import ClearTraits, ConfigError, Erasure, OrderImports, Orders, Region, UserIdField
-from service.operations import Environment, Exit, Trouble, cause_of, plain
-from service.serving.upstream import session, timeout
+from service.operations import Environment, Exit, Trouble, why_not_read
+from service.operations.google_api import Document, GoogleApi, address_of, document_of, said_by, what_to_do_about
 
 SETTINGS = (
     *("SEGMENT_WRITE_KEY", "SEGMENT_REGION", "SEGMENT_HOST", "SEGMENT_USER_ID", "SEGMENT_CLEAR_TRAITS", "MAPPING_FILE"),
@@ -33,6 +32,8 @@ SETTINGS = (
 SECRETS = ("SEGMENT_WRITE_KEY", "CTP_CLIENT_SECRET", "SEGMENT_PUBLIC_API_TOKEN")
 NAMES = ("PUBSUB_TOPIC", "PUBSUB_SUBSCRIPTION", "DEAD_LETTER_SUBSCRIPTION", "CTP_SUBSCRIPTION_KEY")
 """What a command needs besides: the service does not have it, an env file may."""
+PROJECT = "GOOGLE_CLOUD_PROJECT"
+"""The name under which a service's settings have its project; Google's libraries read it too."""
 DEFAULTS: Mapping[str, str] = {
     "SEGMENT_USER_ID": UserIdField.EMAIL,
     "SEGMENT_REGION": Region.US,
@@ -51,7 +52,6 @@ _LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 _NAME = re.compile(r"[a-z0-9][a-z0-9:.-]{0,99}")
 _LINE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
 
-Document = Mapping[str, Any]
 Shell = Mapping[str, str]
 Remark = Callable[[str], None]
 Ask = Callable[[str], str]
@@ -95,8 +95,7 @@ def of_file(path: Path, shell: Shell, ask: Ask | None) -> Environment:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"--env-file {path.name} cannot be read: {reason}.") from None
+        raise ConfigError(f"--env-file {path.name} cannot be read: {why_not_read(error)}.") from None
     values: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -123,7 +122,7 @@ def of_file(path: Path, shell: Shell, ask: Ask | None) -> Environment:
 def of_service(name: str, region: str | None, project: str | None, shell: Shell, remark: Remark) -> Environment:
     """Read the environment of the revision that serves, from Cloud Run. Raises ConfigError and Trouble."""
     google = Google(shell)
-    project = project or _first(shell, "CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_PROJECT") or google.project
+    project = project or _first(shell, "CLOUDSDK_CORE_PROJECT", PROJECT) or google.project
     region = region or _first(shell, "CLOUDSDK_RUN_REGION") or _of_gcloud("run/region")
     for option, value in (("--service", name), ("--region", region), ("--project", project)):
         if not value:
@@ -131,7 +130,7 @@ def of_service(name: str, region: str | None, project: str | None, shell: Shell,
         if not _NAME.fullmatch(value):
             raise ConfigError(f"{option} must be a name such as gcloud shows it.")
     revision = google.revision(f"projects/{project}/locations/{region}/services/{name}", remark)
-    values, references = dict(DEFAULTS), {}
+    values, references = {**DEFAULTS, PROJECT: str(project)}, {}
     for each in _serving_container(revision).get("env", ()):
         reference = (each.get("valueSource") or {}).get("secretKeyRef")
         if reference:
@@ -147,27 +146,16 @@ def of_service(name: str, region: str | None, project: str | None, shell: Shell,
 
 
 class Google:
-    """Google's REST APIs, with the application default credentials. Raises Trouble if there are none.
-
-    The shell may name other hosts, by gcloud's own variables:
-    https://cloud.google.com/sdk/docs/properties#api_endpoint_overrides
-    """
+    """Cloud Run's services and Secret Manager's secrets, as the application default credentials may read them."""
 
     def __init__(self, shell: Shell) -> None:
-        import google.auth  # noqa: PLC0415  # 0.2 s, for --service alone
-        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415  # as above
+        self._run, self._secrets = address_of("run", shell), address_of("secretmanager", shell)
+        self._api = GoogleApi("Google", _SCOPE)
 
-        self._run, self._secrets = (
-            (
-                shell.get(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}", "").strip()
-                or f"https://{api.lower()}.googleapis.com/"
-            ).rstrip("/")
-            for api in ("RUN", "SECRETMANAGER")
-        )
-        try:
-            self._credentials, self.project = google.auth.default(scopes=[_SCOPE])
-        except (GoogleAuthError, ValueError):
-            raise Trouble(_NO_CREDENTIALS) from None
+    @property
+    def project(self) -> str | None:
+        """The project of the credentials. Raises Trouble if there are none."""
+        return self._api.project
 
     def revision(self, service: str, remark: Remark) -> Document:
         """Return the revision that serves, the one with most of the traffic if there are several."""
@@ -199,43 +187,22 @@ class Google:
             raise Trouble(f"{version} is not a text.") from None
 
     def _get(self, url: str, needed: str) -> Document:
-        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415  # as above
-        from google.auth.transport.requests import Request  # noqa: PLC0415  # as above
-
-        headers: dict[str, str] = {}
-        try:
-            if not self._credentials.valid:
-                self._credentials.refresh(Request())  # type: ignore[no-untyped-call]  # google-auth leaves it so
-            self._credentials.apply(headers)  # type: ignore[no-untyped-call]  # as above
-        except GoogleAuthError:
-            raise Trouble(_NO_CREDENTIALS) from None
-        try:
-            with session() as http:
-                answer = http.get(url, headers=headers, timeout=timeout(_CALL_SECONDS))
-        except requests.RequestException as error:
-            raise Trouble(f"Google was not reached: {cause_of(error) or type(error).__name__}.") from None
-        try:
-            document = answer.json()
-        except ValueError:
-            document = None
-        if answer.status_code == HTTPStatus.OK and isinstance(document, dict):
+        answer = self._api.call("GET", url, seconds=_CALL_SECONDS)
+        document = document_of(answer)
+        if answer.status_code == HTTPStatus.OK and document is not None:
             return document
-        raise _refusal(answer.status_code, document, needed)
-
-
-_NO_CREDENTIALS = "There are no usable Google credentials here. Run: gcloud auth application-default login"
+        raise _refusal(answer, needed)
 
 
 class NotAllowed(Trouble):
     """Google does not let these credentials read it."""
 
 
-def _refusal(status: int, document: object, needed: str) -> Trouble:
-    error = document.get("error") if isinstance(document, dict) else None
-    said = plain(str(error.get("message", "")))[:300].rstrip(".") if isinstance(error, dict) else ""
+def _refusal(answer: requests.Response, needed: str) -> Trouble:
+    status, said = answer.status_code, said_by(answer)
     sentence = f"Google answered {status}{f': {said}' if said else ''}."
     if status in {HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED}:
-        return NotAllowed(f"{sentence} {needed}")
+        return NotAllowed(f"{sentence} {what_to_do_about(answer, needed)}")
     if status == HTTPStatus.NOT_FOUND:
         return Trouble(f"{sentence} Look at --service, --region and --project.", Exit.UNUSABLE)
     return Trouble(sentence)

@@ -19,10 +19,10 @@ from service.commercetools.notification import Notification, read_notification
 from service.commercetools.order import ORDER, Order
 from service.commercetools.payment import PAYMENT, Payment
 from service.commercetools.resource import AnyResource, ResourceType
-from service.config import ClearTraits, Orders, Settings, UserIdField
+from service.config import CLIENT, ClearTraits, Orders, Settings, UserIdField
 from service.integration import integration_by
 from service.kinds import Now, Reads, included, without_an_api_client
-from service.operations import CLIENT, Exit, Output, Trouble, command_settings, environment_of, plain, why_unreachable
+from service.operations import Exit, Output, Trouble, command_settings, environment_of, plain, why_unreachable
 from service.operations.explain_orders import Sold, document_of, sold, tables_of
 from service.operations.given import Given, as_notification, given_in
 from service.operations.origins import Origin, consents, origins
@@ -93,7 +93,7 @@ def run(body: bytes, output: Output, environment: Mapping[str, str], *, read: bo
     explanation = explained(body, settings, read=read, write_key_is_set=write_key_is_set)
     if given:
         explanation.what[0] = ("given", given)
-    explanation.notes.extend(_why_no_json(body))
+    explanation.notes.extend(why_no_json(body))
     if "SEGMENT_USER_ID" not in found:
         explanation.notes.append(f"SEGMENT_USER_ID is not set: {settings.segment_user_id} is the service's default.")
     if read and settings.commercetools is not None and "was not reached" in explanation.reason:
@@ -106,8 +106,8 @@ def run(body: bytes, output: Output, environment: Mapping[str, str], *, read: bo
     return explanation.exit_code
 
 
-def _why_no_json(body: bytes) -> list[str]:
-    """Return where a body stops being JSON, without a word of it."""
+def why_no_json(body: bytes) -> list[str]:
+    """Return a sentence that says where a body stops being JSON, without a word of it; none if it is JSON."""
     if not body.strip():
         return ["Nothing was given: name a FILE, or pipe JSON in."]
     try:

@@ -20,18 +20,29 @@ from service.commercetools.customer import CUSTOMER
 from service.commercetools.order import ORDER
 from service.commercetools.payment import PAYMENT
 from service.commercetools.resource import CannotRead, ResourceType
-from service.config import ConfigError
-from service.operations import Exit, Output, Trouble, cannot_read, command_settings, plain
-from service.operations.dead_letters import Choice, DeadLetter, open_mailbox
+from service.config import CLIENT, ConfigError
+from service.operations import (
+    UNREAD,
+    Environment,
+    Exit,
+    Output,
+    Trouble,
+    cannot_read,
+    command_settings,
+    commercetools_of,
+    moment,
+    plain,
+)
+from service.operations.dead_letters import Choice, DeadLetter, has_dead_letters, open_mailbox, subscription_by
+from service.operations.deployed import PROJECT
 from service.outcome import Ending
 
 TYPES: Mapping[str, ResourceType[Any]] = {of.type_id: of for of in (CUSTOMER, ORDER, PAYMENT)}
 SERVICE = "commercetools-segment"
-"""The name of the service in infra/service.tf."""
+"""The name of the service in infra/service.tf, where no other is given."""
 _READ_SECONDS = 10.0
 _LETTERS = 10_000
 _SKEW = timedelta(seconds=5)  # between the clocks of commercetools and Google
-_NO_KEY = "history-without-a-write-key"
 _PROJECT = re.compile(r"projects/([^/\s]+)/")
 _AGE = re.compile(r"(\d{1,5})(m|h|d)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -41,7 +52,8 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 class Question:
     """Selects what is shown: a resource by its type and id, the lines since a time, and where to look.
 
-    `service` is the name of the Cloud Run service. Without `subscription` the dead letters are not looked at.
+    `service` is the name of the Cloud Run service. `subscription` has the dead letters, if it is not that of the
+    settings.
     """
 
     of: ResourceType[Any]
@@ -59,20 +71,23 @@ def question(
     resource_id: str,
     since: str,
     *,
+    service: str | None,
     project: str | None,
     subscription: str | None,
     wait: float,
     limit: int,
-    environment: Mapping[str, str],
+    environment: Environment,
+    shell: Mapping[str, str],
 ) -> Question:
-    """Read the command's options. Raises ConfigError."""
+    """Read the command's options. `environment` is that of `service`, if one is given. Raises ConfigError."""
     if not is_id(resource_id):
         raise ConfigError(f"{type_id} must be given by its id in commercetools, as the log has it.")
-    in_name = _PROJECT.match(subscription or "")
-    project = project or (in_name[1] if in_name else environment.get("GOOGLE_CLOUD_PROJECT"))
+    in_name = _PROJECT.match(subscription or environment.get("DEAD_LETTER_SUBSCRIPTION", ""))
+    of_name, of_service = in_name[1] if in_name else None, environment.get(PROJECT) if service else None
+    project = project or of_service or of_name or shell.get(PROJECT)
     if not project:
         raise ConfigError("--project must name the Google Cloud project, if DEAD_LETTER_SUBSCRIPTION does not.")
-    return Question(TYPES[type_id], resource_id, _since(since), project, SERVICE, subscription, wait, limit)
+    return Question(TYPES[type_id], resource_id, _since(since), project, service or SERVICE, subscription, wait, limit)
 
 
 def _since(text: str) -> datetime:
@@ -80,10 +95,10 @@ def _since(text: str) -> datetime:
     if age:
         return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError("--since must be an age (90m, 12h, 7d), a date or a time in ISO 8601.") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 class Log(Protocol):
@@ -164,25 +179,23 @@ class _Sources:
             return None
 
 
-def known(asked: Question, log: Log) -> Known:
+def known(asked: Question, log: Log, environment: Environment) -> Known:
     """Ask the three sources. Raises ConfigError if the settings contradict themselves."""
     sources = _Sources()
     found = sources.ask(lambda: log.entries(_query(asked, asked.since), asked.limit + 1))
     lines = None if found is None else sorted(map(_line, found), key=lambda line: line.at)[-asked.limit :]
     document: Mapping[str, Any] | None = None
     is_gone = False
-    settings = command_settings(SEGMENT_WRITE_KEY=_NO_KEY)
-    if settings.commercetools is None:
+    if not any(name in environment for name in CLIENT):
         sources.skipped.append("commercetools was not asked, since the CTP_ settings are not set.")
     else:
-        client = CommercetoolsClient(settings.commercetools)
-        read = sources.ask(lambda: _read(client, asked))
+        read = sources.ask(lambda: _read(asked, environment))
         document, is_gone = read if read is not None else (None, False)
     letters = None
-    if asked.subscription is None:
+    if not (asked.subscription or has_dead_letters(environment)):
         sources.skipped.append("The dead letters were not looked at, since DEAD_LETTER_SUBSCRIPTION is not set.")
     else:
-        letters = sources.ask(lambda: _letters(asked))
+        letters = sources.ask(lambda: _letters(asked, environment))
     is_cut = len(found or ()) > asked.limit
     told = Known(asked, lines, is_cut, document, is_gone, letters, None, sources.problems, sources.skipped)
     if lines is None or not _is_unaccounted(told):
@@ -202,7 +215,7 @@ def _query(asked: Question, since: datetime, *, of_all: bool = False) -> str:
         'resource.type="cloud_run_revision"\n'
         f'resource.labels.service_name="{asked.service}"\n'
         f"{of}\n"
-        f'timestamp>="{_shown(since)}"'
+        f'timestamp>="{moment(since)}"'
     )
 
 
@@ -220,7 +233,11 @@ def _line(entry: Mapping[str, Any]) -> Line:
     )
 
 
-def _read(client: CommercetoolsClient, asked: Question) -> tuple[Mapping[str, Any] | None, bool]:
+def _read(asked: Question, environment: Environment) -> tuple[Mapping[str, Any] | None, bool]:
+    # No rule is applied, and the service's mapping file is not here.
+    unread = ["SEGMENT_PUBLIC_API_TOKEN"]
+    settings = command_settings(environment.but(MAPPING_FILE=""), unread=unread, SEGMENT_WRITE_KEY=UNREAD)
+    client = CommercetoolsClient(commercetools_of(settings))
     try:
         document = client.resources(asked.of).document_by_id(asked.resource_id, time.monotonic() + _READ_SECONDS)
     except CannotRead as problem:
@@ -228,8 +245,8 @@ def _read(client: CommercetoolsClient, asked: Question) -> tuple[Mapping[str, An
     return document, document is None
 
 
-def _letters(asked: Question) -> list[DeadLetter]:
-    with open_mailbox(asked.subscription or "") as mailbox:
+def _letters(asked: Question, environment: Environment) -> list[DeadLetter]:
+    with open_mailbox(subscription_by(environment, asked.subscription)) as mailbox:
         letters = mailbox.take(Choice(_LETTERS), asked.wait)
     about = (asked.of.type_id, asked.resource_id)
     return [
@@ -248,10 +265,6 @@ def _time(text: object) -> datetime | None:
 
 def _whole(number: object) -> int | None:
     return int(number) if isinstance(number, int | float) else None  # a number of a jsonPayload may have a point
-
-
-def _shown(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 # Why is she not in Segment?
@@ -281,7 +294,7 @@ def answer(found: Known) -> Answer:
 
 
 def _by_the_lines(found: Known, line: Line) -> Answer:
-    when, reason = _shown(line.at), line.reason
+    when, reason = moment(line.at), line.reason
     match line.outcome:
         case Ending.FAILED:
             attempt = f" (attempt {line.attempt})" if line.attempt else ""
@@ -301,7 +314,7 @@ def _by_the_lines(found: Known, line: Line) -> Answer:
             return Answer(Verdict.DELETED, f"It was deleted: at {when} the service ignored its message: {reason}.")
         case Ending.IGNORED if not _is_delivered(line):
             before = next((one for one in reversed(found.lines or ()) if one.outcome == Ending.DELIVERED), None)
-            earlier = f" An earlier state was delivered at {_shown(before.at)}." if before else ""
+            earlier = f" An earlier state was delivered at {moment(before.at)}." if before else ""
             return Answer(Verdict.IGNORED, f"The service ignored it at {when}: {reason}.{_todo(reason)}{earlier}")
         case Ending.DELIVERED if "erased" in reason:
             return Answer(Verdict.DELETED, f"At {when} {reason}.")
@@ -330,16 +343,16 @@ def _todo(reason: str) -> str:
 def _unaccounted(found: Known) -> Answer:
     """Return the answer where no line tells of the newest change."""
     question, changed, name = found.question, found.changed, found.question.of.name
-    since = _shown(question.since)
+    since = moment(question.since)
     send = "" if question.of is PAYMENT else f" To send it now: {_backfill(question)}."
     if changed is not None and changed < question.since and not found.lines:
         return Answer(
             Verdict.UNKNOWN,
-            f"Nothing is logged about it since {since}, and it changed last before that, at {_shown(changed)}: look "
+            f"Nothing is logged about it since {since}, and it changed last before that, at {moment(changed)}: look "
             f"further back with --since. Cloud Logging keeps lines for 30 days by default, and a backfill logs none."
             f"{send}",
         )
-    when = f"it changed at {_shown(changed)}" if changed else f"nothing is logged about this {name} since {since}"
+    when = f"it changed at {moment(changed)}" if changed else f"nothing is logged about this {name} since {since}"
     if found.others_since:
         return Answer(
             Verdict.NEVER_PUBLISHED,
@@ -409,7 +422,7 @@ def _last(found: Known) -> str:
         return ""
     last = found.lines[-1]
     said = f"{last.outcome}: {last.reason}" if last.reason else last.outcome
-    return f" The last line about it, at {_shown(last.at)}, is: {said}."
+    return f" The last line about it, at {moment(last.at)}, is: {said}."
 
 
 def _count(items: Sequence[object], name: str) -> str:
@@ -419,9 +432,9 @@ def _count(items: Sequence[object], name: str) -> str:
 # The command
 
 
-def run(output: Output, asked: Question, log: Log, *, show_data: bool) -> Exit:
+def run(output: Output, asked: Question, log: Log, environment: Environment, *, show_data: bool) -> Exit:
     """Show the timeline and the answer. STOPPED if a source could not be read, ATTENTION if something is to be done."""
-    found = known(asked, log)
+    found = known(asked, log, environment)
     answered = answer(found)
     if output.as_json:
         output.document(_document(found, answered, show_data=show_data))
@@ -441,7 +454,7 @@ def _document(found: Known, answered: Answer, *, show_data: bool) -> dict[str, A
     return {
         "resource_type": found.question.of.type_id,
         "resource_id": found.question.resource_id,
-        "since": _shown(found.question.since),
+        "since": moment(found.question.since),
         "verdict": answered.verdict,
         "answer": answered.text,
         "commercetools": _of_commercetools(found, show_data=show_data),
@@ -449,7 +462,7 @@ def _document(found: Known, answered: Answer, *, show_data: bool) -> dict[str, A
         if found.lines is None
         else [
             {
-                "time": _shown(line.at),
+                "time": moment(line.at),
                 "message_id": line.message_id,
                 "kind": line.kind,
                 "version": line.version,
@@ -486,7 +499,7 @@ def _print(found: Known, answered: Answer, output: Output, *, show_data: bool) -
     table.add_column("reason", overflow="fold")
     rows = sorted([*_of_lines(found.lines or ()), *_of_the_others(found)], key=lambda row: row.at)
     for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in (_shown(row.at), *row.cells)))
+        table.add_row(*(Text(plain(cell)) for cell in (moment(row.at), *row.cells)))
     if rows:
         output.results.print(table)
         output.results.print()
@@ -506,7 +519,7 @@ def _of_lines(lines: Sequence[Line]) -> list[_Row]:
         if together and (line is None or _likeness(line) != _likeness(together[-1])):
             first, last = together[0], together[-1]
             attempts = list(dict.fromkeys(str(one.attempt or "") for one in (first, last)))
-            until = f" (until {_shown(last.at)})" if len(together) > 1 else ""
+            until = f" (until {moment(last.at)})" if len(together) > 1 else ""
             cells = (last.message_id or "", last.kind or "", str(last.version or ""), "-".join(attempts))
             rows.append(_Row(first.at, (*cells, last.outcome, last.reason + until)))
             together = []

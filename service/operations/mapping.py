@@ -12,11 +12,11 @@ from rich.text import Text
 
 from service.commercetools.customer import read_customer
 from service.config import ConfigError, Settings
-from service.operations import Exit, Trouble, command_settings, environment_of, plain
+from service.operations import Environment, Exit, Trouble, command_settings, environment_of, plain
 from service.segment.client import create_segment_client
 from service.segment.types import NotDelivered
 from service.serving.decoding import Malformed, is_deep, json_object
-from service.serving.toml_file import NotToml, read_toml
+from service.serving.toml_file import NotToml, TomlFile, read_toml, toml_of
 from service.transformation import IdentifyRules, customer_events
 from service.transformation.mapping import ShopMapping
 from service.transformation.mapping_file import is_built_in
@@ -74,17 +74,32 @@ def rules_by(environment: Mapping[str, str], path: Path | None = None, name: str
 
     `name` is what messages call the file. SEGMENT_WRITE_KEY need not be set.
     """
-    given = environment_of(environment)
-    kept = given if path is None else given.but(MAPPING_FILE="")
-    settings = command_settings(
-        kept, unread=["CTP_CLIENT_SECRET"], SEGMENT_WRITE_KEY=_UNSET, SEGMENT_PUBLIC_API_TOKEN=_UNSET
+    if path is None:
+        return _rules(_settings(environment_of(environment)))
+    return _rules_of(environment, lambda: read_toml(path), name)
+
+
+def rules_in(environment: Mapping[str, str], data: bytes, name: str) -> Rules:
+    """Return the rules of a file with these bytes and this name. Raises ConfigError."""
+    return _rules_of(environment, lambda: toml_of(data, name), name)
+
+
+def _rules_of(environment: Mapping[str, str], read: Callable[[], TomlFile], name: str | None) -> Rules:
+    settings = _settings(environment_of(environment).but(MAPPING_FILE=""))
+    try:
+        file = read()
+    except NotToml as not_toml:
+        raise ConfigError(str(not_toml)) from None
+    return _rules(replace(settings, mapping_file=replace(file, name=name or file.name)))
+
+
+def _settings(environment: Environment) -> Settings:
+    return command_settings(
+        environment, unread=["CTP_CLIENT_SECRET"], SEGMENT_WRITE_KEY=_UNSET, SEGMENT_PUBLIC_API_TOKEN=_UNSET
     )
-    if path is not None:
-        try:
-            file = read_toml(path)
-        except NotToml as not_toml:
-            raise ConfigError(str(not_toml)) from None
-        settings = replace(settings, mapping_file=replace(file, name=name or file.name))
+
+
+def _rules(settings: Settings) -> Rules:
     return Rules(settings, identify_rules_by(settings))
 
 

@@ -119,8 +119,8 @@ def _diff_events(output: Output, before: Rules, after: Rules, customers: Iterabl
     return Exit.ATTENTION if found else Exit.DONE
 
 
-def _change_of(difference: Difference) -> str:
-    """Return which of _CHANGES it is."""
+def change_of(difference: Difference) -> str:
+    """Return which of appears, vanishes, changes and becomes null it is."""
     if difference.after is ABSENT:
         return "vanishes"
     if difference.after is None:
@@ -137,9 +137,9 @@ def _counted(places: Iterable[tuple[str, str]]) -> dict[str, Counter[str]]:
 
 
 def _document(found: _Found, counts: Mapping[str, int]) -> dict[str, Any]:
-    counted = _counted((".".join(one.place), _change_of(one)) for _, changes in found for one in changes)
+    counted = _counted((".".join(one.place), change_of(one)) for _, changes in found for one in changes)
     results = [
-        {"id": customer, "changes": [{"change": _change_of(one), **one.document("old", "new")} for one in changes]}
+        {"id": customer, "changes": [{"change": change_of(one), **one.document("old", "new")} for one in changes]}
         for customer, changes in found
     ]
     return {**counts, "changed": len(found), "counts": counted, "results": results}
@@ -148,10 +148,10 @@ def _document(found: _Found, counts: Mapping[str, int]) -> dict[str, Any]:
 def _print(output: Output, found: _Found, counts: Mapping[str, int]) -> None:
     for customer, changes in found:
         output.results.print(Text(plain(customer), "bold"), soft_wrap=True)
-        rows = (("", one.shown, _change_of(one), *one.values) for one in changes)
+        rows = (("", one.shown, change_of(one), *one.values) for one in changes)
         output.results.print(table_of(("", "trait", "change", "old", "new"), rows))
         output.results.print()
-    counted = _counted((one.shown, _change_of(one)) for _, changes in found for one in changes)
+    counted = _counted((one.shown, change_of(one)) for _, changes in found for one in changes)
     if counted:
         numbers = ((place, *(str(count[change] or "·") for change in _CHANGES)) for place, count in counted.items())
         output.results.print(table_of(("customers for whom it", *_CHANGES), numbers))

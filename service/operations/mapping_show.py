@@ -39,7 +39,7 @@ def run(output: Output, environment: Mapping[str, str], path: Path | None, *, da
 
 def run_defaults(output: Output) -> Exit:
     """Show the built-in mapping, as the file that it is."""
-    text = _packaged("defaults.toml")
+    text = packaged("defaults.toml")
     if output.as_json:
         output.document(toml_of(text.encode(), "defaults.toml").values)
     else:
@@ -49,7 +49,7 @@ def run_defaults(output: Output) -> Exit:
 
 def run_schema(output: Output, to: Path | None) -> Exit:
     """Print the JSON Schema of a mapping file, or write it to a file. Raises Trouble if that cannot be written."""
-    text = _packaged("mapping.schema.json")
+    text = packaged("mapping.schema.json")
     if to is None:
         _print_as_it_is(output, text)
     else:
@@ -58,7 +58,8 @@ def run_schema(output: Output, to: Path | None) -> Exit:
     return Exit.DONE
 
 
-def _packaged(name: str) -> str:
+def packaged(name: str) -> str:
+    """Return a text of the package: defaults.toml, or mapping.schema.json."""
     return files("service.transformation").joinpath(name).read_text("utf-8")
 
 

@@ -10,9 +10,8 @@ from rich.text import Text
 
 from service.commercetools.client import CommercetoolsProject, RequestRefused
 from service.commercetools.resource import CannotRead
-from service.config import ConfigError
+from service.config import CLIENT, ConfigError
 from service.operations import (
-    CLIENT,
     UNREAD,
     Exit,
     Output,

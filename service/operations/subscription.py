@@ -18,9 +18,8 @@ from service.commercetools.customer import CUSTOMER
 from service.commercetools.order import ORDER
 from service.commercetools.payment import PAYMENT
 from service.commercetools.resource import CannotRead
-from service.config import ConfigError, Erasure, Orders, Settings, UserIdField, value_of
+from service.config import CLIENT, ConfigError, Erasure, Orders, Settings, UserIdField, value_of
 from service.operations import (
-    CLIENT,
     DECIDING,
     UNREAD,
     Exit,

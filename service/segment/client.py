@@ -26,6 +26,7 @@ from service.segment.types import (
     SegmentUser,
     TooLarge,
 )
+from service.serving.causes import why
 from service.serving.upstream import CALL_SECONDS, NotCalled, Pause
 
 US_HOST = "https://api.segment.io"
@@ -224,7 +225,7 @@ class SegmentClient(_Calls):
             self._refused_in_a_row += refused and len(events) == 1
             return SegmentError(f"Segment answered {error.status}", refused=refused)
         except requests.RequestException as error:
-            return SegmentError(f"Segment was not reached: {type(error).__name__}")
+            return SegmentError(f"Segment was not reached: {why(error)}")
         if not _says_success(response):
             return SegmentError(f"what answered {response.status_code} is not Segment")
         self._confirmed_at, self._refused_in_a_row = self._clock(), 0

@@ -13,6 +13,7 @@ import requests
 
 from service.delivery.group_commit import BatchRefused, CallFailed, GroupCommit, NeverSent
 from service.segment.types import SegmentError, SegmentIntegrationResult
+from service.serving.causes import why
 from service.serving.upstream import CALL_SECONDS, NotCalled, Pause, session, timeout
 
 _MAX_USER_IDS = 5000
@@ -109,7 +110,7 @@ class Regulations:
         except NotCalled as not_called:
             return SegmentError(str(not_called))
         except requests.RequestException as error:
-            return SegmentError(f"Segment's Public API was not reached: {type(error).__name__}")
+            return SegmentError(f"Segment's Public API was not reached: {why(error)}")
         self._pause.heed(answer)
         if answer.status_code != HTTPStatus.OK:
             reason = f"Segment's Public API answered {answer.status_code}"

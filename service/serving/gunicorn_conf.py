@@ -17,7 +17,7 @@ try:
     _settings = settings_from(os.environ)
     identify_rules_by(_settings)
 except ConfigError as error:  # so the revision fails to start, instead of failing at its first message
-    between = "\n" if "\n" in str(error) else " "  # several mistakes of a mapping file have a line each
+    between = "\n" if "\n" in str(error) else " "  # several settings, or mistakes of a mapping file, have a line each
     print(f"The service cannot start:{between}{error}", file=sys.stderr)  # noqa: T201  # there is no logger yet
     sys.exit(2)
 

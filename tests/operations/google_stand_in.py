@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from google.iam.v1 import iam_policy_pb2, policy_pb2
 from google.pubsub_v1 import types
 
-from playground.stand_in import Answer, Call, StandIn, json_answer
+from playground.stand_in import Answer, Call, Fault, StandIn, answer, json_answer
 
 SERVICE = "projects/example-project/locations/europe-west1/services/commercetools-segment"
 
@@ -28,6 +28,12 @@ SERVICE = "projects/example-project/locations/europe-west1/services/commercetool
 def _private_key() -> str:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def a_refusal(**info: object) -> Fault:
+    """Answer 403 with an ErrorInfo: https://cloud.google.com/apis/design/errors#error_info."""
+    error = {"code": 403, "message": "canary", "status": "PERMISSION_DENIED", "details": [info]}
+    return answer(403, body=json.dumps({"error": error}).encode())
 
 
 class GoogleApis(StandIn):
@@ -43,6 +49,7 @@ class GoogleApis(StandIn):
         self.references: dict[str, tuple[str, str]] = {}
         self.secrets: dict[str, str] = {}
         self.forbidden: set[str] = set()
+        self.service = SERVICE
         self.revision = "commercetools-segment-00007-abc"
         self.traffic: list[dict[str, Any]] = [
             {"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": self.revision, "percent": 100}
@@ -85,14 +92,14 @@ class GoogleApis(StandIn):
         return json_answer(404, {"error": {"code": 404, "message": "Not found."}}) if found is None else found
 
     def _found(self, path: str) -> Answer | None:
-        if path == f"/v2/{SERVICE}":
+        if path == f"/v2/{self.service}":
             # The template is what was deployed last, which need not be what serves.
             template = {"containers": [{"env": [{"name": "SEGMENT_USER_ID", "value": "key"}]}]}
-            latest = f"{SERVICE}/revisions/commercetools-segment-00008-bad"
+            latest = f"{self.service}/revisions/commercetools-segment-00008-bad"
             return json_answer(
                 200, {"latestReadyRevision": latest, "trafficStatuses": self.traffic, "template": template}
             )
-        if path == f"/v2/{SERVICE}/revisions/{self.revision}":
+        if path == f"/v2/{self.service}/revisions/{self.revision}":
             values = [{"name": name, "value": value} for name, value in self.environment.items()]
             kept = [
                 {"name": name, "valueSource": {"secretKeyRef": {"secret": secret, "version": version}}}
@@ -100,7 +107,9 @@ class GoogleApis(StandIn):
             ]
             sidecar = {"name": "sidecar", "env": [{"name": "SEGMENT_USER_ID", "value": "key"}]}
             ours = {"ports": [{"containerPort": 8080}], "env": [*values, *kept]}
-            return json_answer(200, {"name": f"{SERVICE}/revisions/{self.revision}", "containers": [sidecar, ours]})
+            return json_answer(
+                200, {"name": f"{self.service}/revisions/{self.revision}", "containers": [sidecar, ours]}
+            )
         if path.startswith("/v1/") and path.endswith(":access"):
             value = self.secrets.get(path.removeprefix("/v1/").removesuffix(":access"))
             data = None if value is None else base64.b64encode(value.encode()).decode()
@@ -250,10 +259,10 @@ class CloudLoggingStandIn(StandIn):
 
     def respond(self, call: Call) -> Answer:
         if call.path == "/token":
-            return json_answer(200, {"access_token": "token", "expires_in": 3600, "token_type": "Bearer"})
+            return json_answer(200, {"access_token": "example-token", "expires_in": 3600, "token_type": "Bearer"})
         if (call.method, call.path) != ("POST", "/v2/entries:list"):
             return self.refusal(404, None)
-        if call.headers.get("Authorization") != "Bearer token":
+        if call.headers.get("Authorization") != "Bearer example-token":
             return self.refusal(401, None)
         return self._listed(call.json())
 

@@ -17,7 +17,7 @@ from playground.commercetools import CommercetoolsStandIn
 from playground.oracle import differences, profiles_of_customers, rules_of
 from playground.segment import SegmentStandIn
 from playground.shop import Document, Shop
-from playground.stand_in import RESET_AFTER_READ, Call, answer
+from playground.stand_in import CLOSE_AFTER_READ, RESET_AFTER_READ, Call, answer
 from service.integration import integration_by
 from service.operations import Exit, command_settings
 from service.operations.backfill_calls import Pace
@@ -666,17 +666,23 @@ def test_it_does_not_go_on_with_other_settings(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "not JSON", "{}", "[]", '{"format": 1, "settings": 5, "lanes": [], "rejects_bytes": 0}']
+    ("content", "why"),
+    [
+        *((text, "is not a checkpoint of a backfill") for text in (b"", b"not JSON", b"{}", b"[]")),
+        (b'{"format": 1, "settings": 5, "lanes": [], "rejects_bytes": 0}', "was written by another version"),
+        (b"\xff", "cannot be read: it is not UTF-8."),
+    ],
 )
-def test_a_file_that_is_no_checkpoint_is_left_alone(world: World, text: str) -> None:
+def test_a_file_that_is_no_checkpoint_is_left_alone(world: World, content: bytes, why: str) -> None:
     peopled(world, 1)
-    world.checkpoint.write_text(text)
+    world.checkpoint.write_bytes(content)
 
     ended = world.run()
 
     assert ended.code == Exit.UNUSABLE
     assert "backfill.checkpoint.json" in ended.err
-    assert world.checkpoint.read_text() == text
+    assert why in ended.said
+    assert world.checkpoint.read_bytes() == content
     assert world.segment.call_count == 0
 
 
@@ -746,6 +752,19 @@ def test_a_lock_that_another_run_removes_as_it_ends_is_no_lock(world: World) -> 
     assert ended.returncode == Exit.UNUSABLE
     assert "Another backfill is using" in ended.stderr
     assert world.segment.call_count == 0
+
+
+def test_a_call_that_is_tried_again_is_noted_in_the_words_of_the_services_log(world: World) -> None:
+    peopled(world, 3)
+    world.segment.fail_next(CLOSE_AFTER_READ)
+    world.commercetools.fail_next(CLOSE_AFTER_READ, 2, on=f"/{world.shop.project_key}")  # one may be a dead connection
+
+    ended = world.run("--lanes", "1")
+
+    assert ended.code == Exit.DONE
+    assert "Segment was not reached: the connection was closed; trying again" in ended.said
+    host = world.commercetools.url.removeprefix("http://")
+    assert f"commercetools was not reached: the connection was closed ({host}); trying again" in ended.said
 
 
 def test_a_pause_that_segment_asks_for_is_kept(world: World) -> None:

@@ -355,7 +355,7 @@ def test_credentials_that_are_missing_are_named(tmp_path: Path) -> None:
         ended = job.run()
 
         assert ended.code == Exit.UNUSABLE
-        assert "There are no credentials for Cloud Storage (DefaultCredentialsError)" in ended.said
+        assert "no usable Google credentials here. Run: gcloud auth application-default login." in ended.said
 
 
 def test_the_checkpoint_in_a_bucket_needs_no_job(tmp_path: Path) -> None:

@@ -476,7 +476,7 @@ def test_certificates_that_are_not_there_leave_lines(world: World) -> None:
 
     ended = run("check", "--json", settings=settings)
 
-    assert "Segment was not reached: NoCertificates" in lines(ended, "failed")["Segment (us)"]
+    assert "Segment was not reached: TLS: the file that REQUESTS_CA_BUNDLE" in lines(ended, "failed")["Segment (us)"]
 
 
 @pytest.mark.parametrize("held", ["[]", "null", '{"type": "impersonated_service_account"}', None])

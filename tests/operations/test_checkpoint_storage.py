@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from google.oauth2.credentials import Credentials
 
 from playground.stand_in import CLOSE_AFTER_READ, FOREIGN, RESET_AFTER_READ, Fault, answer
 from playground.storage import StorageStandIn
@@ -12,6 +13,7 @@ from service.config import ConfigError
 from service.operations import Exit, Trouble
 from service.operations.backfill_files import Saving
 from service.operations.checkpoint_storage import Bucket, StoredObject, place_of
+from service.operations.google_api import GoogleApi
 
 LONG = 60.0
 
@@ -111,13 +113,17 @@ def test_a_bucket_that_is_not_there_is_named(storage: StorageStandIn) -> None:
         an_object(storage, "another").write({})
 
 
-def test_a_token_is_sent_with_each_call(storage: StorageStandIn) -> None:
-    bucket = Bucket("checkpoints", 0, lambda _: None, {"STORAGE_EMULATOR_HOST": storage.url}, token=lambda: "secret")
+def test_a_token_and_the_quota_project_are_sent_with_each_call(storage: StorageStandIn) -> None:
+    credentials = Credentials("secret", quota_project_id="my-quota")  # type: ignore[no-untyped-call]  # google-auth's
+    google = GoogleApi("Cloud Storage", "", credentials)
+    bucket = Bucket("checkpoints", 0, lambda _: None, {"STORAGE_EMULATOR_HOST": storage.url}, google)
 
     bucket.read("a")
     bucket.write("a", b"{}", 0)
 
     assert [call.headers["Authorization"] for call in storage.calls] == ["Bearer secret"] * 2
+    assert [call.headers["X-Goog-User-Project"] for call in storage.calls] == ["my-quota"] * 2
+    assert storage.calls[1].headers["Content-Type"] == "application/json"
 
 
 @pytest.mark.parametrize(

@@ -343,6 +343,33 @@ def test_all_settings_that_are_missing_are_named_in_one_sentence(command: list[s
     assert ended.said.startswith(f"Error: {names}")
 
 
+def test_what_is_missing_and_what_is_unusable_is_named_at_once(world: World) -> None:
+    settings = settings_for(None, world.commercetools, SEGMENT_WRITE_KEY="", ORDERS="canary", CTP_API_URL="canary")
+
+    backfill = run("backfill", settings=settings, cwd=world.folder)
+    check = run("check", "--json", settings=settings | {"PUSH_AUTH": "iam"})
+
+    said, *others = backfill.err.splitlines()[1:]
+    assert backfill.code == Exit.UNUSABLE
+    assert backfill.err.startswith("Error:\nSEGMENT_WRITE_KEY must be set: no command guesses them.")
+    assert [line.partition(" must ")[0] for line in others] == ["CTP_API_URL", "ORDERS"]
+    assert "CTP_" not in said
+    [line] = [line["text"] for line in check.document if line["what"] == "settings"]
+    assert [each.partition(" must ")[0] for each in line.splitlines()] == [
+        *("SEGMENT_WRITE_KEY", "CTP_API_URL", "ORDERS"),
+    ]
+
+
+def test_no_secret_is_fetched_for_a_command_that_cannot_run(world: World) -> None:
+    world.google.environment["CTP_API_URL"] = ""
+
+    ended = world.run("backfill")
+
+    assert ended.code == Exit.UNUSABLE
+    assert "CTP_API_URL must be set, and the service commercetools-segment, revision" in ended.said
+    assert not [call for call in world.google.calls if "/secrets/" in call.path]
+
+
 @pytest.mark.parametrize("command", ["backfill", "subscribe"])
 @pytest.mark.parametrize("name", ["SEGMENT_USER_ID", "SEGMENT_REGION"])
 def test_neither_user_id_nor_region_has_a_default_in_a_command(world: World, command: str, name: str) -> None:
@@ -387,7 +414,8 @@ def test_a_command_that_reaches_nobody_names_the_host_the_cause_and_the_settings
     ended = run("subscribe", settings=settings)
 
     assert ended.code == Exit.STOPPED
-    assert "127.0.0.1:9: the connection was refused. If that does not pass, look at CTP_AUTH_URL" in ended.said
+    said = "the connection was refused. 127.0.0.1:9 was asked. If that does not pass, look at CTP_AUTH_URL"
+    assert said in ended.said
 
 
 def test_a_wrong_secret_or_predicate_ends_a_backfill_without_a_table_of_zeros(world: World) -> None:

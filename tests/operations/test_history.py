@@ -22,7 +22,7 @@ from service.operations.history import Answer, Known, Line, Question, Verdict, a
 from service.segment.types import SegmentIntegrationResult
 from tests.builders import CUSTOMER_ID, a_message, a_push, an_integration, settings
 from tests.operations.commands import Ended, run, settings_for
-from tests.operations.google_stand_in import CloudLoggingStandIn
+from tests.operations.google_stand_in import SERVICE, CloudLoggingStandIn, GoogleApis, a_refusal
 from tests.operations.test_dead_letters import SET_ASIDE, Letters, our_emulator
 from tests.playground.pubsub_services import Service
 
@@ -338,13 +338,13 @@ def test_one_that_is_gone_is_an_answer(world: World) -> None:
         (stand_in.answer(429), "60 times a minute"),
         (stand_in.answer(503), "Cloud Logging answered 503"),
         (stand_in.FOREIGN, "what answered 200 is not Cloud Logging"),
-        (stand_in.CLOSE_AFTER_READ, "Cloud Logging was not reached: ConnectionError"),
+        (stand_in.CLOSE_AFTER_READ, ": the connection was closed"),
         (
-            stand_in.answer(403, body=json.dumps({"error": {"details": [{"reason": "SERVICE_DISABLED"}]}}).encode()),
+            a_refusal(reason="SERVICE_DISABLED", metadata={"service": "logging.googleapis.com"}),
             "gcloud services enable logging.googleapis.com",
         ),
         (
-            stand_in.answer(403, body=json.dumps({"error": {"details": [{"reason": "USER_PROJECT_DENIED"}]}}).encode()),
+            a_refusal(reason="USER_PROJECT_DENIED"),
             "roles/serviceusage.serviceUsageConsumer",
         ),
     ],
@@ -403,6 +403,68 @@ def test_the_project_is_that_of_the_dead_letters_if_it_is_not_named(world: World
     assert f"The log of {project} was not read" in ended.err
     assert other.code == Exit.UNUSABLE
     assert "--project must name" in other.err
+
+
+@pytest.fixture
+def google(world: World, tmp_path: Path) -> Iterator[GoogleApis]:
+    """Return a project with the service "staging", whose settings are the world's; the shell has none of them."""
+    with GoogleApis() as google:
+        google.service = SERVICE.replace("commercetools-segment", "staging")
+        google.environment = {name: value for name, value in world.settings.items() if name.startswith("CTP_")}
+        google.environment |= {"MAPPING_FILE": "/app/mapping.toml", "DEAD_LETTER_TOPIC": world.letters.dead}
+        google.keep("CTP_CLIENT_SECRET", "commercetools-client-secret", google.environment.pop("CTP_CLIENT_SECRET"))
+        google.keep("SEGMENT_WRITE_KEY", "segment-write-key", "canary")
+        kept = ("PUBSUB_EMULATOR_HOST", "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING")
+        world.settings = {**google.shell(tmp_path), **{name: world.settings[name] for name in kept}}
+        yield google
+
+
+def test_the_log_the_dead_letters_and_the_shop_are_those_of_the_service_that_is_named(
+    world: World, google: GoogleApis
+) -> None:
+    id_ = world.commercetools.shop.create(email="ann@example.com")["id"]
+    world.log.log(a_logged("Delivered", id_, message_id="7"), ago(minutes=1), service="staging")
+    world.log.log(a_logged("Delivered", id_, message_id="8"), ago(minutes=1))
+    letter = world.letters.put(json.dumps(a_message(resource={"typeId": "order", "id": id_})).encode(), **SET_ASIDE)
+
+    customer = run("history", id_, "--service", "staging", "--json", settings=world.settings)
+    order = run("history", id_, "--service", "staging", "--type", "order", "--json", settings=world.settings)
+
+    assert customer.code == Exit.DONE, customer.said
+    assert [line["message_id"] for line in customer.document["timeline"]] == ["7"]
+    assert customer.document["commercetools"]["exists"]
+    assert [each["message_id"] for each in order.document["dead_letters"]] == [letter]
+    assert not [call for call in google.calls if "segment-write-key" in call.path]
+
+
+def test_a_secret_that_may_not_be_read_keeps_nothing_else_from_being_shown(world: World, google: GoogleApis) -> None:
+    world.log.log(a_logged("Delivered", CUSTOMER_ID), ago(minutes=1), service="staging")
+    google.forbidden.add("/v1/projects/example-project/secrets/commercetools-client-secret/versions/1:access")
+
+    ended = run("history", CUSTOMER_ID, "--service", "staging", settings=world.settings)
+
+    assert ended.code == Exit.STOPPED
+    assert "CTP_CLIENT_SECRET cannot be read." in ended.err
+    assert "Segment confirmed it" in ended.out
+
+
+def test_a_file_has_the_settings_and_names_the_project_by_its_dead_letters(world: World, tmp_path: Path) -> None:
+    file = tmp_path / ".env.operator"
+    of_the_service = [f"{name}={value}\n" for name, value in world.settings.items() if name.startswith("CTP_")]
+    file.write_text(
+        "".join([*of_the_service, "DEAD_LETTER_SUBSCRIPTION=projects/example-project/subscriptions/none\n"])
+    )
+    shell = {name: value for name, value in world.settings.items() if not name.startswith(("CTP_", "DEAD_"))}
+
+    ended = run("history", CUSTOMER_ID, "--env-file", str(file), "--json", settings=shell)
+
+    assert ended.document["verdict"] == "deleted"
+    assert ended.document["timeline"] == []
+    assert "projects/example-project/subscriptions/none: there is no such thing" in ended.err
+
+
+def test_the_help_names_the_service_whose_lines_are_shown() -> None:
+    assert "of the service that --service names, else of commercetools-segment" in run("history", "--help").said
 
 
 @pytest.mark.parametrize(
