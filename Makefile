@@ -57,6 +57,24 @@ lint: $(INSTALLED)  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+.PHONY: test-page bench-page
+CHROMIUM ?= /usr/bin/chromium
+PAGE_READY := $(VENV)/.page
+export CHROMIUM SCREENSHOTS
+test-page: $(PAGE_READY)  ## two minutes: test the playground's page in Chromium; SCREENSHOTS=docs/images writes its pictures
+	@$(BIN)/python -m pytest tests/page
+
+bench-page: $(PAGE_READY)  ## a minute: how soon the page is there, and what it costs at 200 changes a second
+	@$(BIN)/python -m bench.page
+
+$(PAGE_READY): tests/page/requirements.txt $(READY) | chromium
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.PHONY: chromium
+chromium:
+	@test -x "$(CHROMIUM)" || { echo "There is no $(CHROMIUM): run apt-get install chromium, or name another one with CHROMIUM=." >&2; exit 1; }
+
 .PHONY: chaos
 chaos: setup  ## some minutes: check the promises while everything fails; SEED and CHANGES select the run
 	@$(BIN)/python -m tests.emulation.chaos --seed $(or $(SEED),1) --changes $(or $(CHANGES),20000)
@@ -104,6 +122,7 @@ lock: setup  ## update the pinned requirements from pyproject.toml
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev --extra expr -c requirements.txt pyproject.toml -o requirements-dev.txt
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group fuzz -o tests/fuzz/requirements.txt
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group docs -o docs/requirements.txt
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group page -c requirements-dev.txt -o tests/page/requirements.txt
 
 clean:  ## remove what the targets above have made
 	rm -rf .venv .venv-* build site *.egg-info

@@ -73,7 +73,8 @@ def _envelope(entry: Entry, attempt: Attempt) -> Step:
 def _notification(entry: Entry) -> Step:
     data = b"" if entry.message is None else entry.message.data
     try:
-        return _step("Notification", f"commercetools wrote {entry.kind}.", json.loads(data))
+        document = json.loads(data, parse_constant=_no_constant)
+        return _step("Notification", f"commercetools wrote {entry.kind}.", document)
     except (ValueError, RecursionError):
         return _step("Notification", "The message's data is not JSON.", data[:1000].decode(errors="backslashreplace"))
 
@@ -165,6 +166,10 @@ def _body(made: Made) -> bytes:
         return made.call.content()
     except (OSError, EOFError):  # no gzip: somebody else has called
         return made.call.body
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(name)  # JSON has no NaN, and the page could not read it
 
 
 def _json(data: bytes) -> dict[str, Any]:
