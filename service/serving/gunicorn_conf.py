@@ -3,6 +3,9 @@
 gunicorn --config python:service.serving.gunicorn_conf
 
 https://docs.gunicorn.org/en/stable/settings.html
+
+gevent replaces ssl and sockets in the worker, after this file. What is imported here must not have taken hold of them:
+urllib3, imported here, would make every HTTPS call fail (https://github.com/gevent/gevent/issues/1016).
 """
 
 import gc
