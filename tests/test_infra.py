@@ -479,6 +479,10 @@ FAULTS = [
         "orders", "the service cannot read what it is to tell", id="orders without their scopes",
     ),
     pytest.param(
+        "service.tf", "limits            = local.limits", 'limits            = { cpu = "1", memory = "512Mi" }',
+        "size", "the service has another size", id="another size than asked for",
+    ),
+    pytest.param(
         "alerts.tf", '#${replace(lower(section), " ", "-")}', "#${section}",
         "watching", "an alert does not link its section", id="an anchor that is none",
     ),
