@@ -50,6 +50,7 @@ _MESSAGES = (
     {"resourceTypeId": "order", "types": [*ORDER_KINDS]},
     {"resourceTypeId": "payment", "types": [*PAYMENT_KINDS]},
 )
+_EMULATED = threading.RLock()  # the environment is the whole process's
 _START_SECONDS = 20.0
 _STOP_SECONDS = 15.0
 _BETWEEN_LOOKS = 0.05
@@ -140,7 +141,7 @@ class Service:
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
-        self._wait_until_it_answers()
+        self._wait_until_it_answers(self._process)
         return self
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
@@ -193,7 +194,8 @@ class Service:
             kill_and_wait(child, _STOP_SECONDS)
         has_ended()
         os.kill(self.pid, signal.SIGCONT)
-        self._wait_until_it_answers()
+        if self._process is not None:
+            self._wait_until_it_answers(self._process)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -217,15 +219,9 @@ class Service:
             if self._on_line:
                 self._on_line(line)
 
-<<<<<<< HEAD
-    def _wait_until_it_answers(self) -> None:
-        with requests.Session() as http:
-            http.mount("http://", requests.adapters.HTTPAdapter(max_retries=_UNTIL_IT_LISTENS))
-=======
     def _wait_until_it_answers(self, process: subprocess.Popen[str]) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
->>>>>>> 383919e161eb71225babfe1db39772093a31ce8d
             try:
                 # A connection kept alive would hold up the next stop.
                 health = requests.get(f"{self.url}/health", headers={"Connection": "close"}, timeout=_START_SECONDS)
@@ -233,24 +229,12 @@ class Service:
             except requests.ConnectionError:  # it does not listen yet
                 time.sleep(_BETWEEN_LOOKS)
             except requests.RequestException:
-<<<<<<< HEAD
-                self.kill()
-                words = "\n".join(str(line["message"]) for line in self.lines[-5:])
-                raise RuntimeError(f"The service did not start: {words}") from None
-
-
-_UNTIL_IT_LISTENS = requests.adapters.Retry(total=None, connect=100, backoff_factor=0.01, backoff_max=0.2)
-=======
                 break
             else:
                 return
-        process.kill()
-        process.wait()
-        if self._reader is not None:
-            self._reader.join()
+        self.kill()
         words = "\n".join(str(line["message"]) for line in self.lines[-5:])
         raise RuntimeError(f"The service did not start: {words}")
->>>>>>> 383919e161eb71225babfe1db39772093a31ce8d
 
 
 class LocalWorld:
@@ -505,16 +489,17 @@ def _state(traits: Mapping[str, Any]) -> str:
 
 @contextmanager
 def emulated(host: str) -> Iterator[None]:
-    """Make the Pub/Sub clients that are created meanwhile use an emulator."""
-    before = os.environ.get("PUBSUB_EMULATOR_HOST")
-    os.environ["PUBSUB_EMULATOR_HOST"] = host
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PUBSUB_EMULATOR_HOST"]
-        else:
-            os.environ["PUBSUB_EMULATOR_HOST"] = before
+    """Make the Pub/Sub clients that are created meanwhile use an emulator. One thread at a time can do that."""
+    with _EMULATED:
+        before = os.environ.get("PUBSUB_EMULATOR_HOST")
+        os.environ["PUBSUB_EMULATOR_HOST"] = host
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["PUBSUB_EMULATOR_HOST"]
+            else:
+                os.environ["PUBSUB_EMULATOR_HOST"] = before
 
 
 def _inherited() -> dict[str, str]:

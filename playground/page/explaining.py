@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from service.config import ConfigError
-from service.operations import CLIENT, command_settings
+from service.config import CLIENT, ConfigError
+from service.operations import command_settings
 from service.operations.explain import Explanation, explained, why_no_json
 
 if TYPE_CHECKING:
     from playground.page.playground import Playground
 
 _LARGEST = 14  # MiB, as the service reads; the page's server takes no more
-_LARGEST_EVENT = (
-    32 * 1024
-)  # bytes: https://www.twilio.com/docs/segment/connections/sources/catalog/libraries/server/http-api
+# In bytes: https://www.twilio.com/docs/segment/connections/sources/catalog/libraries/server/http-api
+_LARGEST_EVENT = 32 * 1024
 
 
 def explanation_of(body: bytes, environment: Mapping[str, str], *, read: bool) -> dict[str, Any]:

@@ -179,7 +179,11 @@ class Judge:
                 self._breaches[key] = breaches
 
     def _judge(self, key: Key) -> Found | None:
-        return self._judge_customer(key[1]) if key[0] == "customer" else self._judge_order(key[1])
+        try:
+            return self._judge_customer(key[1]) if key[0] == "customer" else self._judge_order(key[1])
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # The judge must go on, whatever was typed into the shop or posted to Segment.
+            return {WRONG: f"The {key[0]}, or an event about it, cannot be read: {type(error).__name__}."}
 
     def _keep_aside(self, key: Key, *, is_aside: bool) -> None:
         with self._changed:
@@ -204,7 +208,8 @@ class Judge:
         surplus = self._surplus(customer_id, resource)
         after = self._messages.resource("customer", customer_id)
         if after.open or after != resource or customers.view(customer_id) != current:
-            return None  # it has changed meanwhile, and its message will settle
+            self.look_at("customer", customer_id)
+            return None  # it has changed meanwhile
         found: dict[str, str] = {}
         if current is None:
             if has is not None and has.get("commercetoolsId") == customer_id:
@@ -216,7 +221,7 @@ class Judge:
         if resource.set_aside:
             found = {kind: what for kind, what in found.items() if kind not in (LOST, STALE)}
         if surplus > 0:
-            found[DOUBLED] = f"Segment was told a state of the customer again, {surplus} times, without need."
+            found[DOUBLED] = f"Segment was told states of the customer again without need: {surplus} events too many."
         return found
 
     def _are_traits_judged(self, customer_id: str) -> bool:
@@ -259,11 +264,9 @@ class Judge:
         with world.shop.lock:
             self._books.read()
             if {key: self._versions_told(key) for key in keys} != due:
-                return None
-            try:
-                verdict = verdict_on_order(self._books, order_id, facts, order_rules_of(world.settings()))
-            except (KeyError, TypeError, ValueError) as error:
-                return {WRONG: f"An event about the order cannot be read: {type(error).__name__}."}
+                self.look_at("order", order_id)
+                return None  # it has changed meanwhile
+            verdict = verdict_on_order(self._books, order_id, facts, order_rules_of(world.settings()))
         is_aside = any(one.set_aside for one in resources.values())
         self._keep_aside(("order", order_id), is_aside=is_aside and bool(verdict.lost))
         return _of_order(verdict, is_aside=is_aside, is_built_in=self._is_built_in)

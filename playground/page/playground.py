@@ -49,14 +49,10 @@ class Playground:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self.world)
-<<<<<<< HEAD
             self.calls.watch(COMMERCETOOLS, self.world.commercetools)
             self.calls.watch(SEGMENT, self.world.segment)
             self.calls.watch(PUBLIC_API, self.world.public_api)
-            for part in (self.profiles, self.judge, self.pace, self.trouble):
-=======
             for part in (self.profiles, self.judge, self.pace, self.trouble, self.mapping):
->>>>>>> 383919e161eb71225babfe1db39772093a31ce8d
                 part.start()
                 stack.callback(part.stop)
             self._stack = stack.pop_all()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import subprocess
 import threading
 import time
@@ -40,6 +41,7 @@ _FEWEST_ATTEMPTS, MOST_ATTEMPTS = 5, 100  # https://cloud.google.com/pubsub/docs
 _CURVE_SECONDS = 120
 _LETTERS = 2_000  # that are looked through at a time
 _SHOWN_LETTERS = 200
+_LONGEST_SAMPLE = 1_000  # bytes
 _LETTER_SECONDS = 1.0  # that a command waits for letters; the playground's Pub/Sub says at once that there are none
 
 
@@ -277,6 +279,7 @@ class Trouble:
         with self._operator():
             letter = found(DEAD_LETTER_SUBSCRIPTION, message_id, wait=_LETTER_SECONDS)
             said = _said(lambda output: explain.run(letter.as_push, output, self._world.settings(), read=False))
+        del said["remarks"]
         return {"letter": letter.about(data=True), "explained": said}
 
     def replay(self, message_ids: Sequence[str]) -> Mapping[str, Any]:
@@ -306,7 +309,7 @@ class Trouble:
 
     def publish_garbage(self) -> str:
         """Publish data that no one can read as a notification, each time of another kind; return why it is refused."""
-        samples = [(data, reason) for data, reason in GARBAGE.items() if len(data) < _LETTERS]
+        samples = [(data, reason) for data, reason in GARBAGE.items() if len(data) <= _LONGEST_SAMPLE]
         data, reason = samples[self._samples % len(samples)]
         self._samples += 1
         self._world.publish(data)
@@ -345,8 +348,12 @@ def routes(playground: "Playground") -> Blueprint:  # noqa: C901  # one small fu
     @blueprint.post("/trouble/parties/<name>")
     def switch(name: str) -> Document:
         given = body()
-        numbers = {field: _number(given, field) for field in ("seconds", "lag") if field in given}
-        trouble.switch(name, **numbers, **({"fault": str(given["fault"])} if "fault" in given else {}))
+        fields: dict[str, Callable[[], object]] = {
+            "fault": lambda: str(given["fault"]),
+            "seconds": lambda: _number(given, "seconds"),
+            "lag": lambda: int(_number(given, "lag")),
+        }
+        trouble.switch(name, **{field: read() for field, read in fields.items() if field in given})
         return dict(trouble.state())
 
     @blueprint.post("/trouble/pubsub")
@@ -406,8 +413,8 @@ def routes(playground: "Playground") -> Blueprint:  # noqa: C901  # one small fu
 
 def _number(given: Mapping[str, Any], name: str) -> float:
     value = given[name]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} must be a number.")  # noqa: TRY004  # the server's 400
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a number.")  # the server's 400
     return value
 
 

@@ -16,7 +16,8 @@ def create(page: Page, email: str) -> str:
     page.get_by_role("dialog").get_by_role("button", name="Create", exact=True).click()
     page.wait_for_url(re.compile("#shop/customer/"))
     expect(page.locator("#detail-title")).to_contain_text("Zora")
-    return str(page.url.rpartition("/")[2])
+    address: str = page.url
+    return address.rpartition("/")[2]
 
 
 def profile(page: Page) -> Locator:

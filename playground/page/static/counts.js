@@ -85,7 +85,8 @@ function update(now) {
     view.tiles[name].parentElement.classList.toggle("broken", count > 0);
   }
   updateWords(now.judge);
-  updateBreaches(now.judge.examples ?? []);
+  const all = Object.keys(PROMISES).reduce((sum, name) => sum + (now.judge[name] ?? 0), 0);
+  updateBreaches(now.judge.examples ?? [], all);
 }
 
 function updateWords(judge) {
@@ -111,8 +112,8 @@ function updateWords(judge) {
 
 let listed = "";
 
-function updateBreaches(examples) {
-  const mark = JSON.stringify(examples);
+function updateBreaches(examples, all) {
+  const mark = JSON.stringify([examples, all]);
   if (mark === listed) return;
   listed = mark;
   fill(
@@ -127,6 +128,7 @@ function updateBreaches(examples) {
         one.type === "customer" && el("a", { href: `#segment/user/${encodeURIComponent(one.id)}` }, "Show the profile"),
       ),
     ),
+    all > examples.length && el("li", { class: "muted" }, `These are the newest ${examples.length} of ${all}.`),
   );
 }
 

@@ -28,6 +28,7 @@ export function say(text, kind = "info") {
 
 /** Run an action of a button; it is disabled meanwhile, and an error is shown. */
 export async function doing(button, action) {
+  const hadFocus = document.activeElement === button; // which disabling takes away
   button.disabled = true;
   try {
     return await action();
@@ -36,6 +37,7 @@ export async function doing(button, action) {
     return undefined;
   } finally {
     button.disabled = false;
+    if (hadFocus && document.activeElement === document.body) button.focus();
   }
 }
 

@@ -275,8 +275,19 @@ function consentOf(consent) {
 }
 
 function makeTrait() {
-  const moment = () => el("td", { class: "segment-moment" }, el("span"), " ", el("a"));
-  return el("tr", {}, el("th", { scope: "row" }), el("td", { class: "segment-value" }), moment(), moment());
+  const again = (event) => {
+    if (event.currentTarget.hash === location.hash) openEvent(Number(location.hash.split("/").at(-1)));
+  };
+  const moment = (label) =>
+    el("td", { class: "segment-moment", "data-label": label }, el("span"), " ", el("a", { onclick: again }));
+  return el(
+    "tr",
+    {},
+    el("th", { scope: "row" }),
+    el("td", { class: "segment-value" }),
+    moment("Last set"),
+    moment("The same since"),
+  );
 }
 
 function updateTrait(row, trait) {
@@ -322,17 +333,15 @@ async function loadEvents() {
     return;
   }
   const rows = older.length ? join(events, older) : events;
-  const isStill = keyed(view.events, rows, (row) => row.n, makeEvent, updateEvent);
-  if (!isStill) view.more.hidden = !more || rows.at(-1).n <= total - remembered + 1;
+  if (keyed(view.events, rows, (row) => row.n, makeEvent, updateEvent)) return;
+  older = rows === events ? [] : rows;
+  view.more.hidden = !more || rows.at(-1).n <= total - remembered + 1;
 }
 
 /** The newest events and the older ones that were asked for; where there is a gap, the newest alone. */
 function join(events, before) {
   const last = events.at(-1).n;
-  if (before[0].n < last - 1) {
-    older = [];
-    return events;
-  }
+  if (before[0].n < last - 1) return events;
   return [...events, ...before.filter((row) => row.n < last)];
 }
 
@@ -394,7 +403,9 @@ function updateEvent() {}
 function keyed(parent, items, keyOf, make, update, isAsked = false) {
   const before = new Map([...parent.children].filter((child) => child.key !== undefined).map((child) => [child.key, child]));
   const isTable = parent.tagName === "TBODY";
-  const isStill = !isAsked && !isTable && before.size > 0 && (parent.matches(":hover") || parent.contains(document.activeElement));
+  const area = parent.closest(".segment-stream") ?? parent;
+  const isUsed = area.matches(":hover") || area.contains(document.activeElement);
+  const isStill = !isAsked && !isTable && before.size > 0 && isUsed;
   if (isStill) {
     for (const item of items) if (before.has(keyOf(item))) update(before.get(keyOf(item)), item);
     return true;

@@ -21,7 +21,7 @@ const EXAMPLE = '[\n  {"action": "setTitle", "title": "Dr."}\n]';
 const DRAFT = '{\n  "email": "ada@example.com",\n  "firstName": "Ada",\n  "addresses": [{"country": "GB", "city": "London"}],\n  "defaultShippingAddress": 0\n}';
 const PAGE = 50;
 
-const page = { kind: "customers", start: 0, open: null, version: 0, asked: 0, groups: [] };
+const page = { kind: "customers", start: 0, open: null, openKind: "", version: 0, asked: 0, groups: [], focused: "", typed: {}, unfolded: new Set() };
 let parts = null;
 
 const go = (hash) => {
@@ -56,9 +56,10 @@ async function list() {
   }
 }
 
-function showList({ rows, total, more, cut }) {
+function showList({ rows, total, more, searched }) {
   const customers = page.kind === "customers";
-  parts.count.textContent = `${total.toLocaleString("en")} ${page.kind}${cut ? "; only the 5,000 changed last were searched" : ""}`;
+  const found = `${(page.start + rows.length).toLocaleString("en")}${more ? " or more" : ""} found of `;
+  parts.count.textContent = `${parts.search.value.trim() ? found : ""}${total.toLocaleString("en")} ${total === 1 ? page.kind.slice(0, -1) : page.kind}${searched ? `; only the ${searched.toLocaleString("en")} changed last were searched` : ""}`;
   parts.before.hidden = page.start === 0;
   parts.after.hidden = !more;
   if (!rows.length) {
@@ -66,23 +67,27 @@ function showList({ rows, total, more, cut }) {
     fill(parts.rows, empty(nobody));
     return;
   }
-  const titles = customers ? ["Customer", "Version", "Changed"] : ["Order", "State", "Total", "Changed"];
+  const titles = customers ? ["Customer", "Changed"] : ["Order", "Total", "Changed"];
   fill(parts.rows, el("div", { class: "scroll" }, el("table", { id: `list-${page.kind}` },
-    el("thead", {}, el("tr", {}, titles.map((title) => el("th", { scope: "col", class: ["Version", "Total"].includes(title) ? "number" : "" }, title)))),
+    el("thead", {}, el("tr", {}, titles.map((title) => el("th", { scope: "col", class: title === "Customer" || title === "Order" ? "" : "number" }, title)))),
     el("tbody", {}, rows.map(customers ? customerRow : orderRow)))));
 }
 
 function customerRow(row) {
   return el("tr", { "data-id": row.id, class: row.id === page.open ? "open" : "" },
     el("td", {}, el("a", { href: `#shop/customer/${row.id}` }, row.email), el("div", { class: "muted small" }, [row.name, row.company].filter(Boolean).join(" · ") || "no name")),
-    el("td", { class: "number" }, String(row.version)), el("td", {}, new Date(row.at).toLocaleTimeString("en-GB")));
+    changedCell(row));
+}
+
+function changedCell(row) {
+  return el("td", { class: "number" }, new Date(row.at).toLocaleTimeString("en-GB"), el("div", { class: "muted small" }, `version ${row.version}`));
 }
 
 function orderRow(row) {
   return el("tr", { "data-id": row.id, class: row.id === page.open ? "open" : "" },
     el("td", {}, el("a", { href: `#shop/order/${row.id}` }, row.number || short(row.id)), el("div", { class: "muted small" }, row.buyer || "guest")),
-    el("td", {}, el("span", { class: `tag ${row.state === "Cancelled" ? "bad" : "none"}` }, row.state)),
-    el("td", { class: "number" }, `${row.total} ${row.currency}`), el("td", {}, new Date(row.at).toLocaleTimeString("en-GB")));
+    el("td", { class: "number" }, `${row.total} ${row.currency}`, el("div", {}, el("span", { class: `tag ${row.state === "Cancelled" ? "bad" : "none"}` }, row.state))),
+    changedCell(row));
 }
 
 function mark() {
@@ -131,28 +136,45 @@ function customerFields(customer, prefix) {
   return { element, changed };
 }
 
-/** A box for JSON with a button that sends it. */
+/** A box for JSON with a button that sends it; what was sent last is there again. */
 function editor(id, label, text, words, send) {
-  const box = el("textarea", { rows: 8, spellcheck: false, value: text });
+  const box = el("textarea", { rows: 8, spellcheck: false, value: page.typed[id] ?? text });
   return el("div", {}, field(id, label, box), el("div", { class: "row under" }, button(words, async () => {
     let value;
+    page.typed[id] = box.value;
     try {
       value = JSON.parse(box.value);
     } catch (error) {
       throw new Error(`This is not JSON: ${error.message}.`);
     }
     await send(value);
-  })));
+  }, { id: `${id}-send` })));
+}
+
+/** A box for what failed in a dialog, above which a notice would not be seen; `within` runs an action and fills it. */
+function problems() {
+  const line = el("p", { class: "problem", role: "alert" });
+  const within = (action) => async (...given) => {
+    line.textContent = "";
+    try {
+      await action(...given);
+    } catch (error) {
+      line.textContent = error.message;
+    }
+  };
+  return { line, within };
 }
 
 /** Ask before what cannot be undone. */
 function confirm(title, text, words, action) {
   const dialog = parts.dialog;
-  const yes = button(words, async () => {
+  const { line, within } = problems();
+  const yes = button(words, within(async () => {
     await action();
     dialog.close();
-  }, { class: "danger", id: "confirm-yes" });
-  fill(dialog, el("h3", { id: "shop-dialog-title" }, title), el("p", {}, text),
+    focusAgain();
+  }), { class: "danger", id: "confirm-yes" });
+  fill(dialog, el("h3", { id: "shop-dialog-title" }, title), el("p", {}, text), line,
     el("div", { class: "row" }, yes, el("button", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Keep")));
   dialog.showModal();
 }
@@ -168,7 +190,7 @@ async function openCustomer(id) {
     el("p", { class: "row" }, el("a", { href: `#segment/${id}` }, "In Segment"), el("a", { href: `#messages/resource/${id}` }, "Messages about it"), el("a", { href: `#shop/orders/${id}` }, "Its orders")),
     parts.notice,
   ];
-  const raw = el("details", {}, el("summary", {}, "JSON"), json(customer, "JSON of the customer"));
+  const raw = folded("raw-customer", "JSON", json(customer, "JSON of the customer"));
   if (deleted) {
     fill(parts.detail, head, el("p", {}, "This customer was deleted. This is how it was last."), raw);
     return;
@@ -198,7 +220,7 @@ async function openCustomer(id) {
       event.preventDefault();
       doing(save, act("form", form.changed(), "Saved by one update."));
     } }, form.element, el("div", { class: "row under" }, save)),
-    el("details", { id: "raw-actions" }, el("summary", {}, "Update actions"),
+    folded("raw-actions", "Update actions",
       editor("actions", "commercetools' update actions of one update, as a JSON array", EXAMPLE, "Send the update", async (actions) => {
         await post(`shop/customers/${id}/actions`, { actions });
         await after("Updated.", () => openCustomer(id));
@@ -208,11 +230,12 @@ async function openCustomer(id) {
 
 function createCustomer() {
   const dialog = parts.dialog;
-  const created = async (draft) => {
+  const { line, within } = problems();
+  const created = within(async (draft) => {
     const customer = await post("shop/customers", draft);
     dialog.close();
     await after("Created.", () => go(`#shop/customer/${customer.id}`));
-  };
+  });
   const form = customerFields({}, "new");
   const send = el("button", { class: "main", type: "submit", id: "create" }, "Create");
   fill(dialog, el("h3", { id: "shop-dialog-title" }, "New customer"),
@@ -222,8 +245,8 @@ function createCustomer() {
       if (address) Object.assign(draft, { addresses: [address], defaultShippingAddress: 0 });
       if (customerGroup) draft.customerGroup = { typeId: "customer-group", id: customerGroup };
       doing(send, () => created(draft));
-    } }, form.element, el("div", { class: "row under" }, send, el("button", { type: "button", onclick: () => dialog.close() }, "Close"))),
-    el("details", {}, el("summary", {}, "Or by JSON"), editor("draft", "commercetools' CustomerDraft", DRAFT, "Create from JSON", created)));
+    } }, form.element, line, el("div", { class: "row under" }, send, el("button", { type: "button", onclick: () => dialog.close() }, "Close"))),
+    folded("raw-draft", "Or by JSON", editor("draft", "commercetools' CustomerDraft", DRAFT, "Create from JSON", created)));
   dialog.showModal();
 }
 
@@ -244,7 +267,7 @@ async function openOrder(id) {
   const amount = el("input", { type: "text", inputMode: "decimal", value: shown.left, autocomplete: "off" });
   const state = options(el("select"), REFUND_STATES.map((one) => [one, one]), "Success");
   const refund = el("button", { type: "submit", id: "refund" }, "Refund");
-  const total = (label, value) => el("tr", {}, el("th", { scope: "row", colSpan: 3 }, label), el("td", { class: "number" }, money(value)));
+  const total = (label, value) => el("tr", {}, el("th", { scope: "row", colSpan: 3 }, label), el("td", { class: "number" }, value));
   const cancelled = order.orderState === "Cancelled";
   fill(parts.detail,
     el("h3", { id: "detail-title", tabIndex: -1 }, `Order ${order.orderNumber ?? short(id)} `, el("span", { class: `tag ${cancelled ? "bad" : "none"}` }, order.orderState)),
@@ -253,13 +276,13 @@ async function openOrder(id) {
       order.customerId && el("a", { href: `#segment/${order.customerId}` }, "The customer in Segment"), el("a", { href: `#messages/resource/${id}` }, "Messages about it")),
     parts.notice,
     el("div", { class: "row actions" },
-      button("Edit at random", async () => {
+      button("Apply a random Order Edit", async () => {
         await post(`shop/orders/${id}/edit`);
         await reload("An Order Edit gave it another basket.");
       }, { id: "edit-order" }),
       !cancelled && button("Cancel the order …", () => confirm(`Cancel order ${order.orderNumber ?? short(id)}?`, "Its state becomes Cancelled, and Segment is told Order Cancelled, which cannot be taken back.", "Cancel the order", () => set({ orderState: "Cancelled" })), { class: "danger", id: "cancel-order" })),
     el("div", { class: "scroll" }, el("table", { id: "lines" }, el("caption", { class: "unseen" }, "Lines of the order"),
-      el("thead", {}, el("tr", {}, [["Product", ""], ["Quantity", "number"], ["Price", "number"], ["Total", "number"]].map(([title, kind]) => el("th", { scope: "col", class: kind }, title)))),
+      el("thead", {}, el("tr", {}, [["Product", ""], ["Quantity", "number"], ["Price", "number"], [`Total, ${currency}`, "number"]].map(([title, kind]) => el("th", { scope: "col", class: kind }, title)))),
       el("tbody", {}, shown.lines.map((line) => el("tr", {}, el("td", {}, line.name, line.gift && el("span", { class: "tag none" }, "gift"), el("div", { class: "muted small" }, line.sku)),
         el("td", { class: "number" }, String(line.quantity)), el("td", { class: "number" }, line.price), el("td", { class: "number" }, line.total)))),
       el("tfoot", {}, shown.shipping !== null && total("Shipping", shown.shipping), total("To pay", shown.toPay), total("Refunded", shown.refunded), total("Left", shown.left)))),
@@ -280,7 +303,7 @@ async function openOrder(id) {
         });
       } }, el("div", { class: "fields" }, field("refund-amount", `Amount, at most ${money(shown.left)}`, amount), field("refund-state", "State", state)),
         el("div", { class: "row under" }, refund))),
-    el("details", {}, el("summary", {}, "JSON"), json(order, "JSON of the order")));
+    folded("raw-order", "JSON", json(order, "JSON of the order")));
 }
 
 function refundRow(refund, money, reload) {
@@ -312,6 +335,20 @@ function opened(id, version) {
 async function after(words, show) {
   say(words);
   await Promise.all([show(), list()]);
+  focusAgain();
+}
+
+/** Give the focus back to what had it, after it was made anew. */
+function focusAgain() {
+  const lost = document.activeElement === document.body || !document.activeElement?.isConnected;
+  if (lost) (document.getElementById(page.focused) ?? document.getElementById("detail-title"))?.focus({ preventScroll: true });
+}
+
+/** A part that stays unfolded when what is shown is made anew. */
+function folded(id, title, ...inside) {
+  const details = el("details", { id, open: page.unfolded.has(id) }, el("summary", { id: `${id}-title` }, title), inside);
+  details.addEventListener("toggle", () => (details.open ? page.unfolded.add(id) : page.unfolded.delete(id)));
+  return details;
 }
 
 /** Tell that what is shown has changed since; it is not replaced while somebody may type into it. */
@@ -344,7 +381,7 @@ export function mount(section) {
     const { id } = await post("shop/random");
     await after("A customer signed up, changed or left.", () => go(`#shop/customer/${id}`));
   }, { id: "anything" })];
-  parts.forOrders = [button("Place an order of a guest", async () => {
+  parts.forOrders = [button("Place an order as a guest", async () => {
     const { id } = await post("shop/orders");
     await after("Ordered.", () => go(`#shop/order/${id}`));
   }, { class: "main", id: "order-for-guest" })];
@@ -352,6 +389,9 @@ export function mount(section) {
   parts.search.addEventListener("input", () => {
     clearTimeout(waiting);
     waiting = setTimeout(() => choose(page.kind), 200);
+  });
+  parts.detail.addEventListener("focusin", (event) => {
+    page.focused = event.target.id;
   });
   fill(parts.detail, empty("Choose a customer or an order: it is shown here, and can be changed."));
   section.append(

@@ -4,17 +4,18 @@ import { doing, el, empty, fill, json, say } from "./dom.js";
 import { onFrame, state } from "./live.js";
 
 const PARTIES = { segment: "Segment", commercetools: "commercetools", publicApi: "Segment's Public API" };
-const FAULTS = {
-  works: "Works",
-  down: "Down: connections are reset",
-  429: "429: too many requests",
-  500: "500: an error of its own",
-  slow: "Slow",
-  hanging: "Hanging: it never answers",
-  lost: "Lost answers: it acts, and closes the connection",
-};
+const FAULTS = [
+  ["works", "Works"],
+  ["down", "Down: connections are reset"],
+  ["429", "429: too many requests"],
+  ["500", "500: an error of its own"],
+  ["slow", "Slow"],
+  ["hanging", "Hanging: it never answers"],
+  ["lost", "Lost answers: it acts, and closes the connection"],
+];
 const SECONDS = { 429: ["Retry-After", 600], slow: ["Latency", 60] };
 const WINDOW = 120_000; // ms of the curve
+const SHOWN = 200; // dead letters; where there are more, the list is read again only when it is asked for
 
 let shownNow = false;
 let parts = null;
@@ -39,7 +40,7 @@ function partyPanel(name) {
     change(`parties/${name}`, { fault, ...(seconds ? { seconds: Number(seconds.value) } : {}) });
   };
   const panel = { radios: {}, seconds: {}, known: null };
-  const rows = Object.entries(FAULTS).map(([fault, words]) => {
+  const rows = FAULTS.map(([fault, words]) => {
     const radio = el("input", { type: "radio", name: `fault-${name}`, value: fault, id: `fault-${name}-${fault}`, onchange: () => choose(fault) });
     panel.radios[fault] = radio;
     const row = el("div", { class: "choice" }, radio, el("label", { for: radio.id }, words));
@@ -115,7 +116,7 @@ function servicePanel() {
   panel.remove = el("button", { type: "button", id: "remove-instance", onclick: () => doing(panel.remove, () => change("instances/remove")).then(updateCounts) }, "Remove the newest");
   panel.element = el("div", { class: "panel", id: "instances" }, el("h3", {}, "The service"),
     el("div", { class: "scroll" }, el("table", {}, el("caption", { class: "muted" }, "Instances behind one address"),
-      el("thead", {}, el("tr", {}, ["Instance", "State", "Process", "Actions"].map((title) => el("th", { scope: "col" }, title)))), panel.body)),
+      el("thead", {}, el("tr", {}, ["No.", "State", "Process", "Actions"].map((title) => el("th", { scope: "col" }, title)))), panel.body)),
     el("div", { class: "row under" }, panel.add, panel.remove),
     el("p", { class: "muted" }, "Kill ends it as when its machine fails. Restart sends SIGTERM, as Cloud Run does, and starts it again."));
   return panel;
@@ -212,7 +213,7 @@ function lettersPanel() {
   }) }, "Publish something unreadable");
   panel.refresh = el("button", { type: "button", id: "refresh-letters", onclick: () => doing(panel.refresh, () => load(panel)) }, "Look again");
   panel.body = el("tbody");
-  panel.table = el("div", { class: "scroll" }, el("table", { id: "dead-letters" },
+  panel.table = el("div", { class: "scroll" }, el("table", { id: "dead-letters", "aria-label": "Dead letters" },
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, panel.all), ["Reason", "Kind", "Resource", "When", "Attempts", ""].map((title) =>
       el("th", { scope: "col", class: title === "Attempts" ? "number" : "" }, title || el("span", { class: "unseen" }, "Look")))) ), panel.body));
   panel.more = el("p", { class: "muted" });
@@ -250,7 +251,7 @@ async function load(panel) {
     panel.known = answer.number; // another number in a frame makes it load again
     const rows = new Map([...panel.body.children].map((row) => [row.dataset.id, row]));
     const wanted = answer.letters.map((letter) => rows.get(letter.message_id) ?? letterRow(panel, letter));
-    for (const row of panel.body.children) if (!wanted.includes(row)) row.remove();
+    for (const row of [...panel.body.children]) if (!wanted.includes(row)) row.remove();
     wanted.forEach((row, place) => panel.body.children[place] !== row && panel.body.insertBefore(row, panel.body.children[place] ?? null));
     choose(panel, [...panel.chosen].filter((id) => answer.letters.some((one) => one.message_id === id)));
     const some = answer.letters.length > 0;
@@ -288,10 +289,10 @@ async function settleLetters(panel, what) {
 
 function confirmDrop(panel) {
   const number = panel.chosen.size || panel.number;
-  const drop = el("button", { type: "button", class: "danger", id: "confirm-drop", onclick: () => doing(drop, async () => {
-    await settleLetters(panel, "drop");
+  const drop = el("button", { type: "button", class: "danger", id: "confirm-drop", onclick: () => {
     panel.confirm.close();
-  }) }, "Drop");
+    doing(panel.drop, () => settleLetters(panel, "drop"));
+  } }, "Drop");
   fill(panel.confirm, el("h3", { id: "drop-title" }, `Drop ${number} dead letter${number === 1 ? "" : "s"}?`),
     el("p", {}, "They are deleted and cannot be replayed any more. What they told does not reach Segment by them."),
     el("div", { class: "row" }, drop, el("button", { type: "button", autofocus: true, onclick: () => panel.confirm.close() }, "Keep")));
@@ -337,7 +338,8 @@ function everySecond() {
   if (!shownNow || !parts.root.checkVisibility()) return;
   draw(parts.backlog);
   const { letters } = parts;
-  if (letters.number !== null && letters.number !== letters.known) load(letters);
+  const changed = letters.number !== null && letters.number !== letters.known;
+  if (changed && (letters.number <= SHOWN || !letters.letters.length)) load(letters);
 }
 
 export function mount(section) {

@@ -1,13 +1,17 @@
 """The ledger of what Segment got: profiles, where each trait came from, and events in the order of arrival."""
 
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 
+from playground.page.playground import Playground
 from playground.page.profiles import Profiles
+from playground.page.server import page_of
 from playground.segment import SegmentStandIn
 
 Event = dict[str, Any]
@@ -161,3 +165,21 @@ def test_events_of_any_form_are_taken(segment: SegmentStandIn, profiles: Profile
 
     assert profiles.state()["events"] == 4
     assert profiles.user("ada")["events"] == 4
+
+
+def test_the_routes_give_users_events_and_404(tmp_path: Path) -> None:
+    playground = Playground(tmp_path)  # nothing of it is started
+    client = page_of(playground, token="t", port=8090, stopping=threading.Event()).test_client()
+    for number in range(3):
+        playground.profiles.on_event(identify(str(number), f"a/{number}@example.com", name="Ada"), "")
+
+    def get(path: str) -> Any:  # noqa: ANN401  # any JSON
+        return client.get(f"/t/api/segment/{path}", headers={"Host": "127.0.0.1:8090"}).get_json()
+
+    assert [row["id"] for row in get("users?limit=2&search=ada")["users"]] == ["a/2@example.com", "a/1@example.com"]
+    assert get("users/a%2F1%40example.com")["name"] == "Ada"
+    assert [row["n"] for row in get("events?before=3&limit=1")["events"]] == [2]
+    assert get("events/1")["event"]["messageId"] == "0"
+    assert len(get("events?limit=-5")["events"]) == 1
+    for unknown in ("users/nobody", "events/9"):
+        assert get(unknown) == {"error": "It does not exist any more."}
