@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from tests.page.pages import QUIET, Running, Watched, a_playground, a_process
 
 CHROMIUM = os.environ.get("CHROMIUM") or "/usr/bin/chromium"
-_LONGEST = 6_000  # ms, until a condition holds
+_LONGEST = int(os.environ.get("PAGE_MS", "30000"))  # ms, until a condition holds
 expect.set_options(timeout=_LONGEST)
 
 

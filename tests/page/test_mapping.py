@@ -4,7 +4,7 @@ from playwright.sync_api import Page, expect
 
 from tests.page.pages import Running, Watched, change, findings, holds
 
-WITH_A_TRAIT = 'version = 1\n\n[customer.traits.shop]\nvalue = "example"\n'
+WITH_A_TRAIT = 'version = 1\n\n[identify.traits]\nshop = { value = "example" }\n'
 
 
 def write(page: Page, text: str) -> None:

@@ -37,7 +37,7 @@ def test_a_change_in_the_shop_arrives_in_the_list_and_in_segment(running: Runnin
     expect(open_way(page, "CustomerLastNameSet")).to_contain_text("Quimby")
     page.get_by_role("link", name=customer_id).click()
     page.get_by_role("link", name="In Segment").click()
-    expect(profile(page).get_by_role("row", name="lastName")).to_contain_text("Quimby")
+    expect(profile(page).get_by_role("row", name=re.compile("^lastName "))).to_contain_text("Quimby")
     expect(watched.promise).to_have_text("The promises hold. Every message has ended.")
 
 
@@ -78,7 +78,7 @@ def test_a_customer_who_is_erased_leaves_segment(running: Running, watched: Watc
     page = watched.open(running.address, "Shop")
     customer_id = create(page, "leaving@example.com")
     page.get_by_role("link", name="In Segment").click()
-    expect(profile(page).get_by_role("row", name="email")).to_contain_text("leaving@example.com")
+    expect(profile(page).get_by_role("row", name=re.compile("^email "))).to_contain_text("leaving@example.com")
 
     page.goto(f"{running.address}#shop/customer/{customer_id}")
     page.get_by_role("button", name="Delete with data erasure").click()

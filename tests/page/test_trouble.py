@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.page.pages import Running, Watched, change, findings, holds, open_way, rows, view
+from tests.page.pages import Running, Watched, change, findings, holds, open_way, rows
 
 
 @pytest.fixture(autouse=True)
@@ -15,10 +15,6 @@ def healed(running: Running) -> Iterator[None]:
     running.playground.trouble.heal()
     assert holds(lambda: not running.playground.frame()["backlog"])
     running.world.dead_letters()
-
-
-def party(page: Page, name: str) -> Locator:
-    return view(page, "Trouble").get_by_role("group", name=name, exact=False).filter(has=page.get_by_role("radio"))
 
 
 def letters(page: Page) -> Locator:
@@ -97,7 +93,7 @@ def test_an_instance_that_is_killed_starts_again(running: Running, watched: Watc
 
     page.get_by_role("button", name="Kill instance 2").click()
     expect(second).to_contain_text("stopped")
-    page.get_by_role("button", name="Start instance 2").click()
+    page.get_by_role("button", name="Start instance 2", exact=True).click()
     expect(second).to_contain_text("running")
     page.get_by_role("button", name="Remove the newest").click()
 

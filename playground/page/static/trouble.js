@@ -245,10 +245,10 @@ function told(panel) {
 async function load(panel) {
   if (panel.loading) return;
   panel.loading = true;
-  panel.known = panel.number; // one that arrives meanwhile makes it load again
   try {
     const answer = await get("trouble/letters");
     panel.letters = answer.letters;
+    panel.known = answer.number; // another number in a frame makes it load again
     const rows = new Map([...panel.body.children].map((row) => [row.dataset.id, row]));
     const wanted = answer.letters.map((letter) => rows.get(letter.message_id) ?? letterRow(panel, letter));
     for (const row of [...panel.body.children]) if (!wanted.includes(row)) row.remove();
