@@ -52,7 +52,7 @@ class Playground:
             self.calls.watch(COMMERCETOOLS, self.world.commercetools)
             self.calls.watch(SEGMENT, self.world.segment)
             self.calls.watch(PUBLIC_API, self.world.public_api)
-            for part in (self.profiles, self.judge, self.pace, self.trouble, self.mapping):
+            for part in (self.profiles, self.judge, self.pace, self.mapping):
                 part.start()
                 stack.callback(part.stop)
             self._stack = stack.pop_all()

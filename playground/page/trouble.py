@@ -5,8 +5,6 @@ import json
 import math
 import subprocess
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -38,7 +36,6 @@ _LONGEST_WAIT = 600  # seconds, of a Retry-After
 _LONGEST_LATENCY = 60.0  # seconds
 _MOST_LAG = 3  # versions
 _FEWEST_ATTEMPTS, MOST_ATTEMPTS = 5, 100  # https://cloud.google.com/pubsub/docs/handling-failures#dead_letter_topic
-_CURVE_SECONDS = 120
 _LETTERS = 2_000  # that are looked through at a time
 _SHOWN_LETTERS = 200
 _LONGEST_SAMPLE = 1_000  # bytes
@@ -105,17 +102,6 @@ class Trouble:
         self._reading = threading.Lock()  # held while dead letters are pulled: each command holds what it sees
         self._doing: dict[Service, str] = {}  # what is done to an instance at this moment
         self._samples = 0  # of what nobody can read, that were published
-        self._curve: deque[tuple[float, int]] = deque(maxlen=_CURVE_SECONDS)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="backlog", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def state(self) -> Mapping[str, Any]:
         """Return what each party does, which of them are in `trouble`, the instances and the number of dead letters."""
@@ -132,14 +118,6 @@ class Trouble:
             "dead_letters": self._world.pubsub.backlog(DEAD_LETTER_SUBSCRIPTION),
             "trouble": trouble,
         }
-
-    def _watch(self) -> None:
-        while not self._stopping.wait(1):
-            self._curve.append((time.time(), self._world.pubsub.backlog(SUBSCRIPTION)))
-
-    def backlog(self) -> list[list[float]]:
-        """Return the time, in ms of the Unix epoch, and the open messages, of each second of the last two minutes."""
-        return [[round(at * 1000), number] for at, number in tuple(self._curve)]
 
     # The parties
 
@@ -383,10 +361,6 @@ def routes(playground: "Playground") -> Blueprint:  # noqa: C901  # one small fu
     def do(number: int, what: str) -> Document:
         trouble.do(number, what)
         return dict(trouble.state())
-
-    @blueprint.get("/trouble/backlog")
-    def backlog() -> Document:
-        return {"backlog": trouble.backlog()}
 
     @blueprint.get("/trouble/letters")
     def letters() -> Document:

@@ -29,7 +29,7 @@ def test_a_fault_of_segment_is_seen_and_heals(running: Running, watched: Watched
     customer_id = change(running.world, lambda shop: shop.create(email="waiting@example.com"))["id"]
 
     expect(watched.promise).to_contain_text("messages are open")
-    expect(page.locator("#backlog-words")).to_contain_text("2 messages are open now")
+    expect(page.locator("#backlog-words")).to_contain_text("Now 2;")
     page.get_by_role("link", name="Messages", exact=True).click()
     failed = rows(page).filter(has_text=customer_id[:8])
     expect(failed.first).to_contain_text("↻")

@@ -1,8 +1,8 @@
-// How many messages ended how, whether the promises hold, and the last two minutes as curves.
+// How many messages ended how, whether the promises hold, and curves.
+import { backlogCurve, ratesCurve } from "./curves.js";
 import { el, empty, fill } from "./dom.js";
 import { onFrame, state } from "./live.js";
 
-const SECONDS = 120;
 const MESSAGES = {
   published: "Messages of the shop on the topic.",
   delivered: "Each confirmed by Segment, and then acknowledged.",
@@ -18,20 +18,7 @@ const PROMISES = {
   wrong: "Customers or orders of whom Segment has something else.",
 };
 
-const samples = []; // {at, backlog, published, ended} once a second
 let view = null;
-
-/** Keep the curves from the start, also while another view is shown. */
-export function listen() {
-  setInterval(() => {
-    if (!state()) return;
-    const { counts, backlog } = state();
-    const ended = ["delivered", "ignored", "refused", "given up"].reduce((sum, name) => sum + (counts[name] ?? 0), 0);
-    samples.push({ at: performance.now() / 1000, backlog, published: counts.published ?? 0, ended });
-    while (samples.length > 1 && samples[0].at < samples.at(-1).at - SECONDS - 1) samples.shift();
-    if (view && !view.section.hidden) draw();
-  }, 1000);
-}
 
 export function mount(section) {
   view = {
@@ -40,8 +27,6 @@ export function mount(section) {
     rules: el("p", { class: "notice-rules", id: "counts-rules", hidden: true }),
     judged: el("p", { class: "muted", id: "counts-judged" }),
     breaches: el("ul", { class: "counts-breaches", id: "counts-breaches" }),
-    backlog: chart("counts-backlog", "Backlog: messages that are open", [["open", "open"]]),
-    rates: chart("counts-rates", "Messages a second", [["published", "published"], ["ended", "ended"]]),
     tiles: {},
   };
   section.append(
@@ -53,7 +38,7 @@ export function mount(section) {
     tiles(PROMISES),
     view.judged,
     view.breaches,
-    el("div", { class: "columns counts-curves" }, view.backlog.figure, view.rates.figure),
+    el("div", { class: "columns counts-curves" }, backlogCurve("counts-backlog"), ratesCurve("counts-rates")),
   );
   onFrame(({ state: now }) => {
     if (!section.hidden) update(now);
@@ -62,7 +47,6 @@ export function mount(section) {
 
 export function shown() {
   if (state()) update(state());
-  draw();
 }
 
 // Tiles
@@ -130,90 +114,6 @@ function updateBreaches(examples, all) {
     ),
     all > examples.length && el("li", { class: "muted" }, `These are the newest ${examples.length} of ${all}.`),
   );
-}
-
-// Curves
-
-const WIDTH = 600;
-const HEIGHT = 140;
-
-function svg(name, attributes, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
-
-function chart(id, title, lines) {
-  const paths = lines.map(([name]) => svg("path", { class: `counts-line ${name}`, "vector-effect": "non-scaling-stroke" }));
-  const grid = [0, 0.5, 1].map((share) => {
-    const y = HEIGHT * share;
-    return svg("path", { class: "counts-grid", d: `M0 ${y}H${WIDTH}`, "vector-effect": "non-scaling-stroke" });
-  });
-  const picture = svg(
-    "svg",
-    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-labelledby": `${id}-title ${id}-words` },
-    ...grid,
-    ...paths,
-  );
-  const [top, words] = [el("span", { class: "counts-top" }, "1"), el("p", { class: "muted", id: `${id}-words` })];
-  const legend = lines.map(([name, word]) => el("span", { class: "counts-key" }, el("i", { class: name }), word));
-  const figure = el(
-    "figure",
-    { class: "panel counts-chart", id },
-    el("figcaption", { class: "row" }, el("strong", { id: `${id}-title` }, title), lines.length > 1 && legend),
-    el("div", { class: "counts-plot" }, el("div", { class: "counts-scale", "aria-hidden": "true" }, top, el("span", {}, "0")), picture),
-    el("div", { class: "counts-axis muted", "aria-hidden": "true" }, el("span", {}, "2 minutes ago"), el("span", {}, "now")),
-    words,
-  );
-  return { figure, paths, top, words };
-}
-
-function draw() {
-  const backlog = samples.map(({ at, backlog: value }) => ({ at, value }));
-  plot(view.backlog, [backlog]);
-  text(view.backlog.words, `Now ${inWords(backlog.at(-1)?.value)}; at the most ${inWords(most(backlog))}.`);
-  const [published, ended] = [rates("published"), rates("ended")];
-  plot(view.rates, [published, ended]);
-  text(
-    view.rates.words,
-    `Now ${inWords(published.at(-1)?.value)} published and ${inWords(ended.at(-1)?.value)} ended a second; ` +
-      `at the most ${inWords(most(published))} and ${inWords(most(ended))}.`,
-  );
-}
-
-/** Over two seconds each, so that a late tick is no peak. */
-function rates(name) {
-  return samples.slice(1).map((sample, place) => {
-    const before = samples[Math.max(0, place - 1)];
-    return { at: sample.at, value: (sample[name] - before[name]) / (sample.at - before.at) };
-  });
-}
-
-function plot({ paths, top }, lines) {
-  const highest = round(Math.max(1, ...lines.map(most)));
-  const now = samples.at(-1)?.at ?? 0;
-  text(top, highest.toLocaleString("en"));
-  const x = (at) => (WIDTH * (1 - Math.min(1, (now - at) / SECONDS))).toFixed(1);
-  const y = (value) => (HEIGHT * (1 - Math.max(0, value) / highest)).toFixed(1);
-  lines.forEach((line, place) => {
-    const points = line.map(({ at, value }) => `${x(at)} ${y(value)}`);
-    paths[place].setAttribute("d", points.length > 1 ? `M${points.join("L")}` : "");
-  });
-}
-
-function most(line) {
-  return line.reduce((highest, { value }) => Math.max(highest, value), 0);
-}
-
-/** The next greater of 1, 2, 5, 10, 20 … */
-function round(value) {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return power * [1, 2, 5, 10].find((step) => step * power >= value);
-}
-
-function inWords(value = 0) {
-  return Math.round(Math.max(0, value)).toLocaleString("en");
 }
 
 function text(element, words) {

@@ -3,6 +3,7 @@ import { post } from "./api.js";
 import { say } from "./dom.js";
 import { connect, onFrame } from "./live.js";
 import * as counts from "./counts.js";
+import * as curves from "./curves.js";
 import * as explaining from "./explaining.js";
 import * as mapping from "./mapping.js";
 import * as messages from "./messages.js";
@@ -71,7 +72,7 @@ function setUpPromise() {
 }
 
 messages.listen?.();
-counts.listen?.();
+curves.listen();
 setUpPace();
 explaining.setUp();
 setUpPromise();

@@ -1,5 +1,6 @@
-// Trouble: switches for each party, the service's instances, the backlog as a curve, and the dead letters.
+// Trouble: switches for each party, the service's instances, the backlog, and the dead letters.
 import { get, post } from "./api.js";
+import { backlogCurve } from "./curves.js";
 import { doing, el, empty, fill, json, say } from "./dom.js";
 import { onFrame, state } from "./live.js";
 
@@ -14,7 +15,6 @@ const FAULTS = [
   ["lost", "Lost answers: it acts, and closes the connection"],
 ];
 const SECONDS = { 429: ["Retry-After", 600], slow: ["Latency", 60] };
-const WINDOW = 120_000; // ms of the curve
 const SHOWN = 200; // dead letters; where there are more, the list is read again only when it is asked for
 
 let shownNow = false;
@@ -163,42 +163,6 @@ function applyService(panel, trouble) {
   panel.remove.hidden = instances.length <= 1;
 }
 
-// The backlog as a curve
-
-const SVG = "http://www.w3.org/2000/svg";
-function shape(name, attributes) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-}
-
-function backlogPanel() {
-  const panel = { points: [], line: shape("polyline", { class: "line" }), area: shape("polygon", { class: "area" }), words: el("p", { id: "backlog-words" }) };
-  panel.svg = shape("svg", { viewBox: "0 0 600 120", preserveAspectRatio: "none", role: "img", "aria-labelledby": "backlog-words", class: "curve", id: "backlog-curve" });
-  panel.svg.append(panel.area, panel.line);
-  panel.top = el("span", {}, "0");
-  panel.element = el("div", { class: "panel" }, el("h3", {}, "Backlog"), panel.words,
-    el("div", { class: "plot" }, el("div", { class: "scale", "aria-hidden": "true" }, panel.top, el("span", {}, "0")), panel.svg),
-    el("div", { class: "times muted", "aria-hidden": "true" }, el("span", {}, "2 minutes ago"), el("span", {}, "now")));
-  return panel;
-}
-
-function draw(panel) {
-  const now = Date.now();
-  if (state()) panel.points.push([now, state().backlog]);
-  panel.points = panel.points.filter(([at]) => at > now - WINDOW);
-  const numbers = panel.points.map(([, number]) => number);
-  const most = Math.max(0, ...numbers);
-  const place = ([at, number]) => `${(600 * (1 - (now - at) / WINDOW)).toFixed(1)},${(116 - (110 * number) / Math.max(most, 1)).toFixed(1)}`;
-  const line = panel.points.map(place);
-  panel.line.setAttribute("points", line.join(" "));
-  panel.area.setAttribute("points", line.length ? `${line[0].split(",")[0]},116 ${line.join(" ")} 600,116` : "");
-  panel.top.textContent = most.toLocaleString("en");
-  const latest = numbers.at(-1) ?? 0;
-  const words = `${latest.toLocaleString("en")} messages are open now; at most ${most.toLocaleString("en")} were in the last two minutes.`;
-  if (panel.words.textContent !== words) panel.words.textContent = words;
-}
-
 // Dead letters
 
 function lettersPanel() {
@@ -336,7 +300,6 @@ function apply(trouble, force = false) {
 
 function everySecond() {
   if (!shownNow || !parts.root.checkVisibility()) return;
-  draw(parts.backlog);
   const { letters } = parts;
   const changed = letters.number !== null && letters.number !== letters.known;
   if (changed && (letters.number <= SHOWN || !letters.letters.length)) load(letters);
@@ -350,27 +313,19 @@ export function mount(section) {
     parties: Object.fromEntries(Object.keys(PARTIES).map((name) => [name, partyPanel(name)])),
     pubsub: pubsubPanel(),
     service: servicePanel(),
-    backlog: backlogPanel(),
     letters: lettersPanel(),
   };
   section.append(
     el("div", { class: "row head" }, heal, parts.summary),
     el("div", { class: "parties" }, Object.values(parts.parties).map((panel) => panel.element), parts.pubsub.element),
-    el("div", { class: "columns" }, parts.service.element, parts.backlog.element),
+    el("div", { class: "columns" }, parts.service.element, backlogCurve("backlog")),
     parts.letters.element,
   );
   onFrame(({ state: now }) => apply(now.trouble));
   setInterval(everySecond, 1000);
 }
 
-export async function shown() {
+export function shown() {
   shownNow = true;
   load(parts.letters);
-  try {
-    const { backlog } = await get("trouble/backlog");
-    parts.backlog.points = backlog;
-    draw(parts.backlog);
-  } catch (error) {
-    say(error.message, "bad");
-  }
 }

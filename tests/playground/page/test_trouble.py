@@ -340,10 +340,3 @@ def test_an_anonymised_customer_has_no_personal_trait_in_segment(page: Page) -> 
     traits = page.world.segment.profiles[customer]
     assert traits["email"] == f"anonymised-{customer}@example.com"
     assert not [word for word in ("Ada", "Lovelace", "1815", "Analytical") if word in str(traits)]
-
-
-def test_the_backlog_of_the_last_two_minutes_is_told_in_the_order_of_time(page: Page) -> None:
-    curve = page.get("trouble/backlog")["backlog"]
-
-    assert curve == sorted(curve)
-    assert len(curve) <= 120
