@@ -1,6 +1,6 @@
 # The service and the operator's command. docs/configuration.md says how to configure them, docs/deploy.md how to deploy them.
 #
-# 98 MiB on top of the base, 2026-11-27. 29 of them are google-cloud-pubsub and what only it needs (gRPC: 18), for one
+# 99 MiB on top of the base, 2026-11-27. 29 of them are google-cloud-pubsub and what only it needs (gRPC: 18), for one
 # reason: an unreadable message is published to the dead-letter topic. They are imported for the first one.
 # 15 are cryptography, with which google-auth verifies the token of a push. 17 are the command's: typer, rich and more.
 #

@@ -72,10 +72,7 @@ resource "google_cloud_run_v2_job" "job" {
         args    = each.value.args
 
         resources {
-          limits = {
-            cpu    = "1"
-            memory = "512Mi" # a backfill of large customers in 8 lanes had 141 MiB
-          }
+          limits = local.limits # a backfill of large customers in 8 lanes had 141 MiB
         }
 
         dynamic "volume_mounts" {
@@ -141,7 +138,7 @@ resource "google_service_account_iam_member" "deploy_acts_as_check" {
 # The checkpoints of the backfill: ids, counts and fingerprints, no personal data.
 
 resource "google_storage_bucket" "checkpoints" {
-  name                        = "${var.project}-${local.name}-checkpoints"
+  name                        = "${var.project}-segment-checkpoints" # at most 63 characters; a project's id has up to 30
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"

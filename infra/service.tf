@@ -13,6 +13,18 @@ locals {
     var.orders == "on" ? ["view_orders", "view_payments", "view_discount_codes"] : [],
   )
 
+  limits = {
+    cpu    = tostring(var.cpus)
+    memory = var.memory
+  }
+  memory_mib = tonumber(trimsuffix(trimsuffix(var.memory, "Mi"), "Gi")) * (endswith(var.memory, "Gi") ? 1024 : 1)
+
+  # The least and the most memory, in MiB, that Cloud Run gives with so many CPUs.
+  # https://cloud.google.com/run/docs/configuring/services/memory-limits and …/services/cpu
+  memory_with = {
+    1 = [512, 4096], 2 = [512, 8192], 4 = [2048, 16384], 6 = [4096, 24576], 8 = [4096, 32768]
+  }[var.cpus]
+
   # docs/configuration.md. The secrets are in secrets.tf.
   settings = merge(
     {
@@ -94,10 +106,7 @@ resource "google_cloud_run_v2_service" "service" {
       }
 
       resources {
-        limits = {
-          cpu    = "1"     # the worker is one process, so it cannot use a second CPU
-          memory = "512Mi" # 63 MB when idle, 60 MB more after the first dead letter; a push may have 14 MiB
-        }
+        limits            = local.limits
         cpu_idle          = true # CPU is paid only during requests: all work is done before the answer
         startup_cpu_boost = true
       }
@@ -161,6 +170,11 @@ resource "google_cloud_run_v2_service" "service" {
     precondition {
       condition     = var.orders == "off" || var.commercetools != null
       error_message = "orders = \"on\" needs commercetools: an order is always read."
+    }
+
+    precondition {
+      condition     = local.memory_mib >= local.memory_with[0] && local.memory_mib <= local.memory_with[1]
+      error_message = "cpus = ${var.cpus} goes with a memory of ${local.memory_with[0]}Mi to ${local.memory_with[1]}Mi, not ${var.memory}."
     }
 
     postcondition {

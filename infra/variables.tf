@@ -195,6 +195,35 @@ variable "max_instances" {
   default     = 1
 }
 
+variable "memory" {
+  description = <<-TEXT
+    The memory of an instance of the service, and of a task of its jobs, for example 1Gi. The service has 63 MB when idle,
+    60 MB more after the first dead letter, and what the pushes in work need: one can have 14 MiB. More than 4Gi needs
+    more CPUs too. https://cloud.google.com/run/docs/configuring/services/memory-limits
+  TEXT
+  type        = string
+  default     = "512Mi"
+
+  validation {
+    condition     = can(regex("^[1-9][0-9]{0,4}(Mi|Gi)$", var.memory))
+    error_message = "memory must be a whole number with the unit Mi or Gi, such as 1Gi."
+  }
+}
+
+variable "cpus" {
+  description = <<-TEXT
+    The CPUs of an instance of the service, and of a task of its jobs: 1, 2, 4, 6 or 8. Each is one process, which cannot
+    use a second CPU: more are of use only for the memory that Cloud Run gives with them.
+  TEXT
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = contains([1, 2, 4, 6, 8], var.cpus)
+    error_message = "cpus must be 1, 2, 4, 6 or 8."
+  }
+}
+
 variable "log_level" {
   description = "INFO or higher. Above it, Delivered and Ignored are not logged: metrics and alerts see failures only."
   type        = string

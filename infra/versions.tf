@@ -4,7 +4,7 @@ terraform {
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = ">= 6.30, < 8"
+      version = "~> 6.50" # one major version for all who apply; the schema that infra/tests are checked against
     }
   }
 

@@ -71,6 +71,12 @@ def test_a_folder_of_pure_functions_makes_no_calls(module: str) -> None:
     assert sorted(name for name in loaded if is_in(name, "requests", "urllib3", "segment", "flask", "google")) == []
 
 
+def test_gunicorns_first_process_imports_nothing_that_keeps_the_sockets_gevent_replaces_later() -> None:
+    loaded = modules_after("import service.config, service.serving.worker, service.transformation.rules")
+
+    assert sorted(name for name in loaded if is_in(name, "requests", "urllib3", "segment", "google", "grpc")) == []
+
+
 @pytest.mark.parametrize("path", sorted((SERVICE / "transformation").glob("*.py")), ids=lambda path: path.stem)
 def test_the_transformation_knows_its_two_neighbours_and_nothing_that_acts(path: Path) -> None:
     allowed = (

@@ -188,6 +188,35 @@ def test_no_secret_can_be_written_into_the_terraform() -> None:
     assert secret == ["mapping_secret"]  # where the mapping file is kept
 
 
+ROLE_TO_CREATE = {
+    "artifact_registry_repository": "artifactregistry.admin",
+    "cloud_run_v2": "run.admin",
+    "cloud_scheduler_job": "cloudscheduler.admin",
+    "logging_metric": "logging.configWriter",
+    "monitoring": "monitoring.editor",
+    "project_iam_custom_role": "iam.roleAdmin",
+    "project_iam_member": "resourcemanager.projectIamAdmin",
+    "project_service": "serviceusage.serviceUsageAdmin",
+    "pubsub": "pubsub.admin",
+    "secret_manager_secret": "secretmanager.admin",
+    "service_account": "iam.serviceAccountAdmin",
+    "storage_bucket": "storage.admin",
+}
+"""Resources by the beginning of their type, and the role that Google's page of the API names to create them."""
+
+
+def test_who_deploys_has_a_role_for_each_resource() -> None:
+    [row] = re.findall(r"^\| deploys \|.*$", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)
+    granted = set(re.findall(r"`([a-zA-Z.]+)`", row))
+    needed = {
+        next((role for api, role in ROLE_TO_CREATE.items() if kind.startswith(api)), kind)
+        for kind in re.findall(r'^resource "google_([a-z0-9_]+)"', ALL, re.MULTILINE)
+    }
+
+    assert needed == set(ROLE_TO_CREATE.values())
+    assert needed < granted
+
+
 def test_the_public_is_never_a_member() -> None:
     assert "allUsers" not in ALL
     assert "allAuthenticatedUsers" not in ALL
@@ -477,6 +506,10 @@ FAULTS = [
     pytest.param(
         "service.tf", 'var.orders == "on" ? ["view_orders", "view_payments", "view_discount_codes"] : [],', "[],",
         "orders", "the service cannot read what it is to tell", id="orders without their scopes",
+    ),
+    pytest.param(
+        "service.tf", "limits            = local.limits", 'limits            = { cpu = "1", memory = "512Mi" }',
+        "size", "the service has another size", id="another size than asked for",
     ),
     pytest.param(
         "alerts.tf", '#${replace(lower(section), " ", "-")}', "#${section}",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -33,7 +34,9 @@ from playground.stand_in import (
     json_answer,
     redirect,
 )
+from playground.world import Service
 from service.serving.upstream import NotCalled, Pause, session, timeout
+from tests.builders import a_message, a_push, an_environment
 from tests.callers import run_on_greenlets
 
 SHORT = 0.3
@@ -344,6 +347,12 @@ class _Secure(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: SecureServer
 
+    def do_POST(self) -> None:
+        """Answer as Segment does."""
+        self.server.paths.append(self.path)
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(b'{"success": true}')
+
     def do_GET(self) -> None:
         self.server.paths.append(self.path)
         match self.path, self.server.paths.count(self.path):
@@ -359,10 +368,13 @@ class _Secure(BaseHTTPRequestHandler):
             case "/dead", 1:
                 self.close_connection = True
             case _:
-                self.send_response(200)
-                self.send_header("Content-Length", "6")
-                self.end_headers()
-                self.wfile.write(b"secure")
+                self._answer(b"secure")
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, format: str, *_: object) -> None:  # noqa: A002  # the library's own name
         """Say nothing."""
@@ -420,6 +432,20 @@ def test_a_certificate_that_nobody_vouches_for_is_not_trusted(secure: SecureServ
         client.get(secure.url, timeout=timeout())
 
     assert secure.paths == []
+
+
+def test_the_service_as_it_is_started_sends_over_tls_and_prints_no_warning(
+    secure: SecureServer, certificate: Path
+) -> None:
+    environment = an_environment(SEGMENT_HOST=secure.url, REQUESTS_CA_BUNDLE=str(certificate))
+
+    with Service(environment) as service:
+        push = a_push(a_message())
+        status = requests.post(service.url, push, headers={"Connection": "close"}, timeout=30).status_code
+
+    assert status == HTTPStatus.OK
+    assert secure.paths == ["/v1/batch"]
+    assert [line for line in service.lines if line["severity"] != "INFO"] == []
 
 
 @pytest.mark.parametrize("path", ["/hang", "/drip"])

@@ -2,8 +2,12 @@
 
 import json
 import logging
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +16,9 @@ from gunicorn.http.errors import InvalidHeader, LimitRequestHeaders, LimitReques
 from gunicorn.http.wsgi import Response
 
 from service.serving.worker import AnswerInOnePiece, JsonLogger, Worker
+from tests.builders import an_environment
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +155,23 @@ def test_gunicorns_answer_is_one_send() -> None:
     assert isinstance(sent, bytes)
     assert sent.startswith(b"HTTP/1.1 200 OK\r\n")
     assert sent.endswith(b"\r\n\r\nbody")
+
+
+def test_the_service_does_not_start_where_every_https_call_would_fail() -> None:
+    start = "import urllib3; from gunicorn.app.wsgiapp import run; run()"
+
+    service = subprocess.run(  # noqa: S603  # our own words
+        [sys.executable, "-c", start, "--config", "python:service.serving.gunicorn_conf"],
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **an_environment(PORT="0")},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert service.returncode != 0
+    assert "MonkeyPatchWarning" in service.stdout
 
 
 def test_a_setting_is_an_attribute_and_needs_no_look_up() -> None:

@@ -3,15 +3,24 @@
 gunicorn --config python:service.serving.gunicorn_conf
 
 https://docs.gunicorn.org/en/stable/settings.html
+
+gevent replaces ssl and sockets in the worker, after this file. What is imported here must not have taken hold of them:
+urllib3, imported here, would make every HTTPS call fail (https://github.com/gevent/gevent/issues/1016). gevent warns of
+it, and then the worker does not start.
 """
 
 import gc
 import os
 import sys
+import warnings
+
+from gevent.monkey import MonkeyPatchWarning
 
 from service.config import ConfigError, settings_from
 from service.serving.worker import JsonLogger, Worker
 from service.transformation.rules import identify_rules_by
+
+warnings.simplefilter("error", MonkeyPatchWarning)
 
 try:
     _settings = settings_from(os.environ)
