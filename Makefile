@@ -61,8 +61,8 @@ lint: $(INSTALLED)  ## check style and types
 CHROMIUM ?= /usr/bin/chromium
 PAGE_READY := $(VENV)/.page
 export CHROMIUM SCREENSHOTS
-test-page: $(PAGE_READY)  ## two minutes: test the playground's page in Chromium; SCREENSHOTS=docs/images writes its pictures
-	@$(BIN)/python -m pytest tests/page
+test-page: $(PAGE_READY)  ## some minutes: test the playground's page in Chromium; SCREENSHOTS=docs/images writes its pictures
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/page
 
 bench-page: $(PAGE_READY)  ## a minute: how soon the page is there, and what it costs at 200 changes a second
 	@$(BIN)/python -m bench.page

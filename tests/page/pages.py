@@ -164,11 +164,11 @@ def change(world: LocalWorld, deed: Callable[[Shop], Document]) -> Document:
 
 
 def a_busy_shop(running: Running, changes: int = 30) -> None:
-    """Let customers and orders change, publish what nobody can read, and wait until every message has ended."""
+    """Publish what nobody can read, let customers and orders change, and wait until every message has ended."""
     shop = running.world.shop
     with running.world.writing:
+        shop.garbage()
         for number in range(changes):
             shop.random_sale() if number % 3 == 0 else shop.random_change()
-        shop.garbage()
     running.world.settle()
     assert holds(lambda: not running.world.pubsub.backlog(SUBSCRIPTION))

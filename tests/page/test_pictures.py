@@ -10,8 +10,8 @@ from playwright.sync_api import Page, ViewportSize, expect
 from tests.page.pages import ROOT, Watched, a_busy_shop, a_playground, in_scheme, open_way, rows, view
 
 MOST_BYTES = 300 * 1024  # together
-_WINDOW: ViewportSize = {"width": 1160, "height": 700}
-_QUALITY = 50
+_WINDOW: ViewportSize = {"width": 1280, "height": 680}
+_QUALITY = 45
 
 
 def take(page: Page, path: Path) -> None:
@@ -25,6 +25,7 @@ def take(page: Page, path: Path) -> None:
 def show_messages(page: Page) -> None:
     open_way(page, "CustomerAddressAdded")
     page.get_by_role("searchbox", name="Search").fill("")
+    page.get_by_role("searchbox", name="Search").blur()
     expect(rows(page).nth(12)).to_be_visible()
 
 
