@@ -2,12 +2,13 @@
 
 import base64
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from playwright.sync_api import Page, ViewportSize, expect
 
-from tests.page.pages import ROOT, Watched, a_busy_shop, a_playground, in_scheme, open_way, rows, view
+from tests.page.pages import ROOT, Watched, a_busy_shop, a_playground, in_scheme, open_way, rows
 
 MOST_BYTES = 300 * 1024  # together
 _WINDOW: ViewportSize = {"width": 1280, "height": 680}
@@ -35,7 +36,8 @@ def show_shop(page: Page) -> None:
 
 
 def show_segment(page: Page) -> None:
-    view(page, "Segment").locator("#segment-users").get_by_role("link").first.click()
+    with_traits = page.locator("#segment-users li").filter(has_text=re.compile(r"\d\d traits"))
+    with_traits.first.get_by_role("link").click()
     expect(page.get_by_role("region", name="Profile", exact=True).get_by_role("table")).to_be_visible()
 
 
