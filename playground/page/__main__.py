@@ -12,6 +12,7 @@ from playground.page.server import served
 from playground.ports import ReservedPort
 
 _PORT = 8090
+_LOOK_SECONDS = 0.2
 
 
 def _say(text: str) -> None:
@@ -26,7 +27,8 @@ def run(port: int, customers: int, told: threading.Event) -> None:
         _say("Starting Pub/Sub, commercetools, Segment (all on this machine) and the service …")
         with Playground(Path(folder), customers=customers) as playground, served(playground, number) as address:
             _say(f"The playground is at {address}\nOpen it in a browser of this machine. Ctrl-C ends everything.")
-            told.wait()
+            while not told.wait(_LOOK_SECONDS):  # a signal that another thread gets does not end a wait without an end
+                pass
             _say("Stopping …")
 
 

@@ -214,12 +214,23 @@ async function loadProfile(id) {
   text(part("consent"), consentOf(user.consent));
   part("groups").hidden = !user.groups.length;
   text(part("groups"), `Groups: ${user.groups.map((group) => group.traits.name ?? group.id).join(", ")}`);
-  part("table").hidden = !user.profile.length;
+  const traits = withOrigins(user);
+  part("table").hidden = !traits.length;
   part("none").hidden = user.profile.length > 0;
   text(part("none"), user.deleted ? `The profile was deleted at ${time(user.deleted)}.` : "Segment has no traits of this user: only events about it have arrived.");
-  keyed(part("traits"), user.profile, (trait) => trait.name, makeTrait, updateTrait);
+  keyed(part("traits"), traits, (trait) => trait.name, makeTrait, updateTrait);
   text(part("listed"), user.arrivals.length ? "" : "The newest 20,000 events have none of this user.");
   keyed(part("arrivals"), user.arrivals, (row) => row.n, makeEvent, updateEvent);
+}
+
+/** The traits with commercetools' field of each, and those that are not sent with the reason. */
+function withOrigins(user) {
+  const origins = new Map(user.origins.map((origin) => [origin.name, origin.why]));
+  const known = new Set(user.profile.map((trait) => trait.name));
+  return [
+    ...user.profile.map((trait) => ({ ...trait, why: origins.get(trait.name) ?? "" })),
+    ...user.origins.filter((origin) => !known.has(origin.name)).map((origin) => ({ ...origin, absent: true })),
+  ];
 }
 
 function layOut(id) {
@@ -245,7 +256,7 @@ function layOut(id) {
         "table",
         {},
         el("caption", { class: "segment-caption" }, "Traits"),
-        el("thead", {}, el("tr", {}, head("Trait"), head("Value"), head("Last set"), head("The same since"))),
+        el("thead", {}, el("tr", {}, head("Trait"), head("Value"), head("commercetools’ field"), head("Last set"), head("The same since"))),
         el("tbody", { class: "segment-traits" }),
       ),
     ),
@@ -285,14 +296,20 @@ function makeTrait() {
     {},
     el("th", { scope: "row" }),
     el("td", { class: "segment-value" }),
+    el("td", { class: "segment-why muted", "data-label": "commercetools’ field" }),
     moment("Last set"),
     moment("The same since"),
   );
 }
 
 function updateTrait(row, trait) {
-  const [name, value, told, changed] = row.children;
+  const [name, value, why, told, changed] = row.children;
   text(name, trait.name);
+  text(why, trait.why);
+  if (trait.absent) {
+    if (value.textContent !== "not sent") fill(value, el("span", { class: "tag none" }, "not sent"));
+    return;
+  }
   const shown = trait.cleared ? "" : typeof trait.value === "string" ? trait.value : JSON.stringify(trait.value);
   if (value.dataset.value !== shown || row.dataset.cleared !== String(trait.cleared)) {
     if (value.dataset.value !== undefined) flash(row);
