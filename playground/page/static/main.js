@@ -63,7 +63,7 @@ function setUpPromise() {
   onFrame(({ state }) => {
     const broken = state.judge.broken ?? [];
     if (broken.length) tell(`A promise is broken: ${broken.join(", ")}`, "bad");
-    else if (state.backlog) tell(`The promises hold. ${state.backlog} messages are open.`, "open");
+    else if (state.backlog) tell(`The promises hold. ${state.backlog === 1 ? "1 message is" : `${state.backlog} messages are`} open.`, "open");
     else tell("The promises hold. Every message has ended.", "good");
   });
   connect((isConnected) => {
