@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -151,10 +151,11 @@ class Settings:
     mapping_file: TomlFile | None = None
 
 
-def settings_from(environment: Mapping[str, str]) -> Settings:
+def settings_from(environment: Mapping[str, str], look_at: Callable[[TomlFile], object] | None = None) -> Settings:
     """Read the settings, or raise UnusableSettings, which names all that are missing or unknown.
 
-    `value_of` says what no value may contain; an empty one counts as unset.
+    `value_of` says what no value may contain; an empty one counts as unset. `look_at` raises ConfigError for a mapping
+    file with mistakes, which are then named too.
     """
     env = _Environment(environment)
     segment = _segment(env)
@@ -180,7 +181,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         log_level=env.choice("LOG_LEVEL", LogLevel, LogLevel.INFO),
         orders=env.choice("ORDERS", Orders, Orders.OFF),
         order_imports=env.choice("ORDER_IMPORTS", OrderImports, OrderImports.NONE),
-        mapping_file=env.toml("MAPPING_FILE"),
+        mapping_file=env.toml("MAPPING_FILE", look_at),
     )
     env.look_at_problems()
     return settings
@@ -325,13 +326,21 @@ class _Environment:
             self.note(name, f"{name} must have only letters, digits, hyphens and underscores.")
         return value
 
-    def toml(self, name: str) -> TomlFile | None:
+    def toml(self, name: str, look_at: Callable[[TomlFile], object] | None) -> TomlFile | None:
         value = self.get(name)
+        if value is None:
+            return None
         try:
-            return None if value is None else read_toml(Path(value))
+            file = read_toml(Path(value))
+            if look_at is not None:
+                look_at(file)
         except NotToml as not_toml:
             self.note(name, f"{name}: {not_toml}")
-            return None
+        except ConfigError as mistakes:
+            self.note(name, str(mistakes))
+        else:
+            return file
+        return None
 
     def topic(self, name: str) -> str | None:
         value = self.get(name)

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Unpack
 from service.commercetools.customer import read_customer
 from service.commercetools.order import ORDER
 from service.commercetools.payment import PAYMENT
-from service.config import ConfigError, OrderImports, segment_from, settings_from, value_of
+from service.config import ConfigError, OrderImports, UnusableSettings, segment_from, settings_from, value_of
 from service.orders import history, is_imported
 from service.segment.client import SegmentClient, create_segment_client
 from service.segment.types import (
@@ -27,29 +27,42 @@ from service.transformation.buyer import needs_customer
 from service.transformation.customer import IdentifyRules, customer_events
 from service.transformation.facts import Due, Fact
 from service.transformation.order import OrderRules
-from service.transformation.rules import identify_rules_by
+from service.transformation.rules import identify_rules_by, shop_mapping
 
 _DECIDING = (
     *("SEGMENT_WRITE_KEY", "SEGMENT_USER_ID", "SEGMENT_CLEAR_TRAITS", "MAPPING_FILE"),
     "SEGMENT_PUBLIC_API_TOKEN",  # without it the service does not start with consent.withdrawn = "suppress"
 )
+_WITHOUT_A_DEFAULT = {
+    "SEGMENT_USER_ID": ", to what the service has: it decides who a customer is.",
+    "CTP_PROJECT_KEY": ": the messageIds name the project.",
+}
 
 
 def rules_from_environment(environment: Mapping[str, str] | None = None) -> IdentifyRules:
     """Return the service's rules, from the same settings: its messageIds follow from these.
 
     Reads SEGMENT_WRITE_KEY, SEGMENT_USER_ID and CTP_PROJECT_KEY, which must be set, and SEGMENT_CLEAR_TRAITS and
-    MAPPING_FILE; of os.environ, if no other environment is given. Raises ConfigError with one sentence, or with a line
-    for each mistake in the mapping file.
+    MAPPING_FILE; of os.environ, if no other environment is given. Raises ConfigError, which has a line for each setting
+    that is missing or unusable, and for each mistake in the mapping file.
     """
     found = os.environ if environment is None else environment
     given = {name: found[name] for name in _DECIDING if name in found}
-    if not given.get("SEGMENT_USER_ID", "").strip():
-        raise ConfigError("SEGMENT_USER_ID must be set, to what the service has: it decides who a customer is.")
-    project_key = value_of("CTP_PROJECT_KEY", found.get("CTP_PROJECT_KEY", ""))
-    if not project_key:
-        raise ConfigError("CTP_PROJECT_KEY must be set: the messageIds name the project.")
-    return replace(identify_rules_by(settings_from({"PUSH_AUTH": "none", **given})), project_key=project_key)
+    problems = {
+        name: f"{name} must be set{why}" for name, why in _WITHOUT_A_DEFAULT.items() if not found.get(name, "").strip()
+    }
+    project_key = ""
+    try:
+        project_key = value_of("CTP_PROJECT_KEY", found.get("CTP_PROJECT_KEY", ""))
+    except ConfigError as error:
+        problems["CTP_PROJECT_KEY"] = str(error)
+    try:
+        settings = settings_from({"PUSH_AUTH": "none", **given}, shop_mapping)
+    except UnusableSettings as unusable:
+        problems.update(unusable.problems)
+    if problems:
+        raise UnusableSettings(problems)
+    return replace(identify_rules_by(settings), project_key=project_key)
 
 
 def events_of_customer(customer: Mapping[str, Any], rules: IdentifyRules) -> Events:

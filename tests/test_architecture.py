@@ -72,7 +72,8 @@ def test_a_folder_of_pure_functions_makes_no_calls(module: str) -> None:
 
 
 def test_gunicorns_first_process_imports_nothing_that_keeps_the_sockets_gevent_replaces_later() -> None:
-    loaded = modules_after("import service.config, service.serving.worker, service.transformation.rules")
+    settings = "import os; os.environ.update(SEGMENT_WRITE_KEY='key', PUSH_AUTH='none')"
+    loaded = modules_after(f"{settings}\nimport service.serving.gunicorn_conf")
 
     assert sorted(name for name in loaded if is_in(name, "requests", "urllib3", "segment", "google", "grpc")) == []
 

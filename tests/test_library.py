@@ -141,6 +141,17 @@ def test_who_a_customer_is_and_which_project_has_no_default(name: str, value: st
         rules_from_environment(environment)
 
 
+def test_all_that_is_missing_or_unusable_is_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mapping.toml"
+    path.write_text("version = 2\n")
+
+    with pytest.raises(ConfigError) as raised:
+        rules_from_environment({"SEGMENT_CLEAR_TRAITS": "perhaps", "MAPPING_FILE": str(path)})
+
+    words = ("SEGMENT_USER_ID", "CTP_PROJECT_KEY", "SEGMENT_WRITE_KEY", "SEGMENT_CLEAR_TRAITS", "mapping.toml:1:")
+    assert [line.split()[0] for line in str(raised.value).splitlines()] == list(words)
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_a_damaged_value_is_refused_without_being_quoted(name: str) -> None:
     with pytest.raises(ConfigError, match=name) as raised:

@@ -850,15 +850,16 @@ def test_every_effective_change_changes_the_fingerprint(before: str, after: str)
 # ---- the start
 
 
-def test_the_service_does_not_start_with_a_file_of_mistakes(tmp_path: Path) -> None:
+def test_the_service_does_not_start_with_a_file_of_mistakes_and_names_them_beside_a_setting(tmp_path: Path) -> None:
     path = tmp_path / "mapping.toml"
     path.write_text(an_identify("default = true\nlocals = []"))
+    environment = an_environment(MAPPING_FILE=str(path), PORT="0", ORDERS="perhaps")
 
     service = subprocess.run(
         [sys.executable, "-m", "gunicorn", "--config", "python:service.serving.gunicorn_conf"],
         check=False,
         cwd=ROOT,
-        env={**os.environ, **an_environment(MAPPING_FILE=str(path), PORT="0")},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=30,
@@ -867,6 +868,7 @@ def test_the_service_does_not_start_with_a_file_of_mistakes(tmp_path: Path) -> N
     assert service.returncode == 2
     assert (service.stdout + service.stderr).splitlines() == [
         "The service cannot start:",
+        "ORDERS must be one of off, on.",
         "mapping.toml:3: identify.default is no setting; did you mean defaults?",
         "mapping.toml:4: identify.locals is no setting; did you mean locales?",
     ]

@@ -1,6 +1,7 @@
 """Every call to an outside party is one call: bounded as a whole, not redirected, not made before its time."""
 
 import ipaddress
+import json
 import socket
 import ssl
 import threading
@@ -11,6 +12,7 @@ from email.utils import format_datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -36,7 +38,7 @@ from playground.stand_in import (
 )
 from playground.world import Service
 from service.serving.upstream import NotCalled, Pause, session, timeout
-from tests.builders import a_message, a_push, an_environment
+from tests.builders import PROJECT, a_customer, a_message, a_push, an_environment
 from tests.callers import run_on_greenlets
 
 SHORT = 0.3
@@ -348,10 +350,10 @@ class _Secure(BaseHTTPRequestHandler):
     server: SecureServer
 
     def do_POST(self) -> None:
-        """Answer as Segment does."""
+        """Answer as Segment does, and as commercetools does to a request for a token."""
         self.server.paths.append(self.path)
         self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(b'{"success": true}')
+        self._answer(b'{"success": true, "access_token": "a-token", "expires_in": 172800}')
 
     def do_GET(self) -> None:
         self.server.paths.append(self.path)
@@ -367,6 +369,8 @@ class _Secure(BaseHTTPRequestHandler):
                 self.close_connection = True
             case "/dead", 1:
                 self.close_connection = True
+            case path, _ if path.startswith(f"/{PROJECT}/customers?"):
+                self._answer(json.dumps({"results": [a_customer()]}).encode())
             case _:
                 self._answer(b"secure")
 
@@ -434,17 +438,31 @@ def test_a_certificate_that_nobody_vouches_for_is_not_trusted(secure: SecureServ
     assert secure.paths == []
 
 
-def test_the_service_as_it_is_started_sends_over_tls_and_prints_no_warning(
-    secure: SecureServer, certificate: Path
+def test_the_service_as_it_is_started_reads_and_sends_over_tls_and_prints_no_warning(
+    secure: SecureServer, certificate: Path, tmp_path: Path
 ) -> None:
-    environment = an_environment(SEGMENT_HOST=secure.url, REQUESTS_CA_BUNDLE=str(certificate))
+    """Before gevent replaces the sockets, all settings are read, and a mapping file is compiled."""
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text('version = 1\n[identify.traits]\ngreeting = { expr = "join(lastName, [title])" }\n')
+    environment = an_environment(
+        SEGMENT_HOST=secure.url,
+        REQUESTS_CA_BUNDLE=str(certificate),
+        MAPPING_FILE=str(mapping),
+        ORDERS="on",
+        CTP_PROJECT_KEY=PROJECT,
+        CTP_CLIENT_ID="client",
+        CTP_CLIENT_SECRET="secret",
+        CTP_AUTH_URL=secure.url,
+        CTP_API_URL=secure.url,
+        CTP_SCOPES=f"view_customers:{PROJECT}",
+    )
 
     with Service(environment) as service:
         push = a_push(a_message())
         status = requests.post(service.url, push, headers={"Connection": "close"}, timeout=30).status_code
 
     assert status == HTTPStatus.OK
-    assert secure.paths == ["/v1/batch"]
+    assert [urlsplit(path).path for path in secure.paths] == ["/oauth/token", f"/{PROJECT}/customers", "/v1/batch"]
     assert [line for line in service.lines if line["severity"] != "INFO"] == []
 
 

@@ -157,14 +157,17 @@ def test_gunicorns_answer_is_one_send() -> None:
     assert sent.endswith(b"\r\n\r\nbody")
 
 
-def test_the_service_does_not_start_where_every_https_call_would_fail() -> None:
-    start = "import urllib3; from gunicorn.app.wsgiapp import run; run()"
+@pytest.mark.parametrize(
+    ("before", "options"), [("import urllib3; ", ""), ("", "--preload")], ids=["import", "preload"]
+)
+def test_the_service_does_not_start_where_every_https_call_would_fail(before: str, options: str) -> None:
+    start = f"{before}from gunicorn.app.wsgiapp import run; run()"
 
     service = subprocess.run(  # noqa: S603  # our own words
         [sys.executable, "-c", start, "--config", "python:service.serving.gunicorn_conf"],
         check=False,
         cwd=ROOT,
-        env={**os.environ, **an_environment(PORT="0")},
+        env={**os.environ, **an_environment(PORT="0"), "GUNICORN_CMD_ARGS": options},
         capture_output=True,
         text=True,
         timeout=30,

@@ -28,6 +28,7 @@ from service.config import (
     Orders,
     PushAuth,
     Settings,
+    UnusableSettings,
     UserIdField,
     settings_from,
     value_of,
@@ -63,7 +64,7 @@ from service.segment.types import NotDelivered
 from service.serving.decoding import Malformed
 from service.serving.upstream import session, timeout
 from service.transformation.mapping import ShopMapping
-from service.transformation.rules import fingerprint_by, identify_rules_by
+from service.transformation.rules import fingerprint_by, identify_rules_by, shop_mapping
 
 TEST_USER_ID = "commercetools-segment-check"
 
@@ -173,6 +174,7 @@ def _all(given: Environment, names: Names, *, send_test_event: bool) -> Findings
             # Invalid settings of the push do not prevent the other checks.
             settings = command_settings(without_file.but(PUSH_AUTH=""))
         except ConfigError:
+            yield from _of_the_mapping_alone(environment)
             return
     yield from _of_the_settings(settings, is_deployed=bool(given.origin))
     mapping, finding = _of_the_mapping(environment, settings)
@@ -223,7 +225,7 @@ def _of_the_environment(environment: Environment) -> Findings:
     try:
         settings = settings_from(judged)
     except ConfigError as error:
-        yield Finding("settings", Status.FAILED, str(error), "The service does not start until that is corrected.")
+        yield Finding("settings", Status.FAILED, str(error), _CORRECT_IT)
         return
     if judged is not environment:
         yield Finding(
@@ -237,6 +239,7 @@ def _of_the_environment(environment: Environment) -> Findings:
         )
 
 
+_CORRECT_IT = "The service does not start until that is corrected."
 _NAME_IT = "check --service NAME looks at the deployed service's settings."
 
 
@@ -316,9 +319,18 @@ def _of_the_mapping(environment: Environment, settings: Settings) -> tuple[ShopM
         file = command_settings(environment.but(PUSH_AUTH="")).mapping_file
         rules = identify_rules_by(replace(settings, mapping_file=file))
     except ConfigError as error:
-        return None, [Finding(what, Status.FAILED, str(error), "The service does not start until that is corrected.")]
+        return None, [Finding(what, Status.FAILED, str(error), _CORRECT_IT)]
     text = f"{rules.mapping.name}: {len(rules.mapping.identify.traits)} traits, rules {fingerprint_by(settings, rules)}"
     return rules.mapping, [Finding(what, Status.OK, text)]
+
+
+def _of_the_mapping_alone(environment: Environment) -> Findings:
+    """Yield a line for a mapping file that cannot be used, where other settings cannot either."""
+    try:
+        settings_from(environment, shop_mapping)
+    except UnusableSettings as unusable:
+        if "MAPPING_FILE" in unusable.problems:
+            yield Finding("mapping", Status.FAILED, unusable.problems["MAPPING_FILE"], _CORRECT_IT)
 
 
 def _of_types(project: CommercetoolsProject | None, mapping: ShopMapping, settings: Settings) -> Finding:

@@ -18,12 +18,12 @@ from gevent.monkey import MonkeyPatchWarning
 
 from service.config import ConfigError, settings_from
 from service.serving.worker import JsonLogger, Worker
-from service.transformation.rules import identify_rules_by
+from service.transformation.rules import identify_rules_by, shop_mapping
 
 warnings.simplefilter("error", MonkeyPatchWarning)
 
 try:
-    _settings = settings_from(os.environ)
+    _settings = settings_from(os.environ, shop_mapping)
     identify_rules_by(_settings)
 except ConfigError as error:  # so the revision fails to start, instead of failing at its first message
     between = "\n" if "\n" in str(error) else " "  # several settings, or mistakes of a mapping file, have a line each

@@ -716,6 +716,17 @@ def test_all_mistakes_of_a_mapping_file_are_told_and_the_rest_is_looked_at(world
     assert "types" not in lines(ended)
 
 
+def test_a_mapping_file_is_looked_at_beside_settings_that_are_missing_or_unusable(world: World, tmp_path: Path) -> None:
+    path = a_mapping_file(tmp_path, 'a = "custm.a"')
+
+    ended = world.check(MAPPING_FILE=path, settings={"SEGMENT_WRITE_KEY": "", "ORDERS": "perhaps", "CTP_SCOPES": ""})
+
+    failed = lines(ended, "failed")
+    for name in ("SEGMENT_WRITE_KEY", "ORDERS", "CTP_SCOPES"):
+        assert f"{name} must be" in failed["settings"]
+    assert failed["mapping"].startswith("mapping.toml:3: ")
+
+
 @pytest.mark.parametrize("change", [{}, {"PUSH_AUTH": "perhaps"}], ids=str)
 def test_a_mapping_file_that_cannot_be_read_is_told_in_its_own_line(world: World, change: dict[str, str]) -> None:
     ended = world.check(MAPPING_FILE="/nowhere/mapping.toml", settings=change)
