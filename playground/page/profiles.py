@@ -255,7 +255,7 @@ class Profiles:
     def events(self, before: int | None, limit: int) -> dict[str, Any]:
         """Return events, the newest first; `before` an event's number, the older ones."""
         with self._lock:
-            end = len(self._arrivals) if before is None else max(0, self._place(before))
+            end = len(self._arrivals) if before is None else max(0, min(self._place(before), len(self._arrivals)))
             start = max(0, min(end, len(self._arrivals)) - limit)
             rows = [arrival.row for arrival in islice(self._arrivals, start, end)]
             return {"events": rows[::-1], "more": start > 0, "total": self._number, "remembered": len(self._arrivals)}

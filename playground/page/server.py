@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from playground.page import explaining, mapping, profiles, shop, trouble
+from playground.page.body import body, number_in
 from playground.page.journey import journey_of
 from playground.page.playground import Playground
 
@@ -89,7 +90,7 @@ def _shell(playground: Playground, stopping: threading.Event) -> Blueprint:
 
     @routes.post("/api/pace")
     def pace() -> dict[str, Any]:
-        playground.pace.set(float(request.get_json()["rate"]))
+        playground.pace.set(number_in(body(), "rate"))
         return dict(playground.pace.state())
 
     @routes.get("/api/messages/<message_id>")

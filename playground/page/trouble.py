@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from google.pubsub_v1 import types
 from rich.console import Console
 
 from playground.history import Document
-from playground.page.body import body
+from playground.page.body import body, number_in
 from playground.page.messages import Messages
 from playground.shop import GARBAGE
 from playground.stand_in import CLOSE_AFTER_READ, HANG, RESET_BEFORE_READ, Fault, StandIn, answer
@@ -328,8 +327,8 @@ def routes(playground: "Playground") -> Blueprint:  # noqa: C901  # one small fu
         given = body()
         fields: dict[str, Callable[[], object]] = {
             "fault": lambda: str(given["fault"]),
-            "seconds": lambda: _number(given, "seconds"),
-            "lag": lambda: int(_number(given, "lag")),
+            "seconds": lambda: number_in(given, "seconds"),
+            "lag": lambda: int(number_in(given, "lag")),
         }
         trouble.switch(name, **{field: read() for field, read in fields.items() if field in given})
         return dict(trouble.state())
@@ -338,7 +337,7 @@ def routes(playground: "Playground") -> Blueprint:  # noqa: C901  # one small fu
     def disturb() -> Document:
         given = body()
         now = {**trouble.state()["pubsub"], **given}
-        duplicate, reorder, attempts = (_number(now, field) for field in ("duplicate", "reorder", "attempts"))
+        duplicate, reorder, attempts = (number_in(now, field) for field in ("duplicate", "reorder", "attempts"))
         trouble.disturb(duplicate, reorder, int(attempts))
         return dict(trouble.state())
 
@@ -383,13 +382,6 @@ def routes(playground: "Playground") -> Blueprint:  # noqa: C901  # one small fu
         return {"reason": trouble.publish_garbage()}
 
     return blueprint
-
-
-def _number(given: Mapping[str, Any], name: str) -> float:
-    value = given[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a number.")  # the server's 400
-    return value
 
 
 def _ids(given: Mapping[str, Any]) -> list[str]:
