@@ -112,8 +112,6 @@ class MappingEditor:
         self._text: str | None = None
         self._fingerprint = ""
 
-    def start(self) -> None: ...
-
     def stop(self) -> None:
         """Wait for an apply that runs. No other follows, so that no instance starts after the world has ended."""
         self._is_over = True

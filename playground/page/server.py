@@ -16,7 +16,7 @@ from flask import Blueprint, Flask, Response, abort, request, send_from_director
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from playground.page import explaining, mapping, profiles, shop, trouble
+from playground.page import dead_letters, explaining, mapping, profiles, shop, trouble
 from playground.page.body import body, number_in
 from playground.page.journey import journey_of
 from playground.page.playground import Playground
@@ -68,7 +68,7 @@ def page_of(playground: Playground, *, token: str, port: int, stopping: threadin
         return {"error": "It does not exist any more."}, 404
 
     app.register_blueprint(_shell(playground, stopping), url_prefix=f"/{token}")
-    for part in (shop, profiles, trouble, mapping, explaining):
+    for part in (shop, profiles, trouble, dead_letters, mapping, explaining):
         app.register_blueprint(part.routes(playground), url_prefix=f"/{token}/api")
     return app
 
