@@ -13,16 +13,8 @@ from playground.page.mapping import Instance, MappingEditor, NotValid, routes_of
 from playground.page.mapping_examples import START, examples
 from playground.shop import Shop
 from playground.world import SUBSCRIPTION, LocalWorld
+from tests.playground.page.environment import API_CLIENT, SETTINGS
 
-SETTINGS = {"SEGMENT_WRITE_KEY": "k", "SEGMENT_USER_ID": "id", "SEGMENT_CLEAR_TRAITS": "all", "ORDERS": "on"}
-API_CLIENT = {
-    "CTP_PROJECT_KEY": "demo-shop",
-    "CTP_CLIENT_ID": "c",
-    "CTP_CLIENT_SECRET": "s",
-    "CTP_AUTH_URL": "http://127.0.0.1:9",
-    "CTP_API_URL": "http://127.0.0.1:9",
-    "CTP_SCOPES": "view_customers:demo-shop",
-}
 TAX = 'version = 1\n[identify.traits]\ntaxNumber = "vatId"\n'
 
 
