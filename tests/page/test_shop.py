@@ -2,9 +2,10 @@
 
 import re
 
+import requests
 from playwright.sync_api import Locator, Page, expect
 
-from tests.page.pages import Running, Watched, findings, open_way, rows, view
+from tests.page.pages import Running, Watched, findings, holds, open_way, rows, view
 
 
 def create(page: Page, email: str) -> str:
@@ -74,9 +75,22 @@ def test_what_the_shop_refuses_is_said(running: Running, watched: Watched) -> No
     expect(page.locator("#said")).to_contain_text("fly")
 
 
+def test_a_profile_that_segment_does_not_know_yet_is_shown_when_it_arrives(running: Running, watched: Watched) -> None:
+    page, segment = watched.open(running.address, "Segment"), running.world.segment
+    watched.expects_refusal(404)
+    page.goto(f"{running.address}#segment/user/awaited")
+    expect(profile(page)).to_contain_text("Segment knows nothing of awaited yet.")
+
+    told = {"userId": "awaited", "messageId": "sent-by-hand", "traits": {"name": "Zora"}}
+    requests.post(f"{segment.url}/v1/identify", json=told, auth=(segment.write_key, ""), timeout=10).raise_for_status()
+
+    expect(profile(page).get_by_role("heading", level=3)).to_have_text("Zora")
+
+
 def test_a_customer_who_is_erased_leaves_segment(running: Running, watched: Watched) -> None:
     page = watched.open(running.address, "Shop")
     customer_id = create(page, "leaving@example.com")
+    assert holds(lambda: customer_id in running.world.segment.profiles)
     page.get_by_role("link", name="In Segment").click()
     expect(profile(page).get_by_role("row", name=re.compile("^email "))).to_contain_text("leaving@example.com")
 

@@ -8,14 +8,14 @@ const MESSAGES = {
   delivered: "Each confirmed by Segment, and then acknowledged.",
   ignored: "Nothing to send, or delivered already in that version.",
   refused: "Unreadable: they are in the dead-letter topic.",
-  "given up": "Tried as often as Pub/Sub may, then in the dead-letter topic.",
+  "given up": "Failed as often as Pub/Sub tries: they are in the dead-letter topic.",
   retried: "Pushes that failed: Pub/Sub delivered the message again.",
 };
 const PROMISES = {
   lost: "Customers, or facts about orders, that Segment lacks.",
   doubled: "States or facts that Segment counted again without need.",
-  stale: "Customers of whom Segment has what an older version says.",
-  wrong: "Customers or orders of whom Segment has something else.",
+  stale: "Customers about whom Segment has what an older version says.",
+  wrong: "Customers or orders about which Segment has something else.",
 };
 
 let view = null;

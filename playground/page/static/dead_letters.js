@@ -101,7 +101,7 @@ async function settle(what) {
 
 function confirmDrop() {
   ask(`Drop ${counted(panel.chosen.size || panel.number, "dead letter")}?`,
-    "They are deleted and cannot be replayed any more. What they told does not reach Segment by them.", "Drop", () => settle("drop"));
+    "They are deleted and cannot be replayed any more. What they say does not reach Segment through them.", "Drop", () => settle("drop"));
 }
 
 async function lookAt(id) {

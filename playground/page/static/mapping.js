@@ -119,7 +119,7 @@ function setUp(section) {
   function showCompared() {
     results.classList.remove("stale");
     if (!valid) {
-      fill(results, empty("Mend the mistakes first: then it is shown what changes for each customer."));
+      fill(results, empty("Correct the mistakes first. Then you see here what changes for each customer."));
       return;
     }
     if (!compared) return;

@@ -9,6 +9,7 @@ const REFRESH_MS = 1000;
 const PAGE = 50;
 let view = null; // the elements
 let opened = ""; // the user id of the open profile
+let awaited = ""; // the user id that was asked for, and that Segment does not know yet
 let wanted = 0; // the event that is to be opened in the profile
 let listed = []; // the rows of the stream
 let isExtended = false; // by older rows that the reader has asked for
@@ -102,6 +103,7 @@ function tell(error) {
 async function loadUsers(isAsked = false) {
   const search = view.search.value;
   const { total, users } = await get(`segment/users?limit=${PAGE}&search=${encodeURIComponent(search)}`);
+  if (awaited && users.some((user) => user.id === awaited)) show(awaited);
   if (search !== view.search.value) return;
   view.found.textContent = users.length < total ? `The ${users.length} last changed of ${total}` : `${total} found`;
   if (!total) {
@@ -145,7 +147,7 @@ async function openEvent(n) {
   try {
     const event = await get(`segment/events/${n}`);
     if (!event.user) {
-      opened = "";
+      opened = awaited = "";
       showEventAlone(view.profile, event);
       return;
     }
@@ -159,11 +161,13 @@ async function openEvent(n) {
 async function show(id) {
   const isOther = id !== opened;
   opened = id;
+  awaited = "";
   try {
     await loadProfile(id);
-  } catch (error) {
+  } catch {
     opened = "";
-    showUnknown(view.profile, id, error.message);
+    awaited = id;
+    showUnknown(view.profile, id);
     return;
   }
   for (const link of view.users.querySelectorAll("a")) setCurrent(link, link.hash === `#segment/user/${encodeURIComponent(id)}` && "true");

@@ -6,8 +6,8 @@ export function showNoProfile(panel) {
   fill(panel, el("h3", {}, "Profile"), empty("Choose a user: you see its traits, and which event set each of them."));
 }
 
-export function showUnknown(panel, id, why) {
-  fill(panel, el("h3", {}, "Profile"), empty(`Segment has never heard of ${id}. ${why}`));
+export function showUnknown(panel, id) {
+  fill(panel, el("h3", {}, "Profile"), empty(`Segment knows nothing of ${id} yet. It is shown here when an event about it arrives.`));
 }
 
 /** Show an event that belongs to no profile. */

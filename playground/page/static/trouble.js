@@ -89,9 +89,9 @@ function pubsubPanel() {
   };
   panel.tag = el("span", { class: "tag good" }, "works");
   panel.element = el("fieldset", { class: "panel party", id: "party-pubsub" }, el("legend", {}, "Pub/Sub ", panel.tag),
-    field("duplicate", "Duplicates, %", "So many messages are delivered once more.", 0, 100, true),
-    field("reorder", "Held back, %", "So many messages come late, after newer ones.", 0, 100, true),
-    field("attempts", "Attempts", "After so many, 5 to 100, a message becomes a dead letter.", 5, 100, false));
+    field("duplicate", "Duplicates, %", "The share of the messages that Pub/Sub delivers twice.", 0, 100, true),
+    field("reorder", "Held back, %", "The share of the messages that come late, after newer ones.", 0, 100, true),
+    field("attempts", "Attempts", "5 to 100: a message that fails as often becomes a dead letter.", 5, 100, false));
   return panel;
 }
 

@@ -13,17 +13,9 @@ from flask.testing import FlaskClient
 from playground.commercetools import CommercetoolsStandIn
 from playground.page.explaining import explanation_of, routes_of
 from playground.shop import Shop
+from tests.playground.page.environment import API_CLIENT, SETTINGS
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-SETTINGS = {"SEGMENT_WRITE_KEY": "k", "SEGMENT_USER_ID": "id", "SEGMENT_CLEAR_TRAITS": "all", "ORDERS": "on"}
-API_CLIENT = {
-    "CTP_PROJECT_KEY": "demo-shop",
-    "CTP_CLIENT_ID": "c",
-    "CTP_CLIENT_SECRET": "s",
-    "CTP_AUTH_URL": "http://127.0.0.1:9",
-    "CTP_API_URL": "http://127.0.0.1:9",
-    "CTP_SCOPES": "view_customers:demo-shop",
-}
 
 
 def explained(path: str, **settings: str) -> Mapping[str, Any]:

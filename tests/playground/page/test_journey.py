@@ -1,6 +1,5 @@
 """The way of a message, over the real path: each step shows what Pub/Sub, commercetools and Segment saw of it."""
 
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,42 +7,29 @@ import pytest
 
 from playground.page.calls import Calls
 from playground.page.journey import COMMERCETOOLS, PUBLIC_API, SEGMENT, journey_of
-from playground.page.messages import Messages
 from playground.stand_in import CLOSE_AFTER_READ, Answer, Call, StandIn, answer
-from playground.world import SUBSCRIPTION, Line, LocalWorld
+from playground.world import LocalWorld
+from tests.playground.page.following import Following
 
 SPEED = 1000.0
 
 
 class Path:
-    """A world, its messages and its calls."""
+    """A world that runs, and the ways of its messages."""
 
     def __init__(self) -> None:
-        self.messages = Messages()
         self.calls = Calls()
-        self._line_came = threading.Condition()
-        self.world = LocalWorld(
-            speed=SPEED,
-            shop_options={"population": 20, "changes": False},
-            on_message=self.messages.on_message,
-            on_push=self.messages.on_push,
-            on_line=self._on_line,
-        )
-
-    def _on_line(self, line: Line) -> None:
-        with self._line_came:
-            self.messages.on_line(line)
-            self._line_came.notify_all()
+        self._following = Following()
+        options = {"population": 20, "changes": False}
+        self.world = LocalWorld(speed=SPEED, shop_options=options, **self._following.hooks)
 
     def way(self, happens: Callable[[], object]) -> list[dict[str, Any]]:
         """Let something happen, and return the attempts of the first message about it, newest first."""
         before = len(self.world.published)
         happens()
-        assert self.world.pubsub.wait_until_idle(30, SUBSCRIPTION)
-        entry = self.messages.entry(self.world.published[before])
+        self._following.wait(self.world)
+        entry = self._following.messages.entry(self.world.published[before])
         assert entry is not None
-        with self._line_came:  # it may come after the answer
-            assert self._line_came.wait_for(lambda: len(entry.sentences) == len(entry.attempts), 30)
         attempts: list[dict[str, Any]] = journey_of(entry, self.calls)["attempts"]
         return attempts
 

@@ -1,9 +1,8 @@
 """The judge that runs all the time: each breach is found, counts at the second look, and goes when it heals."""
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from playground.pubsub import Message, Push
 from playground.segment import SegmentStandIn
 from playground.shop import Document, Shop
 from playground.world import SUBSCRIPTION, TOPIC, LocalWorld
+from tests.playground.page.following import Following
 
 Event = dict[str, Any]
 SETTINGS = {"SEGMENT_USER_ID": "id", "SEGMENT_CLEAR_TRAITS": "all", "ORDER_IMPORTS": "all"}
@@ -338,61 +338,65 @@ def test_an_order_whose_first_versions_are_forgotten_is_judged_by_what_is_lost(s
     assert scene.broken() == ["1 lost"]  # the last Order Updated
 
 
-@contextmanager
-def a_living_world() -> Iterator[tuple[LocalWorld, Judge, Profiles]]:
-    def when_settled(resource_type: str, resource_id: str) -> None:
-        judge.look_at(resource_type, resource_id)
+def test_the_judge_looks_by_itself_until_it_is_stopped(scene: Scene) -> None:
+    looked = threading.Event()
 
-    messages = Messages(when_settled)
-    world = LocalWorld(
-        speed=20,
-        duplicate=0.2,
-        in_batches=True,
-        shop_options={"population": 20, "keep": 20},
-        on_message=messages.on_message,
-        on_push=messages.on_push,
-        on_line=messages.on_line,
-    )
-    profiles = Profiles(world)
-    judge = Judge(world, messages, profiles)
-    with world:
-        profiles.start()
-        judge.start()
-        yield world, judge, profiles
-        judge.stop()
-        profiles.stop()
+    def clock() -> float:
+        looked.set()
+        return 0.0
 
+    judge = Judge(scene, scene.messages, scene.profiles, clock=clock)
+    judge.start()
+    has_looked = looked.wait(60)
+    judge.stop()
 
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "It has not come about in a minute."
-        time.sleep(0.05)
+    assert has_looked
+    assert "judge" not in {thread.name for thread in threading.enumerate()}
 
 
 @pytest.mark.lengthy
-def test_three_hundred_changes_hold_and_an_older_state_is_seen_until_the_next_change() -> None:
-    with a_living_world() as (world, judge, profiles):
-        for number in range(300):
+def test_a_hundred_changes_hold_on_the_real_path_and_an_older_state_is_seen_until_the_next_change() -> None:
+    now = 0.0
+
+    def when_settled(resource_type: str, resource_id: str) -> None:
+        judge.look_at(resource_type, resource_id)
+
+    following = Following(when_settled)
+    world = LocalWorld(
+        speed=20, duplicate=0.2, in_batches=True, shop_options={"population": 20, "keep": 20}, **following.hooks
+    )
+    profiles = Profiles(world)
+    judge = Judge(world, following.messages, profiles, clock=lambda: now)
+    profiles.when_told = judge.look_at
+    with world:
+        profiles.start()
+        for number in range(100):
             if number % 3:
                 world.shop.random_change()
             else:
                 world.shop.random_sale()
         first = world.shop.create(firstName="Ada")
         world.shop.change(first["id"], {"action": "setFirstName", "firstName": "Eve"})
-        world.settle()
-        assert world.pubsub.wait_until_idle(60, SUBSCRIPTION)
+        following.wait(world)
+        judge.look()
+        now += 1
+        judge.look()
         with world.shop.lock:
             living = sum(profiles.traits_of(customer_id) is not None for customer_id in world.shop.customers)
-        until(lambda: judge.state()["judged"] > living)
+        assert judge.state()["judged"] > living
         assert (judge.state()["broken"], judge.state()["ever"]) == ([], 0), json.dumps(judge.state())
 
         has = profiles.traits_of(first["id"])
         assert has is not None
         older = {**has, "firstName": "Ada"}
         post(world.segment, {"type": "identify", "userId": first["id"], "messageId": "by hand", "traits": older})
-        until(lambda: "1 stale" in judge.state()["broken"])
+        judge.look()
+        now += 1
+        judge.look()
+        assert "1 stale" in judge.state()["broken"]
 
         world.shop.change(first["id"], {"action": "setFirstName", "firstName": "Zoe"})
-        world.settle()
-        until(lambda: judge.state()["broken"] == [])
+        following.wait(world)
+        judge.look()
+        assert judge.state()["broken"] == []
+        profiles.stop()

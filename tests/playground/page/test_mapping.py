@@ -1,7 +1,6 @@
 """The mapping editor: mistakes at their lines, what a text changes, and the service with it."""
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,9 @@ from flask.testing import FlaskClient
 from playground.page.mapping import Instance, MappingEditor, NotValid, routes_of
 from playground.page.mapping_examples import START, examples
 from playground.shop import Shop
-from playground.world import LocalWorld
+from playground.world import SUBSCRIPTION, LocalWorld
+from tests.playground.page.environment import API_CLIENT, SETTINGS
 
-SETTINGS = {"SEGMENT_WRITE_KEY": "k", "SEGMENT_USER_ID": "id", "SEGMENT_CLEAR_TRAITS": "all", "ORDERS": "on"}
-API_CLIENT = {
-    "CTP_PROJECT_KEY": "demo-shop",
-    "CTP_CLIENT_ID": "c",
-    "CTP_CLIENT_SECRET": "s",
-    "CTP_AUTH_URL": "http://127.0.0.1:9",
-    "CTP_API_URL": "http://127.0.0.1:9",
-    "CTP_SCOPES": "view_customers:demo-shop",
-}
 TAX = 'version = 1\n[identify.traits]\ntaxNumber = "vatId"\n'
 
 
@@ -356,9 +347,7 @@ def test_a_mapping_that_is_applied_changes_what_segment_gets_and_a_start_that_fa
         editor.apply(TAX)
 
         customer = world.shop.create(vatId="DE1")
-        deadline = time.monotonic() + 20
-        while customer["id"] not in world.segment.profiles and time.monotonic() < deadline:
-            time.sleep(0.02)
+        assert world.pubsub.wait_until_idle(60, SUBSCRIPTION)
         assert world.segment.profiles[customer["id"]]["taxNumber"] == "DE1"
 
         world.configure({**world.settings(), "SEGMENT_WRITE_KEY": ""})

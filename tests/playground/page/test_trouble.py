@@ -230,15 +230,13 @@ def test_an_instance_that_was_killed_and_started_again_serves_again(page: Page) 
     assert page.world.segment.profiles[customer]["email"] == "waiting@example.com"
 
 
-def test_a_restart_gives_an_instance_another_process_and_healing_starts_a_stopped_one(page: Page) -> None:
-    before = page.playground.trouble.state()["instances"][0]["pid"]
-
-    assert page.post("trouble/instances/0/restart")["instances"][0]["pid"] not in (None, before)
+def test_healing_starts_an_instance_that_was_stopped(page: Page) -> None:
     assert page.post("trouble/instances/0/stop")["instances"][0]["state"] == "stopped"
     assert page.post("trouble/heal")["instances"][0]["state"] == "running"
 
 
-def test_two_requests_about_one_instance_at_once_break_nothing_and_stop_nobody_from_looking(page: Page) -> None:
+def test_restarts_of_one_instance_at_once_give_it_another_process_and_stop_nobody_from_looking(page: Page) -> None:
+    before = page.playground.trouble.state()["instances"][0]["pid"]
     answers: list[str] = []
 
     def restart() -> None:
@@ -258,7 +256,9 @@ def test_two_requests_about_one_instance_at_once_break_nothing_and_stop_nobody_f
     assert "done" in answers
     assert set(answers) <= {"done", "Something is being done to this instance. Try again in a moment."}
     assert seen <= {"restarting", "running"}
-    assert page.playground.trouble.state()["instances"][0]["state"] == "running"
+    [after] = page.playground.trouble.state()["instances"]
+    assert after["state"] == "running"
+    assert after["pid"] not in (None, before)
 
 
 # Dead letters
