@@ -44,7 +44,7 @@ def test_markup_in_a_file_and_in_its_name_is_text(running: Running, watched: Wat
     page = watched.open(running.address)
     document = {"id": "x", "version": 1, "email": "ada@example.com", "firstName": LONG}
     file = {"name": f"{RUNS.replace('/', '')}.json", "mimeType": "text/html", "buffer": json.dumps(document).encode()}
-    page.set_input_files("#file", files=[file])  # type: ignore[list-item]  # a FilePayload
+    page.set_input_files("#file", files=[file])
 
     expect(page.get_by_role("heading", name="What happens with <img")).to_be_visible()
     assert page.evaluate("window.ran") is None
