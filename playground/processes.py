@@ -6,9 +6,41 @@ import select
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 _POLL_SECONDS = 0.02
+_WATCH = "read _; kill -s KILL -- -$1"
+
+
+class Group:
+    """A process with a group of its own, which ends with us: also if we are killed.
+
+    The keys of a terminal reach us and not the group. A shell waits for the end of a pipe that only we hold, whatever
+    ends us, and then kills the group: no process of ours is asked to do anything. Only a kill of that shell, or of the
+    whole machine's processes, defeats it.
+    """
+
+    def __init__(self, command: Sequence[str], **options: Any) -> None:  # noqa: ANN401  # Popen's
+        self.process: subprocess.Popen[str] = subprocess.Popen(command, process_group=0, text=True, **options)  # noqa: S603
+        self._watch = subprocess.Popen(  # noqa: S603  # our own script
+            ["/bin/sh", "-c", _WATCH, "sh", str(self.process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def end(self) -> None:
+        """Kill what is left of the group; return when its first process has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._watch.kill()
+        self._watch.wait()
+        if self._watch.stdin is not None:
+            self._watch.stdin.close()
 
 
 def children(pid: int) -> list[int]:

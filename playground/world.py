@@ -24,7 +24,7 @@ from playground.commercetools import CommercetoolsStandIn
 from playground.oracle import Profile, differences, profile_of_customer, profiles_of_customers, rules_of
 from playground.oracle_orders import Verdict, money_in_segment, money_in_the_books, order_rules_of, verdict_on
 from playground.ports import ReservedPort
-from playground.processes import children, kill_and_wait
+from playground.processes import Group, children, kill_and_wait
 from playground.pubsub import Message, PubSubEmulator, Push
 from playground.segment import SegmentPublicApiStandIn, SegmentStandIn
 from playground.shop import Shop
@@ -86,6 +86,7 @@ class Service:
         self._folder = folder
         self._on_line = on_line
         self._process: subprocess.Popen[str] | None = None
+        self._group: Group | None = None
         self._changing = threading.RLock()  # held while it is started, stopped or killed
         self._reader: threading.Thread | None = None
 
@@ -130,15 +131,15 @@ class Service:
             self.stop()
         if self._process is not None:
             raise RuntimeError("the service is running already")
-        self._process = subprocess.Popen(  # noqa: S603  # our own service
+        self._group = Group(
             [sys.executable, "-m", "gunicorn", "--config", "python:service.serving.gunicorn_conf", *self._options],
             cwd=self._folder,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             errors="replace",
         )
+        self._process = self._group.process
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
         self._wait_until_it_answers(self._process)
@@ -167,8 +168,8 @@ class Service:
         try:
             return process.wait(_STOP_SECONDS)
         finally:
-            process.kill()
-            process.wait()
+            if self._group is not None:
+                self._group.end()
             if self._reader is not None:
                 self._reader.join()
             if process.stdout is not None:
@@ -179,9 +180,8 @@ class Service:
         with self._changing:
             if self._process is None:
                 return
-            for child in children(self._process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self.stop(signal.SIGKILL)
 
     def kill_worker(self, has_ended: Callable[[], object] = lambda: None) -> None:

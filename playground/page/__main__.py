@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from playground.page.playground import Playground
-from playground.page.server import served
 from playground.ports import ReservedPort
 
 _PORT = 8090
@@ -24,7 +22,12 @@ def _say(text: str) -> None:
 
 def run(reserved: ReservedPort, customers: int, told: threading.Event) -> None:
     """Run until told to end. Raises RuntimeError if the service does not start."""
+    from playground.page.playground import Playground  # noqa: PLC0415  # a second, in which Ctrl-C is heard already
+    from playground.page.server import served  # noqa: PLC0415
+
     with reserved, tempfile.TemporaryDirectory(prefix="playground-") as folder:
+        if told.is_set():
+            return
         _say("Starting Pub/Sub, commercetools, Segment (all on this machine) and the service …")
         with (
             Playground(Path(folder), customers=customers) as playground,

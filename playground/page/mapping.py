@@ -231,6 +231,7 @@ class MappingEditor:
             running = [service for service in self._world.services if service.is_running]
             former = self._text
             if text is not None:
+                self._write(text)
                 self._judge.rules_changed(built_in=False)
             try:
                 self._restart(text, running)
@@ -251,8 +252,10 @@ class MappingEditor:
         """Restart the service with the former mapping, and raise ValueError, which says so."""
         back = "so the former mapping is back"
         try:
+            if former is not None:
+                self._write(former)
             self._restart(former, running)
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError, ValueError):
             back = "and not with the former one either. Start its instances in the Trouble view"
             for service in running:
                 if service.has_ended:
@@ -260,13 +263,20 @@ class MappingEditor:
         self._judge.rules_changed(built_in=former is None)
         raise ValueError(f"The service did not start with this mapping, {back}. {error}") from None
 
+    def _write(self, text: str) -> None:
+        """Write the whole file, or leave the former one. Raises ValueError if it cannot be written."""
+        new = self._folder / f"{_NAME}.new"
+        try:
+            new.write_text(text, "utf-8", newline="\n")
+            new.replace(self._folder / _NAME)
+        except OSError as error:
+            raise ValueError(f"The file cannot be written ({error.strerror}): nothing was changed.") from None
+
     def _restart(self, text: str | None, running: Sequence[Instance]) -> None:
         """Restart these instances, one after another. Raises RuntimeError for one that does not start, and OSError."""
         settings = {name: value for name, value in self._world.settings().items() if name != _SETTING}
         if text is not None:
-            path = self._folder / _NAME
-            path.write_text(text, "utf-8", newline="\n")
-            settings[_SETTING] = str(path)
+            settings[_SETTING] = str(self._folder / _NAME)
         self._world.configure(settings)
         for service in running:
             service.stop()

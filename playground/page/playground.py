@@ -51,6 +51,7 @@ class Playground:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self.world)
+            stack.callback(self._kill_instances)
             self.calls.watch(COMMERCETOOLS, self.world.commercetools)
             self.calls.watch(SEGMENT, self.world.segment)
             self.calls.watch(PUBLIC_API, self.world.public_api)
@@ -75,6 +76,11 @@ class Playground:
             "trouble": self.trouble.state(),
             "mapping": self.mapping.state(),
         }
+
+    def _kill_instances(self) -> None:
+        """End the service at once: it would wait for what hangs, and nobody needs what it does then."""
+        for service in self.world.services:
+            service.kill()
 
     def _when_settled(self, resource_type: str, resource_id: str) -> None:
         self.judge.look_at(resource_type, resource_id)

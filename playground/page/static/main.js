@@ -14,10 +14,19 @@ import * as trouble from "./trouble.js";
 const VIEWS = { messages, shop, segment, trouble, mapping, counts };
 const mounted = new Set();
 
+/** What follows the # in the address, "" if somebody typed what cannot be decoded. */
+function addressed() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
+  }
+}
+
 /** Show the view that the address names, `#messages` or `#messages/123`; the view gets what follows the slash. */
 function show() {
-  const [name, ...rest] = decodeURIComponent(location.hash.slice(1)).split("/");
-  const chosen = name in VIEWS ? name : "messages";
+  const [name, ...rest] = addressed().split("/");
+  const chosen = Object.hasOwn(VIEWS, name) ? name : "messages";
   for (const link of document.querySelectorAll(".views a")) setCurrent(link, link.hash === `#${chosen}` && "page");
   for (const view of Object.keys(VIEWS)) document.getElementById(`view-${view}`).hidden = view !== chosen;
   const view = VIEWS[chosen];

@@ -1,9 +1,10 @@
 """The options of python -m playground.page. tests/page/test_start.py starts it and ends it."""
 
+import socket
+
 import pytest
 
 from playground.page.__main__ import main
-from playground.ports import ReservedPort
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,8 @@ def test_an_option_that_cannot_be_used_is_refused(
 
 
 def test_a_port_in_use_is_named_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    with ReservedPort() as taken:
-        assert main([f"--port={taken.number}"]) == 2
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        assert main([f"--port={number}"]) == 2
 
-    assert f"port {taken.number} cannot be used" in capsys.readouterr().err
+    assert f"port {number} cannot be used" in capsys.readouterr().err

@@ -294,6 +294,19 @@ def test_the_former_mapping_is_back_if_the_service_does_not_start(
     assert editor.text == former
 
 
+def test_a_file_that_cannot_be_written_changes_nothing(
+    world: FakeWorld, judge: FakeJudge, instance: FakeInstance, tmp_path: Path
+) -> None:
+    editor = MappingEditor(world, judge, tmp_path / "gone")
+    before = world.settings()
+
+    with pytest.raises(ValueError, match=r"^The file cannot be written \(No such file or directory\): nothing was"):
+        editor.apply(TAX)
+
+    assert (editor.text, editor.state()["applying"]) == (None, False)
+    assert (world.settings(), instance.deeds) == (before, [])
+
+
 def test_a_second_apply_is_refused_while_one_runs(editor: MappingEditor, instance: FakeInstance) -> None:
     began, go_on = threading.Event(), threading.Event()
 
