@@ -7,6 +7,8 @@ INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 # Else each of the many processes of the tests compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
+# Else gRPC sometimes tells of its own connections on stderr, as when the playground's Pub/Sub stops.
+export GRPC_VERBOSITY := ERROR
 
 ifneq ($(words $(VENV)),1)
 $(error VENV must be a path without blanks, such as .venv, which is in this folder)

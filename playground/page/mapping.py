@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from flask import Blueprint, request
 
+from playground.page.body import body
 from playground.page.mapping_examples import examples
 from playground.shop import Document, Shop
 from service.config import ConfigError
@@ -110,8 +111,6 @@ class MappingEditor:
         self._is_over = False
         self._text: str | None = None
         self._fingerprint = ""
-
-    def start(self) -> None: ...
 
     def stop(self) -> None:
         """Wait for an apply that runs. No other follows, so that no instance starts after the world has ended."""
@@ -394,11 +393,12 @@ def routes_of(editor: MappingEditor) -> Blueprint:
 
     @api.post("/mapping/check")
     def check() -> dict[str, Any]:
-        ids = request.get_json().get("customers", [])
+        given = body()
+        ids = given.get("customers", [])
         if not isinstance(ids, list):
             raise ValueError("customers must be an array of ids.")  # noqa: TRY004  # which becomes the answer 400
         try:
-            return {"mistakes": [], **editor.compare(_text(), [str(one) for one in ids])}
+            return {"mistakes": [], **editor.compare(_text(given), [str(one) for one in ids])}
         except NotValid as not_valid:
             return {"mistakes": [one._asdict() for one in not_valid.mistakes]}
 
@@ -408,7 +408,7 @@ def routes_of(editor: MappingEditor) -> Blueprint:
 
     @api.post("/mapping/apply")
     def apply() -> dict[str, str]:
-        return {"said": editor.apply(_text())}
+        return {"said": editor.apply(_text(body()))}
 
     @api.post("/mapping/built-in")
     def built_in() -> dict[str, str]:
@@ -417,8 +417,8 @@ def routes_of(editor: MappingEditor) -> Blueprint:
     return api
 
 
-def _text() -> str:
-    text = request.get_json().get("text")
+def _text(given: Mapping[str, Any]) -> str:
+    text = given.get("text")
     if not isinstance(text, str):
         raise ValueError("text must be the text of the file.")  # noqa: TRY004  # which becomes the answer 400
     return text

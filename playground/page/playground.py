@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from playground.page.calls import Calls
+from playground.page.dead_letters import DeadLetters
 from playground.page.journey import COMMERCETOOLS, PUBLIC_API, SEGMENT
 from playground.page.judge import Judge
 from playground.page.mapping import MappingEditor
@@ -42,7 +43,8 @@ class Playground:
         self.profiles = Profiles(self.world)
         self.judge = Judge(self.world, self.messages, self.profiles)
         self.pace = Pace(self.world)
-        self.trouble = Trouble(self.world, self.messages)
+        self.trouble = Trouble(self.world)
+        self.dead_letters = DeadLetters(self.world)
         self.mapping = MappingEditor(self.world, self.judge, folder)
         self._stack = ExitStack()
 
@@ -52,9 +54,10 @@ class Playground:
             self.calls.watch(COMMERCETOOLS, self.world.commercetools)
             self.calls.watch(SEGMENT, self.world.segment)
             self.calls.watch(PUBLIC_API, self.world.public_api)
-            for part in (self.profiles, self.judge, self.pace, self.mapping):
+            for part in (self.profiles, self.judge, self.pace):
                 part.start()
                 stack.callback(part.stop)
+            stack.callback(self.mapping.stop)
             self._stack = stack.pop_all()
         return self
 

@@ -1,5 +1,6 @@
 """What Segment knows of each user, and where each trait came from."""
 
+import json
 import threading
 import time
 from collections import Counter, deque
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from flask import Blueprint, request
 
+from playground.page.explaining import explanation_of
 from playground.segment import DUPLICATE, Event, SegmentStandIn
 
 if TYPE_CHECKING:
@@ -253,7 +255,7 @@ class Profiles:
     def events(self, before: int | None, limit: int) -> dict[str, Any]:
         """Return events, the newest first; `before` an event's number, the older ones."""
         with self._lock:
-            end = len(self._arrivals) if before is None else max(0, self._place(before))
+            end = len(self._arrivals) if before is None else max(0, min(self._place(before), len(self._arrivals)))
             start = max(0, min(end, len(self._arrivals)) - limit)
             rows = [arrival.row for arrival in islice(self._arrivals, start, end)]
             return {"events": rows[::-1], "more": start > 0, "total": self._number, "remembered": len(self._arrivals)}
@@ -272,7 +274,7 @@ class Profiles:
 
 
 def routes(playground: "Playground") -> Blueprint:
-    blueprint, profiles = Blueprint("segment", __name__), playground.profiles
+    blueprint, profiles, world = Blueprint("segment", __name__), playground.profiles, playground.world
 
     @blueprint.get("/segment/users")
     def users() -> dict[str, Any]:
@@ -280,7 +282,10 @@ def routes(playground: "Playground") -> Blueprint:
 
     @blueprint.get("/segment/users/<path:user_id>")
     def user(user_id: str) -> dict[str, Any]:
-        return profiles.user(user_id)
+        found = profiles.user(user_id)
+        with world.shop.lock:
+            customer = dict(world.shop.customers.get(found["customer"]) or {})
+        return {**found, "origins": origins_of(customer, world.settings()) if customer else []}
 
     @blueprint.get("/segment/events")
     def events() -> dict[str, Any]:
@@ -291,6 +296,12 @@ def routes(playground: "Playground") -> Blueprint:
         return profiles.event(number)
 
     return blueprint
+
+
+def origins_of(customer: Mapping[str, Any], settings: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return for each trait by the service's rules where it comes from, or why it is not sent."""
+    explained = explanation_of(json.dumps(customer).encode(), settings, read=False)
+    return [{"name": one["name"], "why": one["why"]} for one in explained["traits"]]
 
 
 def _limit() -> int:

@@ -16,7 +16,8 @@ from flask import Blueprint, Flask, Response, abort, request, send_from_director
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from playground.page import explaining, mapping, profiles, shop, trouble
+from playground.page import dead_letters, explaining, mapping, profiles, shop, trouble
+from playground.page.body import body, number_in
 from playground.page.journey import journey_of
 from playground.page.playground import Playground
 
@@ -67,7 +68,7 @@ def page_of(playground: Playground, *, token: str, port: int, stopping: threadin
         return {"error": "It does not exist any more."}, 404
 
     app.register_blueprint(_shell(playground, stopping), url_prefix=f"/{token}")
-    for part in (shop, profiles, trouble, mapping, explaining):
+    for part in (shop, profiles, trouble, dead_letters, mapping, explaining):
         app.register_blueprint(part.routes(playground), url_prefix=f"/{token}/api")
     return app
 
@@ -89,7 +90,7 @@ def _shell(playground: Playground, stopping: threading.Event) -> Blueprint:
 
     @routes.post("/api/pace")
     def pace() -> dict[str, Any]:
-        playground.pace.set(float(request.get_json()["rate"]))
+        playground.pace.set(number_in(body(), "rate"))
         return dict(playground.pace.state())
 
     @routes.get("/api/messages/<message_id>")

@@ -48,6 +48,7 @@ _DRAFT = _TEXTS | {
     *("defaultBillingAddress", "defaultShippingAddress", "billingAddresses", "shippingAddresses"),
 }
 """The fields of https://docs.commercetools.com/api/projects/customers#customerdraft that the shop has."""
+_LISTS = ("addresses", "stores", "customerGroupAssignments", "billingAddresses", "shippingAddresses")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 
@@ -292,7 +293,7 @@ def _checked(actions: object, groups: Groups) -> list[Action]:
 
 
 def _check_values(fields: Mapping[str, Any], groups: Groups) -> None:
-    for name in _TEXTS & fields.keys():
+    for name in (_TEXTS | {"name"}) & fields.keys():
         value = fields[name]
         if value is not None and not isinstance(value, str):
             raise ValueError(f"{name} must be text.")
@@ -306,8 +307,29 @@ def _check_values(fields: Mapping[str, Any], groups: Groups) -> None:
             raise ValueError("dateOfBirth must be a date, such as 1990-12-31.") from None
     if fields.get("customerGroup") is not None:
         _group_id(fields["customerGroup"], groups)
+    if not isinstance(fields.get("isEmailVerified", False), bool):
+        raise ValueError("isEmailVerified must be true or false.")  # noqa: TRY004  # the server's 400
     if "address" in fields:
         _check_address(fields["address"])
+    _check_lists(fields, groups)
+
+
+def _check_lists(fields: Mapping[str, Any], groups: Groups) -> None:
+    for name in _LISTS:
+        if not isinstance(fields.get(name, []), list):
+            raise ValueError(f"{name} must be a JSON array.")  # noqa: TRY004  # the server's 400
+    for store in _one_and_all(fields, "store", "stores"):
+        if not isinstance(store, dict) or not isinstance(store.get("key"), str):
+            words = 'A store must be named by its key, such as {"typeId": "store", "key": "berlin"}.'
+            raise ValueError(words)  # noqa: TRY004  # the server's 400
+    for assignment in _one_and_all(fields, "customerGroupAssignment", "customerGroupAssignments"):
+        _group_id(assignment.get("customerGroup") if isinstance(assignment, dict) else None, groups)
+
+
+def _one_and_all(fields: Mapping[str, Any], one: str, many: str) -> Iterator[object]:
+    if one in fields:
+        yield fields[one]
+    yield from fields.get(many, ())
 
 
 def _group_id(reference: object, groups: Groups) -> str:
@@ -324,6 +346,9 @@ def _check_address(address: object) -> None:
         raise ValueError("An address must be a JSON object.")  # noqa: TRY004  # the server's 400
     if not isinstance(address.get("country"), str) or not _COUNTRY.fullmatch(address["country"]):
         raise ValueError("An address needs a country: its code of two capital letters, such as DE.")
+    for name in address.keys() - {"custom"}:
+        if not isinstance(address[name], str):
+            raise ValueError(f"{name} must be text.")  # noqa: TRY004  # the server's 400
 
 
 def _fields_of(draft: Document, groups: Groups) -> Document:
@@ -334,10 +359,6 @@ def _fields_of(draft: Document, groups: Groups) -> Document:
     if not draft.get("email"):
         raise ValueError("A new customer needs an email.")
     _check_values(draft, groups)
-    lists = ("addresses", "stores", "customerGroupAssignments", "billingAddresses", "shippingAddresses")
-    for name in lists:
-        if not isinstance(draft.get(name, []), list):
-            raise ValueError(f"{name} must be a JSON array.")  # noqa: TRY004  # the server's 400
     custom = draft.get("custom", {"fields": {}})
     if not isinstance(custom, dict) or not isinstance(custom.get("fields"), dict):
         raise ValueError('custom must be an object with "type" and "fields".')  # noqa: TRY004  # the server's 400

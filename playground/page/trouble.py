@@ -1,29 +1,19 @@
-"""What can go wrong on purpose: the parties' faults, the service's instances, Pub/Sub's habits, and dead letters."""
+"""What can go wrong on purpose: the parties' faults, the service's instances, and how Pub/Sub delivers."""
 
-import io
-import json
-import math
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint
 from google.pubsub_v1 import types
-from rich.console import Console
 
 from playground.history import Document
-from playground.page.body import body
-from playground.page.messages import Messages
-from playground.shop import GARBAGE
+from playground.page.body import body, number_in
 from playground.stand_in import CLOSE_AFTER_READ, HANG, RESET_BEFORE_READ, Fault, StandIn, answer
-from playground.world import DEAD_LETTER_SUBSCRIPTION, DEAD_LETTERS, SUBSCRIPTION, TOPIC, LocalWorld, Service, emulated
-from service.config import ConfigError
-from service.operations import Output, explain
-from service.operations import Trouble as CannotContinue
-from service.operations.dead_letters import Choice, found, open_mailbox, run_drop, run_replay
+from playground.world import DEAD_LETTER_SUBSCRIPTION, DEAD_LETTERS, SUBSCRIPTION, LocalWorld, Service
 
 if TYPE_CHECKING:
     from playground.page.playground import Playground
@@ -36,10 +26,6 @@ _LONGEST_WAIT = 600  # seconds, of a Retry-After
 _LONGEST_LATENCY = 60.0  # seconds
 _MOST_LAG = 3  # versions
 _FEWEST_ATTEMPTS, MOST_ATTEMPTS = 5, 100  # https://cloud.google.com/pubsub/docs/handling-failures#dead_letter_topic
-_LETTERS = 2_000  # that are looked through at a time
-_SHOWN_LETTERS = 200
-_LONGEST_SAMPLE = 1_000  # bytes
-_LETTER_SECONDS = 1.0  # that a command waits for letters; the playground's Pub/Sub says at once that there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +69,13 @@ class Party:
 
 
 class Trouble:
-    """Makes trouble in a world and ends it, and reads its dead letters by the operator's own commands.
+    """Makes trouble in a world and ends it.
 
     Raises ValueError with a sentence for what cannot be done.
     """
 
-    def __init__(self, world: LocalWorld, messages: Messages) -> None:
-        self._world, self._messages = world, messages
+    def __init__(self, world: LocalWorld) -> None:
+        self._world = world
         self._stand_ins: Mapping[str, StandIn] = {
             "commercetools": world.commercetools,
             "segment": world.segment,
@@ -99,9 +85,7 @@ class Trouble:
         self._attempts = MOST_ATTEMPTS
         self._switching = threading.Lock()  # held while a party or Pub/Sub is changed, never for long
         self._growing = threading.Lock()  # held while an instance is added or removed
-        self._reading = threading.Lock()  # held while dead letters are pulled: each command holds what it sees
         self._doing: dict[Service, str] = {}  # what is done to an instance at this moment
-        self._samples = 0  # of what nobody can read, that were published
 
     def state(self) -> Mapping[str, Any]:
         """Return what each party does, which of them are in `trouble`, the instances and the number of dead letters."""
@@ -241,85 +225,11 @@ class Trouble:
         finally:
             self._growing.release()
 
-    # Dead letters
-
-    def letters(self) -> Mapping[str, Any]:
-        """Return what may be shown of the oldest dead letters, and how many there are in all."""
-        number = self._world.pubsub.backlog(DEAD_LETTER_SUBSCRIPTION)
-        if not number:
-            return {"letters": [], "number": 0}
-        with self._operator(), open_mailbox(DEAD_LETTER_SUBSCRIPTION) as mailbox:
-            letters = mailbox.take(Choice(min(number, _LETTERS)), _LETTER_SECONDS)
-        return {"letters": [letter.about(data=False) for letter in letters[:_SHOWN_LETTERS]], "number": number}
-
-    def letter(self, message_id: str) -> Mapping[str, Any]:
-        """Return one dead letter with its data, and what explain says of it."""
-        with self._operator():
-            letter = found(DEAD_LETTER_SUBSCRIPTION, message_id, wait=_LETTER_SECONDS)
-            said = _said(lambda output: explain.run(letter.as_push, output, self._world.settings(), read=False))
-        del said["remarks"]
-        return {"letter": letter.about(data=True), "explained": said}
-
-    def replay(self, message_ids: Sequence[str]) -> Mapping[str, Any]:
-        """Publish these dead letters again (without any: all of them), and return how many were `replayed`."""
-        choice = self._choice(message_ids)
-        with self._operator():
-            return _said(
-                lambda output: run_replay(
-                    output, DEAD_LETTER_SUBSCRIPTION, choice, topic=TOPIC, wait=_LETTER_SECONDS, dry_run=False
-                )
-            )
-
-    def drop(self, message_ids: Sequence[str]) -> Mapping[str, Any]:
-        """Delete these dead letters (without any: all of them), and return how many were `dropped`."""
-        choice = self._choice(message_ids)
-        with self._operator():
-            return _said(
-                lambda output: run_drop(
-                    output,
-                    DEAD_LETTER_SUBSCRIPTION,
-                    choice,
-                    wait=_LETTER_SECONDS,
-                    dry_run=False,
-                    agreed=lambda _number: True,
-                )
-            )
-
-    def publish_garbage(self) -> str:
-        """Publish data that no one can read as a notification, each time of another kind; return why it is refused."""
-        samples = [(data, reason) for data, reason in GARBAGE.items() if len(data) <= _LONGEST_SAMPLE]
-        data, reason = samples[self._samples % len(samples)]
-        self._samples += 1
-        self._world.publish(data)
-        return reason
-
-    def _choice(self, message_ids: Sequence[str]) -> Choice:
-        number = self._world.pubsub.backlog(DEAD_LETTER_SUBSCRIPTION)
-        if not number:
-            raise ValueError("There are no dead letters any more.")
-        return Choice(len(message_ids) or number, message_ids=frozenset(message_ids))
-
-    @contextmanager
-    def _operator(self) -> Iterator[None]:
-        """Let the operator's commands work on this world, one at a time; their refusals become ValueErrors."""
-        with self._reading, emulated(self._world.pubsub.host):
-            try:
-                yield
-            except (CannotContinue, ConfigError) as problem:
-                raise ValueError(str(problem)) from None
-
-
-def _said(command: Callable[[Output], object]) -> dict[str, Any]:
-    """Run a command, and return its JSON document, with its `remarks`."""
-    results, remarks = io.StringIO(), io.StringIO()
-    command(Output(Console(file=results), Console(file=remarks), as_json=True))
-    return {**json.loads(results.getvalue()), "remarks": remarks.getvalue().strip()}
-
 
 # The requests
 
 
-def routes(playground: "Playground") -> Blueprint:  # noqa: C901  # one small function for each request
+def routes(playground: "Playground") -> Blueprint:
     blueprint = Blueprint("trouble", __name__)
     trouble = playground.trouble
 
@@ -328,8 +238,8 @@ def routes(playground: "Playground") -> Blueprint:  # noqa: C901  # one small fu
         given = body()
         fields: dict[str, Callable[[], object]] = {
             "fault": lambda: str(given["fault"]),
-            "seconds": lambda: _number(given, "seconds"),
-            "lag": lambda: int(_number(given, "lag")),
+            "seconds": lambda: number_in(given, "seconds"),
+            "lag": lambda: int(number_in(given, "lag")),
         }
         trouble.switch(name, **{field: read() for field, read in fields.items() if field in given})
         return dict(trouble.state())
@@ -338,7 +248,7 @@ def routes(playground: "Playground") -> Blueprint:  # noqa: C901  # one small fu
     def disturb() -> Document:
         given = body()
         now = {**trouble.state()["pubsub"], **given}
-        duplicate, reorder, attempts = (_number(now, field) for field in ("duplicate", "reorder", "attempts"))
+        duplicate, reorder, attempts = (number_in(now, field) for field in ("duplicate", "reorder", "attempts"))
         trouble.disturb(duplicate, reorder, int(attempts))
         return dict(trouble.state())
 
@@ -362,41 +272,4 @@ def routes(playground: "Playground") -> Blueprint:  # noqa: C901  # one small fu
         trouble.do(number, what)
         return dict(trouble.state())
 
-    @blueprint.get("/trouble/letters")
-    def letters() -> Document:
-        return dict(trouble.letters())
-
-    @blueprint.get("/trouble/letters/<message_id>")
-    def letter(message_id: str) -> Document:
-        return dict(trouble.letter(message_id))
-
-    @blueprint.post("/trouble/letters/replay")
-    def replay() -> Document:
-        return dict(trouble.replay(_ids(body())))
-
-    @blueprint.post("/trouble/letters/drop")
-    def drop() -> Document:
-        return dict(trouble.drop(_ids(body())))
-
-    @blueprint.post("/trouble/garbage")
-    def garbage() -> Document:
-        return {"reason": trouble.publish_garbage()}
-
     return blueprint
-
-
-def _number(given: Mapping[str, Any], name: str) -> float:
-    value = given[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a number.")  # the server's 400
-    return value
-
-
-def _ids(given: Mapping[str, Any]) -> list[str]:
-    """Return the message ids of a request; an empty list stands for all, and must be meant so."""
-    ids = given.get("ids")
-    if ids == "all":
-        return []
-    if not isinstance(ids, list) or not ids:
-        raise ValueError("Choose at least one dead letter.")
-    return [str(one) for one in ids]

@@ -1,6 +1,6 @@
 // How many messages ended how, whether the promises hold, and curves.
 import { backlogCurve, ratesCurve } from "./curves.js";
-import { el, empty, fill } from "./dom.js";
+import { el, empty, fill, setText } from "./dom.js";
 import { onFrame, state } from "./live.js";
 
 const MESSAGES = {
@@ -62,19 +62,19 @@ function tiles(meanings) {
 
 function update(now) {
   view.hint.hidden = Boolean(now.counts.published);
-  for (const name of Object.keys(MESSAGES)) text(view.tiles[name], (now.counts[name] ?? 0).toLocaleString("en"));
+  for (const name of Object.keys(MESSAGES)) setText(view.tiles[name], (now.counts[name] ?? 0).toLocaleString("en"));
   for (const name of Object.keys(PROMISES)) {
-    const count = now.judge[name] ?? 0;
-    text(view.tiles[name], count.toLocaleString("en"));
+    const count = now.judge[name];
+    setText(view.tiles[name], count.toLocaleString("en"));
     view.tiles[name].parentElement.classList.toggle("broken", count > 0);
   }
   updateWords(now.judge);
-  const all = Object.keys(PROMISES).reduce((sum, name) => sum + (now.judge[name] ?? 0), 0);
-  updateBreaches(now.judge.examples ?? [], all);
+  const all = Object.keys(PROMISES).reduce((sum, name) => sum + now.judge[name], 0);
+  updateBreaches(now.judge.examples, all);
 }
 
 function updateWords(judge) {
-  const { judged = 0, ever = 0, set_aside: aside = 0, traits_judged: areJudged = true, by_other_rules: others = 0 } = judge;
+  const { judged, ever, set_aside: aside, traits_judged: areJudged, by_other_rules: others } = judge;
   const words = [
     judged
       ? `The judge has looked at ${judged.toLocaleString("en")} customers and orders, each again after every change.`
@@ -82,10 +82,10 @@ function updateWords(judge) {
     ever ? `Breaches so far, also those that have healed: ${ever}.` : "No promise was ever broken.",
     aside && `${aside} lack something because a message of theirs is a dead letter: they do not count as lost.`,
   ];
-  text(view.judged, words.filter(Boolean).join(" "));
+  setText(view.judged, words.filter(Boolean).join(" "));
   const customers = others === 1 ? "1 customer was" : `${others.toLocaleString("en")} customers were`;
   view.rules.hidden = areJudged && !others;
-  text(
+  setText(
     view.rules,
     areJudged
       ? `${customers} told by another mapping file: their traits are not judged. Doubled events are.`
@@ -114,8 +114,4 @@ function updateBreaches(examples, all) {
     ),
     all > examples.length && el("li", { class: "muted" }, `These are the newest ${examples.length} of ${all}.`),
   );
-}
-
-function text(element, words) {
-  if (element.textContent !== words) element.textContent = words;
 }

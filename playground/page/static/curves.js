@@ -1,5 +1,5 @@
 // What happened in the last two minutes as curves, kept from the start, also while no view shows them.
-import { el } from "./dom.js";
+import { el, setText } from "./dom.js";
 import { state } from "./live.js";
 
 const SECONDS = 120;
@@ -46,7 +46,7 @@ function curve(id, title, lines, values) {
     if (!parts.figure.checkVisibility()) return;
     const [points, words] = values();
     plot(parts, points);
-    text(parts.words, words);
+    setText(parts.words, words);
   };
   shown.push(draw);
   queueMicrotask(draw);
@@ -96,7 +96,7 @@ function rates(name) {
 function plot({ paths, top }, lines) {
   const highest = round(Math.max(1, ...lines.map(most)));
   const now = samples.at(-1)?.at ?? 0;
-  text(top, highest.toLocaleString("en"));
+  setText(top, highest.toLocaleString("en"));
   const x = (at) => (WIDTH * (1 - Math.min(1, (now - at) / SECONDS))).toFixed(1);
   const y = (value) => (HEIGHT * (1 - Math.max(0, value) / highest)).toFixed(1);
   lines.forEach((line, place) => {
@@ -117,8 +117,4 @@ function round(value) {
 
 function inWords(value = 0) {
   return Math.round(Math.max(0, value)).toLocaleString("en");
-}
-
-function text(element, words) {
-  if (element.textContent !== words) element.textContent = words;
 }

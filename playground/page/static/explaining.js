@@ -1,6 +1,6 @@
 // One document from a file, dropped on the page, chosen or pasted: what the service does with it.
 import { postBytes } from "./api.js";
-import { doing, el, fill, json, say } from "./dom.js";
+import { doing, el, facts, fill, json, say, table } from "./dom.js";
 
 const LARGEST = 14 * 1024 * 1024; // bytes, as the service reads
 const WHAT =
@@ -170,11 +170,11 @@ function verdict({ outcome, reason }) {
 
 function explanation(found, needs = null) {
   const [kind, words] = verdict(found);
-  const facts = [...found.what, ...(found.erased ? [["erased", found.erased]] : [])];
-  if (found.size) facts.push(["size", `${(found.size / 1024).toFixed(1)} of ${found.largest / 1024} KiB, ${found.events.length > 1 ? "of the largest event" : "of the event"}`]);
+  const pairs = [...found.what, ...(found.erased ? [["erased", found.erased]] : [])];
+  if (found.size) pairs.push(["size", `${(found.size / 1024).toFixed(1)} of ${found.largest / 1024} KiB, ${found.events.length > 1 ? "of the largest event" : "of the event"}`]);
   return [
     needs ? [el("h3", {}, `With ${needs.join(" and ")}`), el("p", { class: `verdict ${kind}` }, words)] : null,
-    facts.length ? el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]).flat()) : null,
+    pairs.length ? facts(pairs) : null,
     found.notes.length ? [el("h3", {}, "Notes"), el("ul", { class: "notes" }, found.notes.map((note) => el("li", {}, note)))] : null,
     found.who.length ? origins("Who bought", "who", found.who) : null,
     found.sums.length ? sums(found.sums) : null,
@@ -193,7 +193,7 @@ function one(event, index) {
 function origins(title, what, rows) {
   const withLines = rows.some((row) => row.line);
   const heads = [what, "value", "commercetools' field", ...(withLines ? ["file"] : [])];
-  return table(title, heads, rows.map((row) =>
+  return titled(title, heads, rows.map((row) =>
     el("tr", { class: row.sent ? null : "absent" },
       el("th", { scope: "row" }, row.name),
       el("td", { "data-label": "value" }, row.sent ? row.value || "null" : row.value ? `${row.value} (not sent)` : "not sent"),
@@ -204,7 +204,7 @@ function origins(title, what, rows) {
 const PROPERTIES = new Set(["discount", "shipping", "subtotal", "tax", "total", "total of the refund"]);
 
 function sums(rows) {
-  return table("Amounts", ["amount", "value", "how", "commercetools' field"], rows.map((row) =>
+  return titled("Amounts", ["amount", "value", "how", "commercetools' field"], rows.map((row) =>
     el("tr", { class: PROPERTIES.has(row.name) ? null : "part" },
       el("th", { scope: "row" }, row.name),
       el("td", { class: "number", "data-label": "value" }, row.amount),
@@ -212,10 +212,6 @@ function sums(rows) {
       el("td", { class: "muted", "data-label": "field" }, row.field))));
 }
 
-function table(title, heads, rows) {
-  return [
-    el("h3", {}, title),
-    el("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": title },
-      el("table", {}, el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, rows))),
-  ];
+function titled(title, heads, rows) {
+  return [el("h3", {}, title), table({}, heads, rows, { label: title, cards: true })];
 }

@@ -1,6 +1,6 @@
 // The shell: which view is shown, the pace, and whether the promises hold.
 import { post } from "./api.js";
-import { say } from "./dom.js";
+import { say, setCurrent, setText } from "./dom.js";
 import { connect, onFrame } from "./live.js";
 import * as counts from "./counts.js";
 import * as curves from "./curves.js";
@@ -18,10 +18,7 @@ const mounted = new Set();
 function show() {
   const [name, ...rest] = decodeURIComponent(location.hash.slice(1)).split("/");
   const chosen = name in VIEWS ? name : "messages";
-  for (const link of document.querySelectorAll(".views a")) {
-    if (link.hash === `#${chosen}`) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
+  for (const link of document.querySelectorAll(".views a")) setCurrent(link, link.hash === `#${chosen}` && "page");
   for (const view of Object.keys(VIEWS)) document.getElementById(`view-${view}`).hidden = view !== chosen;
   const view = VIEWS[chosen];
   if (!mounted.has(chosen)) {
@@ -57,13 +54,13 @@ function setUpPace() {
 function setUpPromise() {
   const promise = document.getElementById("promise");
   const tell = (text, kind) => {
-    if (promise.textContent !== text) promise.textContent = text;
+    setText(promise, text);
     promise.className = `promise ${kind}`;
   };
   onFrame(({ state }) => {
-    const broken = state.judge.broken ?? [];
+    const broken = state.judge.broken;
     if (broken.length) tell(`A promise is broken: ${broken.join(", ")}`, "bad");
-    else if (state.backlog) tell(`The promises hold. ${state.backlog} messages are open.`, "open");
+    else if (state.backlog) tell(`The promises hold. ${state.backlog === 1 ? "1 message is" : `${state.backlog} messages are`} open.`, "open");
     else tell("The promises hold. Every message has ended.", "good");
   });
   connect((isConnected) => {
@@ -71,7 +68,7 @@ function setUpPromise() {
   });
 }
 
-messages.listen?.();
+messages.listen();
 curves.listen();
 setUpPace();
 explaining.setUp();

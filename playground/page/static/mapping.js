@@ -1,11 +1,10 @@
 // The shop's mapping file: an editor with the loader's mistakes, what changes for customers, and the service with it.
 import { get, post } from "./api.js";
-import { doing, el, empty, fill, say } from "./dom.js";
+import { counted, doing, el, empty, fill, say, setText, table } from "./dom.js";
 import { onFrame, state } from "./live.js";
 
 const LARGEST = 256 * 1024; // bytes, as the loader reads
 const PAUSE = 300; // ms without a key until the text is checked
-const CHANGES = { appears: "appears", vanishes: "vanishes", changes: "changes", "becomes null": "becomes null" };
 
 let view = null;
 
@@ -218,7 +217,6 @@ function setUp(section) {
   builtInButton.addEventListener("click", () => change("mapping/built-in", {}, "Restarting the service with the built-in mapping …"));
   let before = null;
   onFrame(({ state: { mapping } }) => {
-    if (!mapping || mapping.built_in === undefined) return;
     const words = mapping.applying ? "Being applied …" : mapping.built_in ? "The built-in mapping" : `A mapping file, rules ${mapping.applied}`;
     tell(inForce, words, `tag ${mapping.applying ? "open" : mapping.built_in ? "none" : "good"}`);
     inUse = mapping.applying;
@@ -303,7 +301,7 @@ function build(section) {
     search: el("input", { type: "search", id: "mapping-search", autocomplete: "off" }),
     searchButton: el("button", { type: "submit" }, "Search"),
     anybody: el("button", { type: "button" }, "Others at random"),
-    found: el("ul", { class: "found", "aria-label": "Customers that were found" }),
+    found: el("ul", { class: "found-customers", "aria-label": "Customers that were found" }),
   };
   parts.wrapper = el("div", { class: "editor" }, parts.gutter, area);
   parts.form = el("form", { class: "search", role: "search", "aria-label": "Customers" },
@@ -335,16 +333,11 @@ function tableOf(title, rows) {
       el("th", { scope: "row" }, place),
       el("td", { class: "value", "data-label": "now" }, before),
       el("td", { class: change ? "value" : "same", "data-label": "by this text" }, change ? after : "the same"),
-      el("td", {}, change ? el("span", { class: "tag" }, `≠ ${CHANGES[change] ?? change}`) : ""));
-  return el("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": `Traits of ${title}` },
-    el("table", {},
-      el("thead", {}, el("tr", {}, ["What", "Now", "By this text", "Change"].map((name) => el("th", { scope: "col" }, name)))),
-      el("tbody", {}, rows.map(row))));
+      el("td", {}, change ? el("span", { class: "tag" }, `≠ ${change}`) : ""));
+  return table({}, ["What", "Now", "By this text", "Change"], rows.map(row), { label: `Traits of ${title}`, cards: true });
 }
 
 function tell(element, text, kind) {
-  if (element.textContent !== text) element.textContent = text;
+  setText(element, text);
   if (element.className !== kind) element.className = kind;
 }
-
-const counted = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;

@@ -1,6 +1,6 @@
 // The messages of the topic, newest first, and the way of the one that is chosen.
 import { get } from "./api.js";
-import { el, empty, fill, json, time } from "./dom.js";
+import { el, empty, fill, json, setText, short, time } from "./dom.js";
 import { onFrame } from "./live.js";
 
 const MOST = 5000;
@@ -82,12 +82,12 @@ class MessagesView {
       { id: "messages-type", onchange: () => this.filter() },
       ["", "customer", "order", "payment", "other"].map((value) => el("option", { value }, value || "all")),
     );
-    this.found = el("p", { class: "muted found", role: "status" });
-    this.inner = el("div", { class: "inner", role: "presentation" });
+    this.found = el("p", { class: "muted count", role: "status" });
+    this.inner = el("div", { class: "message-rows", role: "presentation" });
     this.list = el(
       "div",
       {
-        class: "list", id: "messages-list", role: "listbox", tabIndex: 0, "aria-label": "Messages, newest first",
+        class: "message-list", id: "messages-list", role: "listbox", tabIndex: 0, "aria-label": "Messages, newest first",
         onscroll: () => this.draw(), onkeydown: (event) => this.key(event), onclick: (event) => this.click(event),
       },
       this.inner,
@@ -159,7 +159,7 @@ class MessagesView {
     }
     const found = this.rows.length === known.length ? "" : `${this.rows.length} of `;
     const told = known.length ? `${found}${known.length} messages` : "";
-    if (this.found.textContent !== told) this.found.textContent = told;
+    setText(this.found, told);
     this.nothing.hidden = known.length > 0;
     this.noMatch.hidden = known.length === 0 || this.rows.length > 0;
     this.list.hidden = this.rows.length === 0;
@@ -308,11 +308,9 @@ function showRow(element, row, at, all, height, isChosen) {
   element.id = `message-${row.id}`;
   element.dataset.id = row.id;
   const [mark, label, kind] = OUTCOMES[row.outcome];
-  const about = row.resource ? `${row.type} ${row.resource.slice(0, 8)}` : row.type;
+  const about = row.resource ? `${row.type} ${short(row.resource)}` : row.type;
   const texts = [mark, time(row.at), row.kind, about, row.version ?? "", row.attempt || "", row.ms?.toFixed(1) ?? "", row.reason || label];
-  texts.forEach((text, cell) => {
-    if (element.cells[cell].textContent !== String(text)) element.cells[cell].textContent = text;
-  });
+  texts.forEach((text, cell) => setText(element.cells[cell], String(text)));
   element.cells[0].className = `mark tag ${kind}`;
   element.setAttribute("aria-label", `${row.kind}, ${about}, ${label}${row.reason ? `: ${row.reason}` : ""}, attempt ${row.attempt}`);
 }

@@ -1,5 +1,6 @@
 """The way of a message, over the real path: each step shows what Pub/Sub, commercetools and Segment saw of it."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from playground.page.calls import Calls
 from playground.page.journey import COMMERCETOOLS, PUBLIC_API, SEGMENT, journey_of
 from playground.page.messages import Messages
 from playground.stand_in import CLOSE_AFTER_READ, Answer, Call, StandIn, answer
-from playground.world import SUBSCRIPTION, LocalWorld
+from playground.world import SUBSCRIPTION, Line, LocalWorld
 
 SPEED = 1000.0
 
@@ -20,13 +21,19 @@ class Path:
     def __init__(self) -> None:
         self.messages = Messages()
         self.calls = Calls()
+        self._line_came = threading.Condition()
         self.world = LocalWorld(
             speed=SPEED,
             shop_options={"population": 20, "changes": False},
             on_message=self.messages.on_message,
             on_push=self.messages.on_push,
-            on_line=self.messages.on_line,
+            on_line=self._on_line,
         )
+
+    def _on_line(self, line: Line) -> None:
+        with self._line_came:
+            self.messages.on_line(line)
+            self._line_came.notify_all()
 
     def way(self, happens: Callable[[], object]) -> list[dict[str, Any]]:
         """Let something happen, and return the attempts of the first message about it, newest first."""
@@ -35,6 +42,8 @@ class Path:
         assert self.world.pubsub.wait_until_idle(30, SUBSCRIPTION)
         entry = self.messages.entry(self.world.published[before])
         assert entry is not None
+        with self._line_came:  # it may come after the answer
+            assert self._line_came.wait_for(lambda: len(entry.sentences) == len(entry.attempts), 30)
         attempts: list[dict[str, Any]] = journey_of(entry, self.calls)["attempts"]
         return attempts
 

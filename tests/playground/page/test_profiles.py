@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from playground.page.playground import Playground
-from playground.page.profiles import Profiles
+from playground.page.profiles import Profiles, origins_of
 from playground.page.server import page_of
 from playground.segment import SegmentStandIn
 
@@ -183,3 +183,14 @@ def test_the_routes_give_users_events_and_404(tmp_path: Path) -> None:
     assert len(get("events?limit=-5")["events"]) == 1
     for unknown in ("users/nobody", "events/9"):
         assert get(unknown) == {"error": "It does not exist any more."}
+
+
+def test_each_trait_says_which_field_of_commercetools_it_comes_from_and_why_it_is_not_sent() -> None:
+    settings = {"SEGMENT_WRITE_KEY": "a-write-key", "PUSH_AUTH": "none", "SEGMENT_USER_ID": "id"}
+    customer = {"id": "c-1", "version": 1, "email": "ada@example.com", "isEmailVerified": False, "addresses": []}
+
+    origins = {one["name"]: one["why"] for one in origins_of(customer, settings)}
+
+    assert origins["commercetoolsId"] == "id"
+    assert "firstName" in origins["firstName"]
+    assert origins["phone"].startswith("mobile, else phone, of the chosen address")

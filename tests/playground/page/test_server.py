@@ -93,3 +93,53 @@ def test_a_message_that_is_not_remembered_is_said_to_be_forgotten(client: FlaskC
 
     assert answer.status_code == 400
     assert answer.get_json() == {"error": "This message is not remembered any more."}
+
+
+HOSTILE = (
+    b"",
+    b"{",
+    b"[]",
+    b"1",
+    b"null",
+    b'"x"',
+    b"\xff\xfe",
+    b'{"a":' + b"[" * 100_000,
+    b'{"a": NaN}',
+    b'{"a": 1e999}',
+)
+POSTS = (
+    *("pace", "shop/customers", "shop/customers/nobody/form", "shop/customers/nobody/actions"),
+    *("shop/customers/nobody/delete", "shop/orders", "shop/orders/none/states", "shop/orders/none/refunds"),
+    *("shop/refunds/none", "trouble/parties/segment", "trouble/pubsub", "trouble/letters/replay"),
+    *("trouble/letters/drop", "mapping/check", "mapping/apply"),
+)
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_a_body_that_nothing_can_use_is_refused_with_a_sentence(client: FlaskClient, path: str) -> None:
+    for data in HOSTILE:
+        answer = client.post(f"/{TOKEN}/api/{path}", base_url=HERE, data=data, content_type="application/json")
+        assert answer.status_code == 400, data
+        assert str(answer.get_json()["error"]).endswith(".")
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_a_body_that_does_not_say_that_it_is_json_is_refused(client: FlaskClient, path: str) -> None:
+    answer = client.post(f"/{TOKEN}/api/{path}", base_url=HERE, data=b"{}", content_type="text/plain")
+
+    assert answer.status_code == 400
+    assert answer.get_json() == {"error": "The request must be JSON."}
+
+
+@pytest.mark.parametrize("rate", [None, "1", [], {}, True])
+def test_a_rate_that_is_no_number_is_refused(client: FlaskClient, rate: object) -> None:
+    answer = client.post(PACE, base_url=HERE, json={"rate": rate})
+
+    assert answer.status_code == 400
+    assert answer.get_json() == {"error": "rate must be a number."}
+
+
+def test_a_number_of_an_event_that_cannot_be_is_answered_with_the_newest(client: FlaskClient) -> None:
+    answer = client.get(f"/{TOKEN}/api/segment/events?before={10**30}", base_url=HERE)
+
+    assert answer.status_code == 200
