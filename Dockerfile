@@ -12,8 +12,8 @@ COPY requirements.txt /
 RUN python -m venv --without-pip /venv \
  && pip --python /venv/bin/python --disable-pip-version-check install --no-cache-dir --require-hashes --only-binary :all: \
       --requirement /requirements.txt
-# Nothing imports the tests of packages, and nothing compiles against their C sources. rich imports pygments to colour code, in any language; the command shows none, and
-# needs the plain and the Python lexer.
+# Nothing imports the tests of packages, and nothing compiles against their C sources. rich imports pygments to colour code,
+# in any language; the command shows none, and needs the plain and the Python lexer.
 WORKDIR /venv/lib/python3.13/site-packages
 RUN rm -r certifi/tests gevent/testing gevent/tests greenlet/tests segment/analytics/test zope/interface/common/tests \
       zope/interface/tests \

@@ -69,13 +69,12 @@ test-page: $(PAGE_READY)  ## some minutes: test the playground's page in Chromiu
 bench-page: $(PAGE_READY)  ## a minute: how soon the page is there, and what it costs at 200 changes a second
 	@$(BIN)/python -m bench.page
 
-$(PAGE_READY): tests/page/requirements.txt $(READY) | chromium
+$(PAGE_READY): tests/page/requirements.txt $(READY) | $(CHROMIUM)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-.PHONY: chromium
-chromium:
-	@test -x "$(CHROMIUM)" || { echo "There is no $(CHROMIUM): run apt-get install chromium, or name another one with CHROMIUM=." >&2; exit 1; }
+$(CHROMIUM):
+	@echo "There is no $@: run apt-get install chromium, or name another one with CHROMIUM=." >&2; exit 1
 
 .PHONY: chaos
 chaos: setup  ## some minutes: check the promises while everything fails; SEED and CHANGES select the run

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from service import __version__
 from service.config import ConfigError
@@ -27,6 +28,27 @@ if TYPE_CHECKING:
 # Each command imports its module when it runs: grpc and others take long to import.
 # ruff: noqa: PLC0415
 
+
+def _named(params: list[Any]) -> list[Any]:
+    """Return parameters of which the help shows no Python type: a metavar says what one takes; a flag takes nothing."""
+    for each in params:
+        if isinstance(each, TyperArgument):
+            each.display_type_rich = lambda ctx: None  # type: ignore[method-assign]  # noqa: ARG005  # its metavar stands before it
+        elif each.is_flag:
+            each.metavar = ""
+    return params
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401  # typer gives its class no public name
+        return _named(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401  # as above
+        return _named(super().get_params(ctx))
+
+
 _EXIT_CODES = """
 Exit codes: 0 done; 1 done, and something that it found needs attention; 2 the command line or the configuration is
 invalid, nothing was done; 3 an outside party or the disk failed, and the same command continues from there;
@@ -34,6 +56,7 @@ invalid, nothing was done; 3 an outside party or the disk failed, and the same c
 """
 
 app = typer.Typer(
+    cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -41,12 +64,14 @@ app = typer.Typer(
     epilog=_EXIT_CODES,
 )
 dead_letters = typer.Typer(
+    cls=_Group,
     no_args_is_help=True,
     help="The messages in the dead-letter subscription: list, show, replay, drop.",
     epilog="Works against an emulator with PUBSUB_EMULATOR_HOST.",
 )
 app.add_typer(dead_letters, name="dead-letters")
 mapping = typer.Typer(
+    cls=_Group,
     no_args_is_help=True,
     help="The mapping file, which says what of a customer is sent: show, suggest, test, diff, schema.",
     epilog="Only suggest and --service use the network, and none needs SEGMENT_WRITE_KEY.",
@@ -65,13 +90,18 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be
 Subscription = Annotated[
     str | None,
     typer.Option(
+        metavar="SUBSCRIPTION",
         help="The dead-letter subscription, projects/PROJECT/subscriptions/NAME; else DEAD_LETTER_SUBSCRIPTION, else "
         "the one of the service's DEAD_LETTER_TOPIC.",
     ),
 ]
-Reason = Annotated[str, typer.Option(help="Only those with this text in their reason, case-insensitive.")]
-Limit = Annotated[int, typer.Option(min=1, max=10_000, help="The largest number of messages.")]
-Wait = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a message or an answer, at least 10.")]
+Reason = Annotated[
+    str, typer.Option(metavar="TEXT", help="Only those with this text in their reason, case-insensitive.")
+]
+Limit = Annotated[int, typer.Option(metavar="NUMBER", min=1, max=10_000, help="The largest number of messages.")]
+Wait = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds to wait for a message or an answer, at least 10.")
+]
 ShowData = Annotated[bool, typer.Option("--show-data", help="Also show the published data: personal data.")]
 SomeIds = Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Only these messages.")]
 
@@ -94,9 +124,12 @@ _SOURCES: dict[str, Any] = {
         typer.Option(metavar="NAME", help="The deployed Cloud Run service's own.", rich_help_panel=_WHOSE),
     ],
     "region": Annotated[
-        str | None, typer.Option(help="Its region. Default: gcloud's run/region.", rich_help_panel=_WHOSE)
+        str | None,
+        typer.Option(metavar="REGION", help="Its region. Default: gcloud's run/region.", rich_help_panel=_WHOSE),
     ],
-    "project": Annotated[str | None, typer.Option(help="Its project. Default: gcloud's.", rich_help_panel=_WHOSE)],
+    "project": Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Its project. Default: gcloud's.", rich_help_panel=_WHOSE)
+    ],
     "env_file": Annotated[
         Path | None,
         typer.Option(
@@ -144,6 +177,12 @@ def _environment(whose: "Whose", output: "Output", *, tries_a_file: bool = False
     return whose.environment(os.environ, output.remark, ask if sys.stdin.isatty() else None, tries_a_file=tries_a_file)
 
 
+def _look_for_a_terminal(to: str, *, yes: bool, dry_run: bool, why: str = "") -> None:
+    """Raise ConfigError if a command would ask and there is no terminal to ask at."""
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise ConfigError(f"{why}There is no terminal to ask at: add --yes to {to}, or --dry-run to look.")
+
+
 def _asks(question: str, *, yes: bool) -> "Callable[[], bool] | None":
     """Return how to ask a question; None if there is no terminal to ask at and no --yes."""
     if not (yes or sys.stdin.isatty()):
@@ -161,7 +200,7 @@ def commands(
     """Sync customers and orders from commercetools to Segment."""
 
 
-@app.command()
+@app.command(cls=_Command)
 @takes_settings
 def explain(
     file: Annotated[
@@ -217,23 +256,26 @@ def explain(
         raise typer.Exit(operation.run(letter.as_push, output, environment, read=read, given=given))
 
 
-@app.command()
+@app.command(cls=_Command)
 @takes_settings
 def check(
     *,
     whose: "Whose",
     topic: Annotated[
         str | None,
-        typer.Option(help="projects/PROJECT/topics/TOPIC; else PUBSUB_TOPIC, else that of the Subscription."),
+        typer.Option(
+            metavar="TOPIC", help="projects/PROJECT/topics/TOPIC; else PUBSUB_TOPIC, else that of the Subscription."
+        ),
     ] = None,
     subscription: Annotated[
         str | None,
         typer.Option(
+            metavar="SUBSCRIPTION",
             help="The push subscription, projects/PROJECT/subscriptions/NAME; else PUBSUB_SUBSCRIPTION, else the one "
             "of the topic that pushes.",
         ),
     ] = None,
-    subscription_key: Annotated[str | None, typer.Option(help=_KEY_HELP)] = None,
+    subscription_key: Annotated[str | None, typer.Option(metavar="KEY", help=_KEY_HELP)] = None,
     send_test_event: Annotated[
         bool,
         typer.Option("--send-test-event", help="Send a marked identify to Segment, to look for in its debugger."),
@@ -257,19 +299,21 @@ def check(
         raise typer.Exit(operation.run(output, environment, names, send_test_event=send_test_event))
 
 
-@app.command()
+@app.command(cls=_Command)
 @takes_settings
 def subscribe(
     *,
     whose: "Whose",
     topic: Annotated[
-        str | None, typer.Option(help="projects/PROJECT/topics/TOPIC; else PUBSUB_TOPIC, which must then be set.")
+        str | None,
+        typer.Option(metavar="TOPIC", help="projects/PROJECT/topics/TOPIC; else PUBSUB_TOPIC, which must then be set."),
     ] = None,
-    key: Annotated[str | None, typer.Option(help=_KEY_HELP)] = None,
+    key: Annotated[str | None, typer.Option(metavar="KEY", help=_KEY_HELP)] = None,
     format_: Annotated[
         str | None,
         typer.Option(
             "--format",
+            metavar="Platform|CloudEvents",
             help="Platform (the default) or CloudEvents. The service reads both. A Subscription keeps its format.",
         ),
     ] = None,
@@ -312,12 +356,12 @@ def subscribe(
         )
 
 
-@app.command()
+@app.command(cls=_Command)
 @takes_settings
 def unsubscribe(
     *,
     whose: "Whose",
-    key: Annotated[str | None, typer.Option(help=_KEY_HELP)] = None,
+    key: Annotated[str | None, typer.Option(metavar="KEY", help=_KEY_HELP)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be deleted; exits with 1 if there is something.")
     ] = False,
@@ -332,8 +376,7 @@ def unsubscribe(
     """
     from service.operations import subscription as operation
 
-    if not (yes or dry_run or sys.stdin.isatty()):
-        raise ConfigError("There is no terminal to ask at: add --yes to delete, or --dry-run to look.")
+    _look_for_a_terminal("delete", yes=yes, dry_run=dry_run)
 
     def agreed() -> bool:
         return yes or typer.confirm("Delete it?", err=True)
@@ -351,7 +394,7 @@ class Backfilled(StrEnum):
     ORDERS = "orders"
 
 
-@app.command()
+@app.command(cls=_Command)
 @takes_settings
 def backfill(
     kind: Annotated[
@@ -362,16 +405,20 @@ def backfill(
     since: Annotated[
         str | None,
         typer.Option(
+            metavar="TIME",
             help="Only customers changed, or orders created, since: 2026-01-01, or 2026-01-01T12:00:00Z (without a "
-            "zone, UTC). Orders need it."
+            "zone, UTC). Orders need it.",
         ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option(help="Only orders created before this time. Default: the start of the run.")
+        str | None,
+        typer.Option(metavar="TIME", help="Only orders created before this time. Default: the start of the run."),
     ] = None,
     where: Annotated[
         str | None,
-        typer.Option(help="Only those that fulfil this predicate, such as 'customerGroup(id=\"…\")'."),
+        typer.Option(
+            metavar="PREDICATE", help="Only those that fulfil this predicate, such as 'customerGroup(id=\"…\")'."
+        ),
     ] = None,
     checkpoint: Annotated[
         str,
@@ -384,7 +431,8 @@ def backfill(
     rejects: Annotated[
         Path | None,
         typer.Option(
-            help="The file for what cannot be sent; by default NAME.rejects.jsonl beside the checkpoint file."
+            metavar="FILE",
+            help="The file for what cannot be sent; by default NAME.rejects.jsonl beside the checkpoint file.",
         ),
     ] = None,
     rejects_with_data: Annotated[
@@ -394,13 +442,21 @@ def backfill(
         ),
     ] = False,
     rate: Annotated[
-        float | None, typer.Option(min=0.01, help="Most calls a second, to each side. Default: no limit.")
+        float | None,
+        typer.Option(metavar="NUMBER", min=0.01, help="Most calls a second, to each side. Default: no limit."),
     ] = None,
     lanes: Annotated[
-        int, typer.Option(min=1, max=32, help="Ranges of ids that are sent concurrently, each with one call in flight.")
+        int,
+        typer.Option(
+            metavar="NUMBER",
+            min=1,
+            max=32,
+            help="Ranges of ids that are sent concurrently, each with one call in flight.",
+        ),
     ] = 8,
     patience: Annotated[
-        float, typer.Option(min=0, help="Seconds for which a failed call is retried before the run stops.")
+        float,
+        typer.Option(metavar="SECONDS", min=0, help="Seconds for which a failed call is retried before the run stops."),
     ] = 600,
     again: Annotated[
         bool, typer.Option("--again", help="Tell Segment everything once more, also what it was told within a day.")
@@ -408,7 +464,9 @@ def backfill(
     settle: Annotated[
         float,
         typer.Option(
-            min=0, help="Seconds until commercetools' queries show every change, before each sweep of customers."
+            metavar="SECONDS",
+            min=0,
+            help="Seconds until commercetools' queries show every change, before each sweep of customers.",
         ),
     ] = 2,
     dry_run: Annotated[
@@ -447,11 +505,9 @@ def backfill(
     from service.operations import backfill as operation
     from service.operations.backfill_task import task_of
 
-    if kind is Backfilled.ORDERS and not (yes or dry_run or sys.stdin.isatty()):
-        raise ConfigError(
-            "Destinations may count the history of orders twice, or as today's, and there is no terminal to ask at: "
-            "add --yes to send it, or --dry-run to count it."
-        )
+    if kind is Backfilled.ORDERS:
+        why = "Destinations may count the history of orders twice, or as today's. "
+        _look_for_a_terminal("send it", yes=yes, dry_run=dry_run, why=why)
 
     def agreed() -> bool:
         return yes or typer.confirm("Send it?", err=True)
@@ -482,26 +538,34 @@ class Kept(StrEnum):
     PAYMENT = "payment"
 
 
-@app.command()
+@app.command(cls=_Command)
 @takes_settings
 def history(
     resource_id: Annotated[str, typer.Argument(metavar="ID", help="The id in commercetools.")],
     *,
     whose: "Whose",
-    type_: Annotated[Kept, typer.Option("--type", help="What has this id.")] = Kept.CUSTOMER,
+    type_: Annotated[
+        Kept, typer.Option("--type", metavar="customer|order|payment", help="What has this id.")
+    ] = Kept.CUSTOMER,
     since: Annotated[
-        str, typer.Option(help="How far back: an age (90m, 12h, 7d), or 2026-01-01, or 2026-01-01T12:00:00Z.")
+        str,
+        typer.Option(
+            metavar="AGE|TIME", help="How far back: an age (90m, 12h, 7d), or 2026-01-01, or 2026-01-01T12:00:00Z."
+        ),
     ] = "30d",
     project: Annotated[
         str | None,
         typer.Option(
+            metavar="PROJECT",
             help="The project of the log. Default: gcloud's with --service, else the one in DEAD_LETTER_SUBSCRIPTION, "
             "else GOOGLE_CLOUD_PROJECT.",
             rich_help_panel=_WHOSE,
         ),
     ] = None,
     subscription: Subscription = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The largest number of log lines.")] = _LIMIT,
+    limit: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, max=10_000, help="The largest number of log lines.")
+    ] = _LIMIT,
     wait: Wait = _WAIT,
     show_data: Annotated[
         bool,
@@ -546,7 +610,7 @@ def history(
 # The mapping file
 
 
-@mapping.command("suggest")
+@mapping.command("suggest", cls=_Command)
 @takes_settings
 def suggest_mapping(
     *,
@@ -568,7 +632,7 @@ def suggest_mapping(
 # Dead letters
 
 
-@dead_letters.command("list")
+@dead_letters.command("list", cls=_Command)
 @takes_settings
 def list_dead_letters(
     *,
@@ -592,7 +656,7 @@ def list_dead_letters(
         raise typer.Exit(operation.run_list(output, named, choice, wait=wait, show_data=show_data))
 
 
-@dead_letters.command("show")
+@dead_letters.command("show", cls=_Command)
 @takes_settings
 def show_dead_letters(
     messages: SomeIds = None,
@@ -625,7 +689,7 @@ def show_dead_letters(
         raise typer.Exit(operation.run_show(output, named, choice, wait=wait, show_data=show_data))
 
 
-@dead_letters.command("replay")
+@dead_letters.command("replay", cls=_Command)
 @takes_settings
 def replay_dead_letters(
     messages: SomeIds = None,
@@ -634,7 +698,7 @@ def replay_dead_letters(
     subscription: Subscription = None,
     topic: Annotated[
         str | None,
-        typer.Option(help="Where to publish them: projects/PROJECT/topics/TOPIC; else PUBSUB_TOPIC."),
+        typer.Option(metavar="TOPIC", help="Where to publish them: projects/PROJECT/topics/TOPIC; else PUBSUB_TOPIC."),
     ] = None,
     reason: Reason = "",
     limit: Limit = _LIMIT,
@@ -655,7 +719,7 @@ def replay_dead_letters(
         raise typer.Exit(operation.run_replay(output, named, choice, topic=to, wait=wait, dry_run=dry_run))
 
 
-@dead_letters.command("drop")
+@dead_letters.command("drop", cls=_Command)
 @takes_settings
 def drop_dead_letters(
     messages: SomeIds = None,
@@ -672,8 +736,7 @@ def drop_dead_letters(
     """Acknowledge dead letters, which deletes them permanently. Shows them and asks first."""
     from service.operations import dead_letters as operation
 
-    if not (yes or dry_run or sys.stdin.isatty()):
-        raise ConfigError("There is no terminal to ask at: add --yes to drop, or --dry-run to look.")
+    _look_for_a_terminal("drop", yes=yes, dry_run=dry_run)
 
     def agreed(number: int) -> bool:
         return yes or typer.confirm(f"Drop {number} for good?", err=True)
@@ -687,7 +750,7 @@ def drop_dead_letters(
 # The mapping
 
 
-@mapping.command("show")
+@mapping.command("show", cls=_Command)
 @takes_settings
 def mapping_show(
     file: Annotated[
@@ -724,7 +787,7 @@ def mapping_show(
         )
 
 
-@mapping.command("test")
+@mapping.command("test", cls=_Command)
 @takes_settings
 def mapping_test(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with NAME.json and NAME.identify.json.")],
@@ -750,7 +813,7 @@ def mapping_test(
         raise typer.Exit(operation.run(output, _environment(whose, output, tries_a_file=True), folder, update=update))
 
 
-@mapping.command("diff")
+@mapping.command("diff", cls=_Command)
 @takes_settings
 def mapping_diff(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="A mapping file.")],
@@ -776,7 +839,7 @@ def mapping_diff(
         raise typer.Exit(operation.run(output, _environment(whose, output), old, new, files or (), sys.stdin.buffer))
 
 
-@mapping.command("schema")
+@mapping.command("schema", cls=_Command)
 def mapping_schema(
     *,
     to: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write it to this file.")] = None,

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import requests
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from service.commercetools.client import RequestRefused, ScopesRefused, TokenRefused
@@ -63,6 +64,16 @@ class Output:
         """Write the one JSON document of a command; in ASCII if the output's encoding cannot show all of it."""
         text = json_text(document, getattr(self.results.file, "encoding", None) or "utf-8")
         self.results.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    def table(self, table: Table) -> None:
+        """Print a table; where no terminal shows it, without the blanks at the ends of its lines."""
+        if self.results.is_terminal:
+            self.results.print(table)
+            return
+        with self.results.capture() as captured:
+            self.results.print(table)
+        lines = captured.get().removesuffix("\n").split("\n")
+        self.results.print(Text("\n".join(line.rstrip(" ") for line in lines)), soft_wrap=True)
 
     def remark(self, text: str, style: str = "") -> None:
         self.remarks.print(Text(plain(text), style), soft_wrap=True)

@@ -294,7 +294,7 @@ def show_summary(result: Result, output: Output, *, checkpoint: str, rejects: st
         *_by_reason("remarked", counts.remarks),
         *_events(counts, result.words),
     ]
-    output.results.print(_table(rows))
+    output.table(_table(rows))
     ended = "Done" if result.finished else "Not done; the same command continues"
     output.results.print(f"{ended}. {result.pace}", highlight=False)
 
@@ -344,9 +344,9 @@ def show_forecast(result: Result, forecast: Forecast, output: Output) -> None:
         *_by_reason("remarked", counts.remarks),
         *_events(counts, result.words),
     ]
-    output.results.print(_table(rows))
+    output.table(_table(rows))
     if result.words.traits:
-        output.results.print(_traits(forecast))
+        output.table(_traits(forecast))
     if forecast.largest:
         size = f"{_kib(forecast)} KiB, and Segment takes {MAX_MSG_SIZE // _KIB} KiB"
         output.results.print(f"The largest event has {size}.", highlight=False)

@@ -158,7 +158,7 @@ def _print(finding: Finding, output: Output) -> None:
     if finding.todo:
         text.append(f"\n→ {finding.todo}", "bold")
     line.add_row(Text(finding.status, _STYLES[finding.status]), Text(finding.what), text)
-    output.results.print(line)
+    output.table(line)
 
 
 def _all(given: Environment, names: Names, *, send_test_event: bool) -> Findings:

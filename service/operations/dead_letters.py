@@ -408,7 +408,7 @@ def run_list(output: Output, subscription: str, choice: Choice, *, wait: float, 
     elif not letters:
         output.results.print(_none(choice))
     else:
-        output.results.print(_table(letters))
+        output.table(_table(letters))
         if show_data:
             for letter in letters:
                 output.results.print()
@@ -624,7 +624,7 @@ def _print_whole(output: Output, letter: DeadLetter, *, show_data: bool) -> None
             table.add_row(Text("attribute", "bold"), Text(plain(f"{name}={value}")))
         if letter.lost_attributes:
             table.add_row(Text("lost_attributes", "bold"), Text(str(letter.lost_attributes)))
-    output.results.print(table)
+    output.table(table)
     if show_data:
         output.results.print(Text(plain(_pretty(letter.data))), soft_wrap=True)
 

@@ -401,13 +401,13 @@ def _print_result(explanation: Explanation, output: Output, facts: Table) -> Non
     size = f"{explanation.size / _KIB:.1f} of {MAX_MSG_SIZE // _KIB} KiB"
     if explanation.size and not explanation.traits:
         facts.add_row(Text("size", "bold"), Text(f"{size}, of the largest event"))
-    output.results.print(facts)
+    output.table(facts)
     for table in tables_of(explanation.sold):
         output.results.print()
-        output.results.print(table)
+        output.table(table)
     if explanation.traits:
         output.results.print()
-        output.results.print(_table_of_traits(explanation, size))
+        output.table(_table_of_traits(explanation, size))
     if explanation.events:
         output.results.print()
         output.results.print(Text("What Segment gets", "bold"))

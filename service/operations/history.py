@@ -501,7 +501,7 @@ def _print(found: Known, answered: Answer, output: Output, *, show_data: bool) -
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in (moment(row.at), *row.cells)))
     if rows:
-        output.results.print(table)
+        output.table(table)
         output.results.print()
     output.results.print(Text(plain(answered.text), "bold"), soft_wrap=True)
     if show_data:

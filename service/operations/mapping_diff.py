@@ -73,7 +73,7 @@ def _diff_rules(output: Output, before: Rules, after: Rules) -> Exit:
             (row.place, _change(one, other), _in_words(one, other), _in_words(other, one), row.line)
             for row, one, other in changes
         )
-        output.results.print(table_of(("trait", "change", "old", "new", "line"), cells))
+        output.table(table_of(("trait", "change", "old", "new", "line"), cells))
     else:
         output.results.print(Text("The rules are the same."))
     return Exit.ATTENTION if changes else Exit.DONE
@@ -149,12 +149,12 @@ def _print(output: Output, found: _Found, counts: Mapping[str, int]) -> None:
     for customer, changes in found:
         output.results.print(Text(plain(customer), "bold"), soft_wrap=True)
         rows = (("", one.shown, change_of(one), *one.values) for one in changes)
-        output.results.print(table_of(("", "trait", "change", "old", "new"), rows))
+        output.table(table_of(("", "trait", "change", "old", "new"), rows))
         output.results.print()
     counted = _counted((one.shown, change_of(one)) for _, changes in found for one in changes)
     if counted:
         numbers = ((place, *(str(count[change] or "·") for change in _CHANGES)) for place, count in counted.items())
-        output.results.print(table_of(("customers for whom it", *_CHANGES), numbers))
+        output.table(table_of(("customers for whom it", *_CHANGES), numbers))
         output.results.print()
     output.results.print(
         Text(

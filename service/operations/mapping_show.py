@@ -31,9 +31,9 @@ def run(output: Output, environment: Mapping[str, str], path: Path | None, *, da
     facts = Table.grid(padding=(0, 2, 0, 0))
     for name, value in shown.facts:
         facts.add_row(Text(name, "bold"), Text(plain(value)))
-    output.results.print(facts)
+    output.table(facts)
     output.results.print()
-    output.results.print(shown.table)
+    output.table(shown.table)
     return Exit.DONE
 
 

@@ -165,6 +165,6 @@ def _print(output: Output, cases: Sequence[Case], counts: Mapping[str, int]) -> 
         output.results.print(line, soft_wrap=True)
         if case.differences:
             rows = ((" " * 10, one.shown, *one.values, line) for one, line in case.differences)
-            output.results.print(table_of(("", "trait", "expected", "got", "line"), rows))
+            output.table(table_of(("", "trait", "expected", "got", "line"), rows))
     said = ", ".join(f"{number} {status}" for status, number in counts.items())
     output.results.print(Text(f"{len(cases)} {'example' if len(cases) == 1 else 'examples'}: {said}."))

@@ -369,7 +369,7 @@ def _report(
         table.add_column(column, overflow="fold")
     for change in changes:
         table.add_row(*(Text(plain(text)) for text in (change.what, change.now, change.wanted)))
-    output.results.print(table)
+    output.table(table)
     for each in lost if dry_run else ():
         output.remark(each, "yellow")
     if dry_run:

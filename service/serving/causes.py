@@ -32,8 +32,9 @@ def _within(error: BaseException) -> Iterator[BaseException]:
 
 
 _CAUSES: Sequence[tuple[tuple[type[BaseException], ...], str]] = (
-    ((socket.gaierror,), "DNS does not know this host"),
+    # A proxy comes first, whatever the cause: the other words are about the host that was called.
     ((requests.exceptions.ProxyError,), "the proxy that HTTPS_PROXY or HTTP_PROXY names was not reached"),
+    ((socket.gaierror,), "DNS does not know this host"),
     ((NoCertificates,), "TLS: the file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names cannot be read"),
     ((requests.exceptions.SSLError, ssl.SSLError), "TLS: its certificate is not trusted, or it does not speak TLS"),
     ((ConnectionRefusedError,), "the connection was refused"),

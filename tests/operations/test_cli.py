@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -46,6 +47,31 @@ def test_json_has_a_text_as_it_is_also_one_that_looks_like_an_emoji_or_markup() 
     ended = run("explain", "--json", given=json.dumps(customer), settings=settings_for())
 
     assert ended.document["event"]["traits"]["firstName"] == ":smile: [bold]x[/bold]"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["explain"], ["check"], ["mapping", "show"], ["mapping", "show", "--data"]], ids=" ".join
+)
+def test_no_line_ends_with_blanks_where_no_terminal_shows_it(arguments: list[str]) -> None:
+    ended = run(*arguments, given=json.dumps(a_customer()), settings=settings_for())
+
+    assert len(ended.out.splitlines()) > 1, ended.err
+    assert [line for line in ended.out.split("\n") if line != line.rstrip()] == []
+
+
+COMMANDS = (
+    *("explain", "check", "subscribe", "unsubscribe", "backfill", "history"),
+    *(f"dead-letters {name}" for name in ("list", "show", "replay", "drop")),
+    *(f"mapping {name}" for name in ("show", "suggest", "test", "diff", "schema")),
+)
+
+
+@pytest.mark.parametrize("command", ["", "dead-letters", "mapping", *COMMANDS])
+def test_the_help_shows_a_word_for_each_value_and_no_type_of_python(command: str) -> None:
+    ended = run(*command.split(), "--help", settings={"COLUMNS": "200"})
+
+    assert ended.code == Exit.DONE, ended.err
+    assert re.findall("<[a-zA-Z].*", ended.out) == []
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["explain", "--help"], ["backfill", "--since", "ü😀"]], ids=" ".join)

@@ -395,12 +395,14 @@ def test_a_host_without_an_address_is_said_to_be_unknown_to_dns() -> None:
     unknown = urllib3.exceptions.NameResolutionError("auth.example.invalid", connection, socket.gaierror(-2, "unknown"))
     unknown.__cause__ = socket.gaierror(-2, "unknown")
     pool = urllib3.HTTPConnectionPool("auth.example.invalid")
-    error = requests.ConnectionError(
-        urllib3.exceptions.MaxRetryError(pool, "/oauth/token", unknown),
-        request=requests.Request("POST", "http://auth.example.invalid/oauth/token").prepare(),
-    )
+    request = requests.Request("POST", "http://auth.example.invalid/oauth/token").prepare()
+    nested = urllib3.exceptions.MaxRetryError(pool, "/oauth/token", unknown)
 
+    error = requests.ConnectionError(nested, request=request)
     assert cause_of(error) == "auth.example.invalid: DNS does not know this host"
+
+    error = requests.exceptions.ProxyError(nested, request=request)
+    assert "the proxy that HTTPS_PROXY or HTTP_PROXY names" in cause_of(error), "the unknown host is the proxy's"
 
 
 def test_an_address_that_does_not_speak_tls_is_said_to_be_that(world: World) -> None:
