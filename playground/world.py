@@ -59,7 +59,7 @@ Line = dict[str, Any]
 
 
 class Service:
-    """The service in a separate process, started as in the image. `lines` are its parsed log lines.
+    """The service in a separate process, as in the image, but on loopback alone. `lines` are its parsed log lines.
 
     With a shared `port`, it is one of several instances behind one address. `folder` has the code that runs. `number`
     is the port that it listens on; 0: any free one. `remember` is the least number of newest lines that are kept
@@ -82,7 +82,7 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self.lines: list[Line] = []
         self.configure(environment)
-        self._options = ["--reuse-port"] if port else []
+        self._options = ["--bind", f"127.0.0.1:{self.port}", *(["--reuse-port"] if port else [])]
         self._folder = folder
         self._on_line = on_line
         self._process: subprocess.Popen[str] | None = None
