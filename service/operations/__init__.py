@@ -26,6 +26,7 @@ from service.commercetools.resource import CannotRead, ResourceType
 from service.config import CLIENT, CommercetoolsSettings, ConfigError, Settings, UnusableSettings, settings_from
 from service.serving.causes import why
 from service.serving.upstream import session, timeout
+from service.transformation.rules import shop_mapping
 
 
 class Exit(IntEnum):
@@ -181,8 +182,8 @@ def command_settings(
     """Read the service's settings for a command, which needs no PUSH_AUTH. None is the shell's environment.
 
     `needs` are those that must be set, `unread` the secrets that are not fetched. `instead` gives values for other
-    settings that the command does not need. Raises ConfigError, which names all that are missing, and Trouble if a
-    secret cannot be fetched.
+    settings that the command does not need. Raises ConfigError, which names all that are missing or unusable, a mapping
+    file's mistakes too, and Trouble if a secret cannot be fetched.
     """
     given = environment_of(os.environ if environment is None else environment).of_command()
     missing = [name for name in dict.fromkeys(needs) if name not in given and name not in instead]
@@ -190,7 +191,7 @@ def command_settings(
     present = {name: given[name] for name in given if name not in not_read}
     problems: dict[str, str] = {}
     try:
-        settings = settings_from({"PUSH_AUTH": "none", **not_read, **instead, **present})
+        settings = settings_from({"PUSH_AUTH": "none", **not_read, **instead, **present}, shop_mapping)
     except UnusableSettings as unusable:
         problems = {name: said for name, said in unusable.problems.items() if name not in missing}
     if missing:
