@@ -161,8 +161,10 @@ def test_a_page_uses_no_secret_as_an_argument(typed: list[list[str]]) -> None:
     assert not [call for call in typed if "typed-by-hand" in call]
 
 
-@pytest.mark.lengthy
-@pytest.mark.skipif(shutil.which("gcloud") is None, reason="there is no gcloud")
+@pytest.mark.skipif(
+    os.environ.get("CHECK_INFRA") != "1" or shutil.which("gcloud") is None,
+    reason="runs with make check-infra, where there is a gcloud",
+)
 def test_gcloud_knows_every_command_and_every_flag(tmp_path: Path) -> None:
     commands = tmp_path / "commands.json"
     typed = [call for page in PAGES for call in type_out(page)]
