@@ -1,14 +1,18 @@
 """The page is for whoever has its address: another page in the same browser reaches nothing of it."""
 
+import re
+import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import requests
 from flask.testing import FlaskClient
 
 from playground.page.playground import Playground
-from playground.page.server import page_of
+from playground.page.server import page_of, served
+from playground.ports import ReservedPort
 
 TOKEN = "the-token-of-the-address"
 PORT = 8090
@@ -143,3 +147,19 @@ def test_a_number_of_an_event_that_cannot_be_is_answered_with_the_newest(client:
     answer = client.get(f"/{TOKEN}/api/segment/events?before={10**30}", base_url=HERE)
 
     assert answer.status_code == 200
+
+
+def test_it_listens_on_127_0_0_1_alone_and_each_run_has_an_address_that_cannot_be_guessed(tmp_path: Path) -> None:
+    playground = Playground(tmp_path)  # nothing of it runs
+    addresses = []
+    for _ in range(2):
+        with ReservedPort() as reserved, served(playground, reserved.number) as address:
+            addresses.append(address)
+            answer = requests.get(address, timeout=10)
+            assert answer.status_code == 200
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.2", reserved.number), timeout=10)
+
+    tokens = [re.fullmatch(r"http://127\.0\.0\.1:\d+/([\w-]{22,})/", address) for address in addresses]
+    assert all(tokens)
+    assert len({token[1] for token in tokens if token}) == 2
