@@ -23,6 +23,7 @@ from playground.page.playground import Playground
 
 _LARGEST_BODY = 14 * 1024 * 1024  # bytes, as the service reads
 _FRAME_SECONDS = 0.25
+_QUIET_FRAMES = 4
 _ROWS = 5_000  # of the list, and of one frame
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
@@ -106,15 +107,19 @@ def _shell(playground: Playground, stopping: threading.Event) -> Blueprint:
 def _frames(playground: Playground, stopping: threading.Event) -> Iterator[str]:
     """Yield server-sent events: what changed since the one before; the first has all that is remembered.
 
+    Where nothing changes, a comment each second finds out whether the page is still there.
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-    change, before = 0, ""
+    change, before, quiet = 0, "", 0
     yield "retry: 500\n\n"
     while True:
         rows, change = playground.messages.rows_since(change, _ROWS)
         state = json.dumps(playground.frame())
         if rows or state != before:
             yield f'data: {{"rows":{json.dumps(rows)},"state":{state}}}\n\n'
+            quiet = 0
+        elif (quiet := quiet + 1) % _QUIET_FRAMES == 0:
+            yield ":\n\n"
         before = state
         if stopping.wait(_FRAME_SECONDS):
             return
