@@ -498,8 +498,8 @@ class StandIn:
 def _read(connection: socket.socket, reader: BufferedReader) -> Call | None:
     """The next request, or None if the client goes before it is whole."""
     request = reader.readline(_LINE_BYTES).decode("latin-1").split()
-    if len(request) != len(("method", "target", "version")):
-        return None
+    if len(request) != len(("method", "target", "version")) or not request[2].startswith("HTTP/"):
+        return None  # as of a client that speaks TLS
     headers = {}
     while (line := reader.readline(_LINE_BYTES)) not in (b"\r\n", b"\n"):
         if not line:

@@ -149,7 +149,7 @@ def test_a_backfill_killed_in_the_middle_and_begun_again_while_segment_fails_bri
         assert not world.checkpoint.exists()
         assert not world.rejects.exists()
         assert b"Going on from" in out
-        counts = json.loads(out[out.index(b"{") :])
+        counts = json.loads(out[out.index(b"{\n") :])  # after lines of progress
         assert (counts["read"], counts["sent"], counts["rejected"], counts["skipped"]) == (population, population, 0, 0)
 
 
@@ -315,7 +315,7 @@ def test_who_changed_while_it_ran_to_what_cannot_be_sent_needs_attention(tmp_pat
             out = process.rest()
 
         assert process.returncode == Exit.ATTENTION
-        counts = json.loads(out[out.index(b"{") :])
+        counts = json.loads(out[out.index(b"{\n") :])  # after lines of progress
         assert (counts["sent"], counts["sent_again"], counts["rejected"]) == (30, 0, 1)
         assert counts["rejects"] == world.rejects.name
         assert json.loads(world.rejects.read_text())["id"] == one

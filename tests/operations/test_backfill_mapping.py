@@ -451,7 +451,7 @@ def test_ctrl_c_ends_a_dry_run_with_the_counts_so_far(tmp_path: Path) -> None:
             said = process.rest()
 
         assert process.returncode == Exit.INTERRUPTED
-        counts = json.loads(said[said.index(b"{") : said.rindex(b"}") + 1])
+        counts = json.loads(said[said.index(b"{\n") : said.rindex(b"}") + 1])
         assert 500 <= counts["read"] < 2_000
         assert counts["read"] == counts["to_send"] == counts["traits"]["email"]["value"]
         assert not counts["finished"]

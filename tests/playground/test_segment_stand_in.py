@@ -714,3 +714,10 @@ def test_its_events_can_be_looked_at(segment: SegmentStandIn) -> None:
     assert shown.status_code == 200
     assert [event["userId"] for event in shown.json()] == ["ada", "bob"]
     assert shown.json() == segment.events
+
+
+def test_a_client_that_speaks_tls_is_told_at_once_that_nobody_here_does(segment: SegmentStandIn) -> None:
+    with socket.create_connection(("127.0.0.1", segment.port), timeout=SOON) as connection:
+        connection.sendall(b"\x16\x03\x01 a\x00 line\n of a hello")
+
+        assert connection.recv(1) == b""
