@@ -33,10 +33,11 @@ COMMANDS_OF_TERRAFORM = {
 }
 MOST_COMMANDS = 15  # to the first event
 
-# Each call is its arguments, each with a NUL after it, and then a record separator. What is piped is read, so that its
-# writer does not end with SIGPIPE. gcloud answers what scripts/deploy and scripts/put-secret go on with.
+# Each call is its arguments and a record separator, each with a NUL after it, in one write: both sides of a pipe run at
+# the same time. What is piped is read, so that its writer does not end with SIGPIPE. gcloud answers what scripts/deploy
+# and scripts/put-secret go on with.
 NOTE = """#!/bin/sh
-{ printf '%s\\0' "${0##*/}" "$@"; printf '\\036'; } >> "$NOTES"
+printf '%s\\0' "${0##*/}" "$@" "$(printf '\\036')" >> "$NOTES"
 [ ! -p /dev/stdin ] || cat > /dev/null
 [ "${0##*/}" != curl ] || echo '{"access_token": "token", "version": 3}'
 [ "${0##*/}" = gcloud ] || exit 0
@@ -103,7 +104,7 @@ def _type_out_in(folder: Path, page: str) -> list[list[str]]:
         )
 
     assert run.returncode == 0, run.stderr
-    return [call.split("\0")[:-1] for call in notes.read_text().split("\036")[:-1]]
+    return [call.split("\0")[:-1] for call in notes.read_text().split("\036\0")[:-1]]
 
 
 def of(program: str, typed: list[list[str]]) -> list[list[str]]:
