@@ -13,13 +13,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from playground.ports import ReservedPort
-from playground.world import DEAD_LETTER_SUBSCRIPTION, SUBSCRIPTION, TOPIC, Line, LocalWorld
+from playground.world import DEAD_LETTER_SUBSCRIPTION, SUBSCRIPTION, TOPIC, TRIED_SPEED, Line, LocalWorld
 
 _FIRST_PORT = 8080
 _PARTIES = ("the service", "Segment", "commercetools", "Segment's Public API", "Pub/Sub")
 _CUSTOMERS = 1_000
 _LOOK_SECONDS = 0.2
-_SPEED = 20.0  # Pub/Sub's waits of 10 s and more are that many times shorter
 
 
 def exports(world: LocalWorld) -> Iterator[str]:
@@ -62,7 +61,7 @@ def run(port: int, told: threading.Event) -> None:
     _say("Starting Pub/Sub, commercetools, Segment (all on this machine) and the service …")
     world = LocalWorld(
         port=port,
-        speed=_SPEED,
+        speed=TRIED_SPEED,
         environment={"PUSH_AUTH": "none", "SEGMENT_CLEAR_TRAITS": "own"},  # so that curl can push too
         shop_options={"population": _CUSTOMERS, "keep": 10},
         on_line=_on_line,

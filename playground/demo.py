@@ -23,10 +23,9 @@ from playground.oracle_orders import Verdict
 from playground.pubsub import Push
 from playground.shop import GARBAGE
 from playground.stand_in import answer
-from playground.world import SUBSCRIPTION, Line, LocalWorld
+from playground.world import SUBSCRIPTION, TRIED_SPEED, Line, LocalWorld
 from service.config import ConfigError, segment_from
 
-_SPEED = 20.0  # Pub/Sub's waits of 10 s and more are that many times shorter
 _IDLE_SECONDS = 40.0
 
 _ENDINGS = ("Delivered", "Ignored", "Refused")
@@ -106,7 +105,7 @@ def run(console: Console, *, to_segment: bool = False) -> int:
     """
     day = _Day()
     world = LocalWorld(
-        speed=_SPEED,
+        speed=TRIED_SPEED,
         duplicate=0.2,
         reorder=0.2,
         environment=_real_segment() if to_segment else {},

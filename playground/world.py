@@ -38,6 +38,8 @@ DEAD_LETTERS = f"projects/{PROJECT}/topics/dead-letters"
 SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/customers-to-segment"
 DEAD_LETTER_SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/dead-letters"
 PUSH_ACCOUNT = "push@demo.iam.gserviceaccount.com"
+TRIED_SPEED = 20.0
+"""For people who watch: Pub/Sub's waits of 10 s and more are that many times shorter."""
 
 ORDER_KINDS = (
     *("OrderCreated", "OrderCreatedFromRecurringOrder", "OrderImported", "OrderStateChanged"),

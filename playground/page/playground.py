@@ -14,10 +14,8 @@ from playground.page.messages import Messages
 from playground.page.pace import Pace
 from playground.page.profiles import Profiles
 from playground.page.trouble import Trouble
-from playground.world import SUBSCRIPTION, LocalWorld
+from playground.world import SUBSCRIPTION, TRIED_SPEED, LocalWorld
 
-SPEED = 20.0
-"""Pub/Sub's waits of 10 s and more are that many times shorter."""
 _CUSTOMERS = 200
 _REMEMBERED = 20_000
 _PULL_SECONDS = 0.2  # for dead letters, where nothing more arrives
@@ -26,7 +24,7 @@ _PULL_SECONDS = 0.2  # for dead letters, where nothing more arrives
 class Playground:
     """A running world with what watches and moves it; a context manager. `folder` is for the mapping file."""
 
-    def __init__(self, folder: Path, *, customers: int = _CUSTOMERS, speed: float = SPEED) -> None:
+    def __init__(self, folder: Path, *, customers: int = _CUSTOMERS, speed: float = TRIED_SPEED) -> None:
         self.messages = Messages(self._when_settled)
         self.world = LocalWorld(
             speed=speed,
